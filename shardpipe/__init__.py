@@ -1,0 +1,1 @@
+"""shardpipe: raw videos in, training-ready WebDataset shards out."""

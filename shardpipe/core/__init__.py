@@ -1,0 +1,1 @@
+"""Pure types and rules of the domain: no I/O, no framework."""

@@ -1,0 +1,93 @@
+"""Column types: what a stage may write into a row, and the checks on a value.
+
+A missing value is `None`, never a number. NaN and inf are refused. Lists hold at most 64 numbers.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from shardpipe.core.errors import StageError
+
+Scalar = Literal["bool", "int64", "float32", "float64", "string"]
+NAME = re.compile(r"[a-z_][a-z0-9_]*\Z")
+MAX_LIST_NUMBERS = 64
+RESERVED = frozenset({"kept", "dropped_by", "error", "shard", "offset", "size", "tar_members"})
+
+
+@dataclass(frozen=True)
+class ColumnType:
+    """The type of one column: a scalar, or a list of scalars."""
+
+    scalar: Scalar
+    is_list: bool = False
+
+    def __str__(self) -> str:
+        return f"list<{self.scalar}>" if self.is_list else self.scalar
+
+    @staticmethod
+    def parse(text: str) -> "ColumnType":
+        """The inverse of `str`: `int64`, `list<string>`."""
+        inner = text.removeprefix("list<").removesuffix(">")
+        if inner not in ("bool", "int64", "float32", "float64", "string"):
+            raise ValueError(f"unknown column type {text!r}")
+        return ColumnType(inner, is_list=text != inner)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Member:
+    """Bytes that a stage writes beside its columns, as the clip's member `KEY.<ext>`."""
+
+    ext: str
+
+
+bool_ = ColumnType("bool")
+int64 = ColumnType("int64")
+float32 = ColumnType("float32")
+float64 = ColumnType("float64")
+string = ColumnType("string")
+
+
+def list_of(item: ColumnType) -> ColumnType:
+    """The type of a list of `item`."""
+    return ColumnType(item.scalar, is_list=True)
+
+
+Columns = Mapping[str, ColumnType]
+Writes = Mapping[str, ColumnType | Member]
+
+
+def check_value(name: str, kind: ColumnType, value: Any) -> Any:  # noqa: ANN401  a row's value has any type
+    """`value` as its column stores it (numpy scalars unwrapped, -0.0 as 0.0); raises StageError if it does not fit."""
+    if value is None:
+        return None
+    if kind.is_list:
+        if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__"):
+            raise StageError(f"column {name}: expected a list of {kind.scalar}, got {type(value).__name__}")
+        items = [_check_scalar(name, kind.scalar, item) for item in value]
+        if kind.scalar != "string" and len(items) > MAX_LIST_NUMBERS:
+            raise StageError(f"column {name}: a list of {len(items)} numbers; write more than {MAX_LIST_NUMBERS} as a member")
+        return items
+    return _check_scalar(name, kind.scalar, value)
+
+
+def _check_scalar(name: str, scalar: Scalar, value: Any) -> Any:  # noqa: ANN401
+    value = value.item() if hasattr(value, "item") else value
+    match scalar:
+        case "bool":
+            if isinstance(value, bool):
+                return value
+        case "int64":
+            if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63:
+                return value
+        case "float32" | "float64":
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                if not math.isfinite(value):
+                    raise StageError(f"column {name}: {value} is no score; return a ClipError instead")
+                return float(value) + 0.0  # -0.0 becomes 0.0
+        case "string":
+            if isinstance(value, str):
+                return value
+    raise StageError(f"column {name}: expected {scalar}, got {type(value).__name__} {value!r:.60}")

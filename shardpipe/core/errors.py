@@ -1,0 +1,50 @@
+"""Every error that shardpipe raises on purpose.
+
+    ShardpipeError
+    ├── ConfigError        the config, a rule or an existing root is at fault: nothing ran      exit 2
+    ├── StoreError         an object could not be read or written
+    │   └── IntegrityError its bytes are not those that were committed
+    ├── IncompleteError    a Dataset is not finished, and the caller needs all of it
+    ├── MediaError         a video or clip cannot be read, cut or decoded: becomes an error row
+    ├── StageError         a stage broke its contract (too few results, a wrong type)
+    ├── UnitError          a unit failed on every try                                           exit 1
+    └── PassFailed         a pass ended with more failures than `max_failed`                    exit 1
+
+A message says what, where (url, key, config path), and what to do.
+"""
+
+
+class ShardpipeError(Exception):
+    """Base of all errors a user may see as one line."""
+
+
+class ConfigError(ShardpipeError):
+    """What the user asked for cannot be run; found before anything ran."""
+
+
+class StoreError(ShardpipeError):
+    """An object could not be read or written."""
+
+
+class IntegrityError(StoreError):
+    """An object's bytes are not those that its rows or record name."""
+
+
+class IncompleteError(ShardpipeError):
+    """A Dataset is not finished, and the caller needs all of it."""
+
+
+class MediaError(ShardpipeError):
+    """A video or clip cannot be read, cut or decoded."""
+
+
+class StageError(ShardpipeError):
+    """A stage broke its contract."""
+
+
+class UnitError(ShardpipeError):
+    """A unit failed on every try."""
+
+
+class PassFailed(ShardpipeError):  # noqa: N818  the glossary's word
+    """A pass ended with more failures than it allows."""

@@ -1,0 +1,95 @@
+"""The one class that authors of scorers extend: a stage sees clips' frames and rows, and returns columns.
+
+A stage's fields are its config. It sees no tar, no storage, no other stage and no threshold.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from shardpipe.core.columns import Writes
+from shardpipe.core.frames import FrameRequest, Frames
+
+OnError = Literal["drop", "keep", "fail"]
+
+
+@dataclass(frozen=True)
+class ClipError:
+    """A stage's answer for a clip that it cannot score; `message` goes to the row's `error`."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class ClipView:
+    """What a stage sees of one clip.
+
+    row: the folded columns so far (those that the stage `reads`, and the clip's own facts), missing ones as None.
+    frame_sets: one Frames for each FrameRequest of the stage, in its order.
+    """
+
+    key: str
+    row: Mapping[str, Any]
+    frame_sets: tuple[Frames, ...] = field(default=(), repr=False)
+
+    @property
+    def frames(self) -> Frames:
+        """The frames of the stage's first (mostly only) request."""
+        return self.frame_sets[0]
+
+
+Result = Mapping[str, Any] | ClipError
+"""Column values by name (all that the stage `writes`; None for a missing value; bytes for a Member), or a ClipError."""
+
+
+class Stage(BaseModel, ABC):
+    """A scorer, tagger or captioner. Subclasses are pydantic models: fields are config, frozen, unknown ones refused.
+
+    `version` is part of the fingerprint: raise it when the same input would give another result.
+    `on_error`: `drop` the clip (its row has the error), `keep` it with null columns and the error, or `fail` its unit.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    version: ClassVar[int] = 1
+
+    type: str
+    on_error: OnError = "drop"
+
+    @property
+    def frames(self) -> FrameRequest | tuple[FrameRequest, ...] | None:
+        """The frames it wants of each clip; None for a stage that reads only columns."""
+        return None
+
+    @property
+    def reads(self) -> Sequence[str]:
+        """Columns that must exist before it runs."""
+        return ()
+
+    @property
+    @abstractmethod
+    def writes(self) -> Writes:
+        """The columns (and members) that it gives for each clip."""
+
+    def setup(self, device: str) -> None:  # noqa: B027  most stages have nothing to set up
+        """Load what `process` needs, once a worker. `device` is a torch device string: `cpu`, `cuda:0`."""
+
+    @abstractmethod
+    def process(self, batch: Sequence[ClipView]) -> Sequence[Result]:
+        """One result a clip, in the order of `batch`. Must not depend on the other clips of the batch."""
+
+    @property
+    def frame_requests(self) -> tuple[FrameRequest, ...]:
+        """`frames` as a tuple, empty for None."""
+        wanted = self.frames
+        if wanted is None:
+            return ()
+        return wanted if isinstance(wanted, tuple) else (wanted,)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What determines its results: type, version and fields (not `on_error`)."""
+        fields = self.model_dump(mode="json", exclude={"type", "on_error"})
+        return {"type": self.type, "version": self.version, **fields}

@@ -1,0 +1,1 @@
+"""How a pass runs: plan, cut, decode, batch, rows, emit."""

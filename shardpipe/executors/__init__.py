@@ -1,0 +1,1 @@
+"""Where workers run: placing them and handing out units."""

@@ -1,0 +1,1 @@
+"""Videos: probe, decode, remux, smart cut, encode. Everything that touches FFmpeg."""

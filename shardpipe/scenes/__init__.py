@@ -1,0 +1,1 @@
+"""Scene detectors, one a file."""

@@ -1,0 +1,1 @@
+"""Objects, tars, rows, Datasets and the commit protocol, on any fsspec URL."""
