@@ -1,0 +1,91 @@
+"""What passes between a run, its executor and its workers: units, their outcomes, progress. All plain values."""
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+Phase = Literal["cut", "rows", "emit"]
+
+
+@dataclass(frozen=True)
+class UnitJob:
+    """One unit to do. `cost` orders the queue, largest first (bytes of media, or clips).
+
+    generation: of the rows to write (0 but for retries and stale rows).
+    poisoned: key (or url) to reason: clips that killed a worker, to be committed as errors without being touched.
+    suspects: keys that were in a batch when a worker died: run one by one.
+    """
+
+    name: str
+    cost: float = 1.0
+    generation: int = 0
+    poisoned: dict[str, str] = field(default_factory=dict)
+    suspects: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a unit took. Kept in `_run/` only, never in committed objects."""
+
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    gpu_s: float = 0.0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    requests: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            self.wall_s + other.wall_s,
+            self.cpu_s + other.cpu_s,
+            self.gpu_s + other.gpu_s,
+            self.bytes_read + other.bytes_read,
+            self.bytes_written + other.bytes_written,
+            self.requests + other.requests,
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a unit: counts of clips as its committed rows tell them, and what it took."""
+
+    unit: str
+    num_seen: int = 0
+    num_kept: int = 0
+    num_dropped: int = 0
+    num_failed: int = 0
+    duration_s: float = 0.0  # of the clips seen
+    kept_s: float = 0.0  # of the clips kept
+    usage: Usage = Usage()
+    error: str | None = None  # the unit as a whole failed; nothing was committed
+
+
+class Progress(Protocol):
+    """Who is told how a run goes: the live display, plain lines, or nobody."""
+
+    def phase(self, name: str, phase: Phase, *, num_units: int, num_done: int) -> None:
+        """A phase of pass `name` begins; `num_done` of its `num_units` units were done before."""
+
+    def unit(self, outcome: Outcome) -> None:
+        """A unit of the current phase ended."""
+
+    def clips(self, count: int) -> None:
+        """`count` more clips were worked on in the current phase, not committed yet."""
+
+    def note(self, text: str) -> None:
+        """A line worth showing: a worker was replaced, a clip failed."""
+
+
+class Silent:
+    """A Progress that tells nobody."""
+
+    def phase(self, name: str, phase: Phase, *, num_units: int, num_done: int) -> None:
+        """Ignored."""
+
+    def unit(self, outcome: Outcome) -> None:
+        """Ignored."""
+
+    def clips(self, count: int) -> None:
+        """Ignored."""
+
+    def note(self, text: str) -> None:
+        """Ignored."""
