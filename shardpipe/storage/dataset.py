@@ -42,8 +42,6 @@ class DatasetInfo(BaseModel):
     """The data columns that this layer writes: name to type."""
     members: dict[str, str] = {}
     """The members that this layer writes: column-like name to file extension."""
-    rename: dict[str, str] = {}
-    """Names under which this Dataset shows columns of its input layers: `layer.column` to new name."""
     unit_clips: int | None = None
     """Clips a slice of a unit; None: a unit is not sliced."""
     versions: dict[str, str] = {}
@@ -143,10 +141,9 @@ class Layer:
 class View:
     """Layers over one base, as one table a unit. Listings are taken at construction and by `refresh`."""
 
-    def __init__(self, store: Store, layers: list[Layer], rename: Mapping[str, str]) -> None:
+    def __init__(self, store: Store, layers: list[Layer]) -> None:
         self.store = store
         self.layers = layers
-        self.rename = rename
         self._done: dict[str, dict[str, str]] = {}
         self.refresh()
 
@@ -167,8 +164,7 @@ class View:
         """The folded data columns, in layer order."""
         found: dict[str, ColumnType] = {}
         for layer in self.layers:
-            for name, kind in layer.info.typed_columns.items():
-                found[self.rename.get(f"{layer.name}.{name}", name)] = kind
+            found |= layer.info.typed_columns
         return found
 
     def members(self) -> dict[str, str]:
@@ -197,7 +193,7 @@ class View:
         if base is None:
             raise IncompleteError(f"{self.store.url}/{self.base.name} has no rows of unit {unit} yet")
         inputs = dict(zip(base.paths, base.sha256s, strict=True))
-        rows = [self._renamed(self.base, row) for row in base.rows]
+        rows = base.rows
         by_key = {row["key"]: row for row in rows}
         if len(by_key) != len(rows):
             raise IntegrityError(f"{self.store.url}/{base.paths[0]} has a key twice: run `shardpipe verify`")
@@ -210,11 +206,6 @@ class View:
             inputs |= dict(zip(part.paths, part.sha256s, strict=True))
         return Fold(unit, self._completed(rows), inputs)
 
-    def _renamed(self, layer: Layer, row: Row) -> Row:
-        if not self.rename:
-            return row
-        return {self.rename.get(f"{layer.name}.{name}", name): value for name, value in row.items()}
-
     def _merge(self, layer: Layer, part: LayerRows, by_key: dict[str, Row]) -> None:
         for got in part.rows:
             row = by_key.get(got["key"])
@@ -222,7 +213,7 @@ class View:
                 raise IntegrityError(f"{self.store.url}/{part.paths[0]} has key {got['key']}, which its base has not")
             state = {name: got.pop(name) for name in STATE_NAMES}
             members = got.pop("members")
-            row.update(self._renamed(layer, got))
+            row.update(got)
             row["members"].update(members)
             row["kept"] = row["kept"] and state["kept"]
             row["dropped_by"] = row["dropped_by"] or state["dropped_by"]
@@ -289,7 +280,7 @@ class Dataset:
 
     def pass_view(self) -> View:
         """The fold of the pass's rows over its input: what the plan is made from; units are the input's."""
-        return View(self.store, self.pass_layers(), self.info.rename)
+        return View(self.store, self.pass_layers())
 
     def next_layers(self) -> list[Layer]:
         """The layers that the next pass reads: as `pass_layers`, or, once emitted, this Dataset alone as a base."""
@@ -303,8 +294,7 @@ class Dataset:
             raise IncompleteError(
                 f"{self.store.url}/{self.name} is not complete (no index.parquet): finish it with `shardpipe run`, or `shardpipe emit`"
             )
-        rename = {} if self.info.emit == "shards" and self.info.kind == "pass" else self.info.rename
-        return View(self.store, self.next_layers(), rename)
+        return View(self.store, self.next_layers())
 
     def _emitted_info(self) -> DatasetInfo:
         """This Dataset seen as a base: its records hold every folded column."""
