@@ -1,0 +1,188 @@
+"""The parts of a config that say how scenes are found, what is emitted, who works and what it costs."""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    SerializationInfo,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from shardpipe.config.registry import detector_class, detector_names, stage_class, stage_names
+from shardpipe.core.detector import Detector
+from shardpipe.core.errors import ConfigError
+from shardpipe.core.scene import ScenePolicy
+from shardpipe.core.stage import Stage
+
+STRICT = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]i?)?B?\s*\Z")
+POWERS = {"k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+def num_bytes(value: object) -> object:
+    """Bytes of a size written with a unit (`512MiB` is 512 * 2**20, `2GB` is 2e9); other than text is given back."""
+    if not isinstance(value, str):
+        return value
+    match = SIZE.match(value)
+    if match is None:
+        raise ValueError("a size is a number of bytes, or a number and kB, MB, GB, TB, KiB, MiB, GiB or TiB")
+    unit = match[2] or ""
+    factor = (1024 if unit.endswith("i") else 1000) ** POWERS[unit[0]] if unit else 1
+    return round(float(match[1]) * factor)
+
+
+NumBytes = Annotated[int, BeforeValidator(num_bytes), Field(ge=1)]
+
+
+def _type_of(value: object, known: list[str]) -> str:
+    """The `type` that a stage's or detector's part of the config names."""
+    if not isinstance(value, dict):
+        raise ValueError("give a mapping with a type, as in {type: " + known[0] + "}")  # noqa: TRY004  for pydantic
+    named = value.get("type")
+    if isinstance(named, str):
+        return named
+    allowed = ", ".join(map(repr, known))
+    raise _at_type(f"required; one of {allowed}" if named is None else f"{named!r} is no name; one of {allowed}", named)
+
+
+def _at_type(message: str, value: object) -> ValidationError:
+    error = PydanticCustomError("unknown_type", "{message}", {"message": message})
+    return ValidationError.from_exception_data("type", [InitErrorDetails(type=error, loc=("type",), input=value)])
+
+
+def _stage(value: object) -> Stage:
+    if isinstance(value, Stage):
+        return value
+    name = _type_of(value, stage_names())
+    try:
+        found = stage_class(name)
+    except ConfigError as error:
+        raise _at_type(str(error), name) from error
+    return found.model_validate(value)
+
+
+def _detector(value: object) -> Detector:
+    if isinstance(value, Detector):
+        return value
+    name = _type_of(value, detector_names())
+    try:
+        found = detector_class(name)
+    except ConfigError as error:
+        raise _at_type(str(error), name) from error
+    return found.model_validate(value)
+
+
+AnyStage = Annotated[SerializeAsAny[Stage], PlainValidator(_stage)]
+AnyDetector = Annotated[SerializeAsAny[Detector], PlainValidator(_detector)]
+
+
+class ScenesConfig(BaseModel):
+    """`cut.scenes`: a detector and its fields, and beside them what to do with the scenes that it finds."""
+
+    model_config = STRICT
+
+    detector: AnyDetector
+    policy: ScenePolicy = Field(default_factory=ScenePolicy)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if not isinstance(value, dict) or "detector" in value or "policy" in value:
+            return value
+        policy = {key: item for key, item in value.items() if key in ScenePolicy.model_fields}
+        detector = {key: item for key, item in value.items() if key not in policy}
+        return {"detector": detector, "policy": policy}
+
+    @model_serializer
+    def _join(self, info: SerializationInfo) -> dict[str, Any]:
+        mode = info.mode
+        return {**self.detector.model_dump(mode=mode), **self.policy.model_dump(mode=mode)}
+
+
+class EmitConfig(BaseModel):
+    """`emit: rows`, `emit: shards`, or a mapping of what the shards hold and how clips are dealt to them."""
+
+    model_config = STRICT
+
+    kind: Literal["rows", "shards"] = "shards"
+    members: list[str] = Field(
+        default=["json", "mp4"],
+        min_length=1,
+        description="the files of each clip in its shard, by extension, in this order",
+    )
+    columns: list[str] | None = Field(default=None, description="the sidecar's columns; all data columns if not given")
+    shuffle: int | None = Field(default=None, ge=0, description="a seed: deal the clips of a window in a random order")
+    bucket: list[str] = Field(default=[], description="columns; a shard holds only clips with equal values in them")
+    plan_units: int | None = Field(
+        default=None, ge=1, description="plan in windows of so many input units; all at once if not given"
+    )
+    allow_missing: int = Field(default=0, ge=0, description="plan although so many units have no rows yet")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_word(cls, value: object) -> object:
+        if isinstance(value, str):
+            return {"kind": value}
+        return value
+
+    @model_serializer(mode="wrap")
+    def _to_word(self, handler: SerializerFunctionWrapHandler) -> Any:  # noqa: ANN401  a word or a mapping
+        return self.kind if self.kind == "rows" else handler(self)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        options = self.model_fields_set - {"kind"}
+        if self.kind == "rows" and options:
+            raise ValueError(f"{', '.join(sorted(options))}: only for shards; write `emit: rows`, or leave out `kind`")
+        for name, values in (("members", self.members), ("columns", self.columns or []), ("bucket", self.bucket)):
+            twice = sorted({value for value in values if values.count(value) > 1})
+            if twice:
+                raise ValueError(f"{name}: {', '.join(twice)} given twice")
+        return self
+
+
+class ExecuteConfig(BaseModel):
+    """`execute`: who works. None of it changes a result, so none of it is part of a fingerprint."""
+
+    model_config = STRICT
+
+    type: Literal["local"] = "local"
+    workers: int | None = Field(
+        default=None, ge=1, description="worker processes; one a device, or one a core, if not given"
+    )
+    decoders: int | None = Field(
+        default=None, ge=1, description="decode processes a worker; the worker's share of the cores if not given"
+    )
+    devices: list[str] | None = Field(
+        default=None, min_length=1, description="torch devices, one a worker: [cuda:0, cuda:1]"
+    )
+    tries: int = Field(default=3, ge=1, description="how often a unit is tried before it is committed with its errors")
+    clip_timeout_s: float = Field(default=120.0, gt=0, description="a decode that takes longer costs its clip")
+    batch_timeout_s: float = Field(
+        default=600.0, gt=0, description="a stage that takes longer for a batch costs its clips"
+    )
+    clip_memory: NumBytes = Field(
+        default=4 * 2**30, description="a decode process that needs more bytes costs its clip"
+    )
+
+
+class Prices(BaseModel):
+    """`prices`: what your provider takes, in any one currency; `plan` and the funnel then print costs."""
+
+    model_config = STRICT
+
+    currency: str = "USD"
+    cpu_hour: float = Field(default=0.0, ge=0, description="one core for an hour")
+    gpu_hour: float = Field(default=0.0, ge=0, description="one GPU for an hour")
+    requests_1000: float = Field(default=0.0, ge=0, description="1,000 requests to the object store")
+    gb_moved: float = Field(default=0.0, ge=0, description="10**9 bytes read or written")
