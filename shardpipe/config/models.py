@@ -62,7 +62,7 @@ class CutConfig(BaseModel):
     model_config = STRICT
 
     sources: Names = Field(
-        description="a folder, glob, prefix, list file, csv or parquet with a url column, tars of videos; or a list of these"
+        description="a folder, glob, prefix, list file, tars, csv or parquet with a url column; or a list of these"
     )
     scenes: ScenesConfig
     write: WriteSpec = Field(default_factory=WriteSpec)

@@ -1,4 +1,4 @@
-"""Stages and scene detectors by the `type` that a config names. Built-ins are found as a stranger's are: by entry point.
+"""Stages and scene detectors by the `type` that a config names: built-ins and strangers' alike, by entry point.
 
 A package offers its own with two lines of its pyproject.toml:
 
