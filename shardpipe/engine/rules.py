@@ -1,0 +1,172 @@
+"""Rules: which clips go on. A rule is one boolean SQL expression on a clip's columns; null means not kept, as in SQL.
+
+A rule never sees another clip, a clock, a file or a random number, so what it keeps does not depend on batches,
+machines or runs. Rules stand in an order, and a rule is evaluated only for clips that the ones before it kept: a cast
+may be guarded by an earlier rule. A value on which a rule cannot be evaluated at all (a text that is no number in
+`text::INT > 3`) is a ConfigError, since only another rule helps; TRY_CAST and CASE avoid it.
+"""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from shardpipe.core.columns import Columns, ColumnType
+from shardpipe.core.errors import ConfigError
+from shardpipe.engine.expression import Expression, locked_connection, parse, unknown_column
+
+Row = Mapping[str, Any]
+ARROW: Mapping[str, pa.DataType] = {
+    "bool": pa.bool_(),
+    "int64": pa.int64(),
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+    "string": pa.string(),
+}
+_LOCK = threading.Lock()  # a DuckDB connection serves one thread at a time
+
+
+def arrow_type(kind: ColumnType) -> pa.DataType:
+    """The Arrow type that a rule sees a column as: the one it is stored as."""
+    scalar = ARROW[kind.scalar]
+    return pa.list_(scalar) if kind.is_list else scalar
+
+
+@cache
+def _connection() -> duckdb.DuckDBPyConnection:
+    """A connection for evaluating rules, one a process."""
+    return locked_connection()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule. Raises ConfigError where `text` is not one expression that a rule may be."""
+
+    text: str
+    columns: frozenset[str] = field(init=False)
+    """The columns that it names, lower case (SQL names have no case)."""
+    expression: Expression = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        expression = parse(self.text)
+        object.__setattr__(self, "expression", expression)
+        object.__setattr__(self, "columns", frozenset(name.lower() for name in expression.columns))
+
+    def binds(self, schema: Columns) -> bool:
+        """Whether every column it names is there."""
+        return self.columns <= {name.lower() for name in schema}
+
+    def check(self, schema: Columns) -> None:
+        """Raise ConfigError unless it is a boolean expression over `schema`, with a suggestion for a misspelt column."""
+        there = {name.lower() for name in schema}
+        for name in self.expression.columns:
+            if name.lower() not in there:
+                raise ConfigError(f"rule {self.text!r}: {unknown_column(name, schema)}")
+        try:
+            kind, _ = _evaluate(f"(\n{self.text}\n)", _table([{}], _used([self], schema)))  # one clip of nulls
+        except duckdb.Error as error:
+            raise ConfigError(f"rule {self.text!r} does not fit the columns' types: {_reason(error)}") from None
+        if kind != "BOOLEAN":
+            raise ConfigError(
+                f"rule {self.text!r} gives {kind}, not true or false: compare it with something (`... > 0`)"
+            )
+
+
+@dataclass(frozen=True)
+class RuleSet:
+    """Rules in order."""
+
+    rules: tuple[Rule, ...]
+
+    @staticmethod
+    def of(texts: Sequence[str]) -> "RuleSet":
+        """The rules that these texts are."""
+        return RuleSet(tuple(Rule(text) for text in texts))
+
+    def check(self, schema: Columns) -> None:
+        """Raise ConfigError unless every rule is a boolean expression over `schema`."""
+        for rule in self.rules:
+            rule.check(schema)
+
+    def binding(self, schema: Columns) -> "RuleSet":
+        """The rules whose columns are all in `schema`, in order."""
+        return RuleSet(tuple(rule for rule in self.rules if rule.binds(schema)))
+
+    def without(self, other: "RuleSet") -> "RuleSet":
+        """These rules less those of `other`: what is still to run after `other` has run."""
+        return RuleSet(tuple(rule for rule in self.rules if rule not in other.rules))
+
+    def dropped_by(self, rows: Sequence[Row], schema: Columns) -> list[str | None]:
+        """For each row the text of the first rule that is not true of it; None: kept.
+
+        `rows` are dicts; a column of `schema` that a row lacks is null. A pure function of each row alone.
+        """
+        if not self.rules or not rows:
+            return [None] * len(rows)
+        cases = " ".join(f"WHEN ((\n{rule.text}\n) IS NOT TRUE) THEN {i}" for i, rule in enumerate(self.rules))
+        table = _table(rows, _used(self.rules, schema))
+        try:
+            _, first = _evaluate(f"CASE {cases} ELSE -1 END", table)
+        except duckdb.Error as error:
+            raise self._failed(rows, schema, error) from None
+        return [None if i < 0 else self.rules[i].text for i in first]
+
+    def keep_mask(self, rows: Sequence[Row], schema: Columns) -> list[bool]:
+        """For each row whether all rules are true of it."""
+        return [text is None for text in self.dropped_by(rows, schema)]
+
+    def _failed(self, rows: Sequence[Row], schema: Columns, error: duckdb.Error) -> ConfigError:
+        """The error for the first rule, and the first clip, that cannot be evaluated."""
+        for rule in self.rules:
+            rule.check(schema)
+        alive = list(rows)
+        for rule in self.rules:
+            left = []
+            for row in alive:
+                try:
+                    _, (kept,) = _evaluate(f"(\n{rule.text}\n)", _table([row], _used([rule], schema)))
+                except duckdb.Error as cause:
+                    return ConfigError(
+                        f"rule {rule.text!r} cannot be evaluated for clip {row.get('key')}: {_reason(cause)}. "
+                        "Use TRY_CAST, or CASE WHEN ... to guard it"
+                    )
+                left += [row] if kept else []
+            alive = left
+        return ConfigError(f"rules {[rule.text for rule in self.rules]}: {_reason(error)}")
+
+
+def _used(rules: Sequence[Rule], schema: Columns) -> dict[str, ColumnType]:
+    """The part of `schema` that these rules name."""
+    wanted = frozenset[str]().union(*(rule.columns for rule in rules))
+    return {name: kind for name, kind in schema.items() if name.lower() in wanted}
+
+
+def _table(rows: Sequence[Row], columns: Columns) -> pa.Table:
+    """`rows` as an Arrow table; with no column named (a constant rule), a table with one column of nulls."""
+    if not columns:
+        return pa.table({"": pa.nulls(len(rows))})
+    return pa.table(
+        {name: pa.array([row.get(name) for row in rows], arrow_type(kind)) for name, kind in columns.items()}
+    )
+
+
+def _evaluate(expression: str, table: pa.Table) -> tuple[str, list[Any]]:
+    """The DuckDB type and the values of an expression over the rows of `table`."""
+    with _LOCK:
+        connection = _connection()
+        connection.register("clips", table)
+        try:
+            result = connection.execute(f"SELECT {expression} FROM clips")  # noqa: S608  parsed and vetted before
+            kind = str(result.description[0][1]) if result.description else ""
+            return kind, [value for (value,) in result.fetchall()]
+        finally:
+            connection.unregister("clips")
+
+
+def _reason(error: duckdb.Error) -> str:
+    """The first line of DuckDB's message: the rest points into a statement that the user never wrote."""
+    return str(error).strip().split("\n", 1)[0]
