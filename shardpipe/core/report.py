@@ -1,0 +1,46 @@
+"""What a run and a plan tell about themselves. All plain values: the CLI prints them, a program reads them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from shardpipe.core.work import Phase, Usage
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What came of a run.
+
+    passes: names of the Datasets that are complete now, in the config's order ("clips" first).
+    failed_units: "score/000012" to the error of a unit that failed on every try; nothing was committed for it.
+    pending: name of a Dataset that is not complete to the reason: `--limit`, `--partial`, units that failed.
+    """
+
+    root: str
+    passes: tuple[str, ...] = ()
+    failed_units: Mapping[str, str] = field(default_factory=dict)
+    pending: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PlannedPhase:
+    """One phase of one pass as it would run now.
+
+    num_units, num_done: None where they are known only when the pass before it has ended.
+    num_clips: still to do, estimated from the passes before it; None while nothing is known.
+    usage: what these clips will take, from what earlier units of this pass took; None while there are none.
+    """
+
+    name: str
+    phase: Phase
+    num_units: int | None = None
+    num_done: int | None = None
+    num_clips: int | None = None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True)
+class PlanReport:
+    """What a run would do now: the phases in order."""
+
+    root: str
+    phases: tuple[PlannedPhase, ...] = ()
