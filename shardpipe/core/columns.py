@@ -68,7 +68,9 @@ def check_value(name: str, kind: ColumnType, value: Any) -> Any:  # noqa: ANN401
             raise StageError(f"column {name}: expected a list of {kind.scalar}, got {type(value).__name__}")
         items = [_check_scalar(name, kind.scalar, item) for item in value]
         if kind.scalar != "string" and len(items) > MAX_LIST_NUMBERS:
-            raise StageError(f"column {name}: a list of {len(items)} numbers; write more than {MAX_LIST_NUMBERS} as a member")
+            raise StageError(
+                f"column {name}: a list of {len(items)} numbers; write more than {MAX_LIST_NUMBERS} as a member"
+            )
         return items
     return _check_scalar(name, kind.scalar, value)
 

@@ -16,7 +16,9 @@ class WriteSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: Literal["auto", "encode", "editlist"] = "auto"
-    max_trim_s: float = Field(default=0.5, ge=0, description="auto: how much of a scene's start may be given up to begin at an IDR")
+    max_trim_s: float = Field(
+        default=0.5, ge=0, description="auto: how much of a scene's start may be given up to begin at an IDR"
+    )
     audio: bool = False
     codec: Literal["h264", "hevc", "av1", "vp9"] = "h264"
     encoder: Literal["software", "nvenc"] = "software"

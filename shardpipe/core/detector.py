@@ -10,13 +10,19 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Transition:
     """What lies between two scenes, seconds: a hard cut has start_s == end_s (the new scene's first frame);
-    a gradual one (fade, dissolve) belongs to neither scene."""
+    a gradual one (fade, dissolve) belongs to neither scene.
+    """
 
     start_s: float
     end_s: float
+
+    @property
+    def is_gradual(self) -> bool:
+        """Whether there are frames that belong to neither scene."""
+        return self.end_s > self.start_s
 
 
 class Detector(BaseModel, ABC):
@@ -24,11 +30,15 @@ class Detector(BaseModel, ABC):
 
     A detector with `size` None needs no frames: `boundaries` gives all its cuts from the video's times alone.
     Otherwise the engine calls `start`, then `process` for each frame in order of time, then `finish`.
-    A detector must depend on at most `lead_in_s` of frames before a cut, so that a video may be split into units.
+    A video may be split into units, so a cut may depend only on frames near it: the engine begins `lead_in_s` before
+    the first cut that it needs, and earlier still where the run is not yet `settled` by then.
+
+    `finds_gradual`: it gives gradual transitions itself; otherwise the engine looks for them on the same frames.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     version: ClassVar[int] = 1
+    finds_gradual: ClassVar[bool] = False
 
     type: str
 
@@ -39,7 +49,7 @@ class Detector(BaseModel, ABC):
 
     @property
     def lead_in_s(self) -> float:
-        """Seconds of frames before a time that influence whether it is a cut."""
+        """Seconds of frames before a time that mostly suffice to tell whether it is a cut."""
         return 0.0
 
     def boundaries(self, start_s: float, end_s: float) -> Sequence[float]:
@@ -47,7 +57,7 @@ class Detector(BaseModel, ABC):
         return ()
 
     def start(self, fps: float) -> "DetectorRun":
-        """A fresh state for one video (or one unit of it)."""
+        """A fresh state for one video (or one unit of it); `fps` is its average frame rate."""
         raise NotImplementedError(f"detector {self.type} has size None and sees no frames")
 
     @property
@@ -60,9 +70,21 @@ class DetectorRun(ABC):
     """A detector at work on one run of frames."""
 
     def process(self, time_s: float, bgr: NDArray[np.uint8]) -> Sequence[Transition]:
-        """See the next frame (uint8 [H, W, 3]); give the transitions that are certain now, in order of time."""
+        """See the next frame (uint8 [H, W, 3]; the array is yours only during the call); give the transitions that are
+        certain now, in order of time.
+        """
         raise NotImplementedError
 
     def finish(self) -> Sequence[Transition]:
         """Transitions that were still open when the frames ended."""
         return ()
+
+    @property
+    def settled(self) -> bool:
+        """Whether cuts from here on would be the same had the run begun earlier in the video."""
+        return True
+
+    @property
+    def lag_s(self) -> float:
+        """Seconds of frames after a cut that are needed to be certain of it."""
+        return 1.0

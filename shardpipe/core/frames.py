@@ -29,7 +29,8 @@ class Fractions:
 @dataclass(frozen=True)
 class Rate:
     """The frames on screen at 0, 1/per_s, 2/per_s ... seconds; at least `min_frames` where the clip has them
-    (a shorter clip is sampled faster), at most `max_frames` (a longer clip is sampled slower, evenly)."""
+    (a shorter clip is sampled faster), at most `max_frames` (a longer clip is sampled slower, evenly).
+    """
 
     per_s: float
     min_frames: int = 1

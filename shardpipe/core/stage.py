@@ -73,7 +73,7 @@ class Stage(BaseModel, ABC):
     def writes(self) -> Writes:
         """The columns (and members) that it gives for each clip."""
 
-    def setup(self, device: str) -> None:  # noqa: B027  most stages have nothing to set up
+    def setup(self, device: str) -> None:
         """Load what `process` needs, once a worker. `device` is a torch device string: `cpu`, `cuda:0`."""
 
     @abstractmethod

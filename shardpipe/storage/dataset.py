@@ -229,9 +229,13 @@ def check_inputs(store: Store, layer: Layer, part: LayerRows, inputs: Mapping[st
     for path, meta in zip(part.paths, part.metas, strict=True):
         for source, sha256 in meta.inputs.items():
             if source in inputs and inputs[source] != sha256:
-                raise IncompleteError(f"{store.url}/{path} was made from another {source}: unit {meta.unit} is to do again")
+                raise IncompleteError(
+                    f"{store.url}/{path} was made from another {source}: unit {meta.unit} is to do again"
+                )
             if source not in inputs and source.split("/", 1)[0] in {p.split("/", 1)[0] for p in inputs}:
-                raise IncompleteError(f"{store.url}/{path} was made from {source}, since replaced by a newer generation")
+                raise IncompleteError(
+                    f"{store.url}/{path} was made from {source}, since replaced by a newer generation"
+                )
 
 
 def unit_list(store: Store, base: Layer) -> list[str]:
@@ -257,7 +261,9 @@ class Dataset:
         try:
             data = store.read(f"{name}/dataset.json")
         except FileNotFoundError:
-            raise IncompleteError(f"{store.url}/{name} is no Dataset (no dataset.json there): run the pass that makes it") from None
+            raise IncompleteError(
+                f"{store.url}/{name} is no Dataset (no dataset.json there): run the pass that makes it"
+            ) from None
         return Dataset(store, DatasetInfo.model_validate_json(data))
 
     @property

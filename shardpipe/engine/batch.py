@@ -1,0 +1,110 @@
+"""One stage on one batch of clips: results checked, and a bad clip found by halving, so that it costs only itself."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from shardpipe.core.columns import check_value
+from shardpipe.core.errors import StageError, UnitError
+from shardpipe.core.frames import Frames
+from shardpipe.core.stage import ClipError, ClipView, Result
+from shardpipe.engine.program import StageStep
+from shardpipe.storage.dataset import Row
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class ClipState:
+    """A clip on its way through a pass.
+
+    row: its folded columns so far. new: the columns that this pass gave it. members: name to bytes.
+    reused: ids of the results that were taken from an earlier pass.
+    """
+
+    key: str
+    row: Row
+    new: dict[str, Any] = field(default_factory=dict)
+    members: dict[str, bytes] = field(default_factory=dict)
+    reused: frozenset[str] = frozenset()
+    dropped_by: str | None = None
+    error: str | None = None
+    seen: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether the clip goes on to the next step."""
+        return self.dropped_by is None
+
+    def fail(self, step: StageStep, message: str) -> None:
+        """Take a stage's error as its `on_error` says; raises UnitError for `fail`."""
+        text = f"{step.stage.type}: {message}"
+        if step.stage.on_error == "fail":
+            raise UnitError(f"clip {self.key}: {text} (the stage has `on_error: fail`)")
+        self.error = text if self.error is None else f"{self.error}; {text}"
+        if step.stage.on_error == "drop":
+            self.dropped_by = f"error: {step.stage.type}"
+        self._write(step, dict.fromkeys(own for own, _ in step.columns.values()))
+
+    def take(self, step: StageStep, result: Result) -> None:
+        """Take a stage's result into the row."""
+        if isinstance(result, ClipError):
+            self.fail(step, result.message)
+            return
+        try:
+            checked = check_result(step, result)
+        except StageError as exc:
+            self.fail(step, str(exc))
+            return
+        self._write(step, checked)
+        for name, (own, _) in step.members.items():
+            if result.get(own) is not None:
+                self.members[name] = bytes(result[own])
+
+    def _write(self, step: StageStep, values: dict[str, Any]) -> None:
+        for name, (own, _) in step.columns.items():
+            self.row[name] = values[own]
+            if not name.startswith("_"):
+                self.new[name] = values[own]
+
+
+def check_result(step: StageStep, result: Result) -> dict[str, Any]:
+    """The column values of a result by the stage's own names; raises StageError where the stage broke its contract."""
+    if not hasattr(result, "get") or isinstance(result, ClipError):
+        raise StageError(f"a result must be a mapping of columns or a ClipError, got {type(result).__name__}")
+    kinds = {own: kind for own, kind in step.columns.values()}  # noqa: C416  pairs, not keys
+    members = {own for own, _ in step.members.values()}
+    if extra := sorted(set(result) - set(kinds) - members):
+        raise StageError(f"wrote {', '.join(extra)}, which its `writes` does not name")
+    if missing := sorted(set(kinds) - set(result)):
+        raise StageError(f"gave no value for {', '.join(missing)} (None is a value)")
+    for own in members & set(result):
+        if result[own] is not None and not isinstance(result[own], bytes | bytearray | memoryview):
+            raise StageError(f"member {own}: expected bytes, got {type(result[own]).__name__}")
+    # a pass-local column may hold anything: it is never stored
+    return {
+        own: result[own] if own.startswith("_") else check_value(own, kind, result[own]) for own, kind in kinds.items()
+    }
+
+
+def run_stage(step: StageStep, clips: Sequence[ClipState], frame_sets: Sequence[tuple[Frames, ...]]) -> None:
+    """Run one stage on `clips` (each with the frames of the stage's own requests) and take the results in."""
+    views = [ClipView(clip.key, clip.row, frames) for clip, frames in zip(clips, frame_sets, strict=True)]
+    for clip, result in zip(clips, _results(step, views), strict=True):
+        clip.take(step, result)
+
+
+def _results(step: StageStep, views: Sequence[ClipView]) -> Sequence[Result]:
+    try:
+        results = list(step.stage.process(views))
+        if len(results) == len(views):
+            return results
+        message = f"gave {len(results)} results for {len(views)} clips"
+    except Exception as exc:
+        message = f"{type(exc).__name__}: {exc}"
+        log.debug("stage %s raised", step.stage.type, exc_info=True)
+    if len(views) == 1:
+        return [ClipError(message)]
+    half = len(views) // 2
+    return [*_results(step, views[:half]), *_results(step, views[half:])]

@@ -1,0 +1,167 @@
+"""A pass as steps: its stages in their order, each rule as soon as the columns that it names are there. All pure.
+
+input's rows ─▶ rules that bind on them ─▶ stage ─▶ rules that bind now ─▶ stage ─▶ ...
+                (dropped: media never read)        └─ from the first stage that sees frames on: once decoded, by batch
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shardpipe.core.columns import NAME, RESERVED, Columns, ColumnType, Member
+from shardpipe.core.errors import ConfigError
+from shardpipe.core.fingerprint import fingerprint
+from shardpipe.core.frames import FrameRequest
+from shardpipe.core.stage import Stage
+from shardpipe.engine.rules import RuleSet
+
+
+@dataclass(frozen=True)
+class StageStep:
+    """One stage of a pass.
+
+    columns: what it writes, by the name that its row has (after `rename`), to the stage's own name and the type.
+    members: the same of the members that it writes: name to (own name, extension).
+    result_id: identifies its results: its type, version and fields, and the results that it reads.
+    """
+
+    stage: Stage
+    columns: Mapping[str, tuple[str, ColumnType]]
+    members: Mapping[str, tuple[str, str]]
+    reads: tuple[str, ...]
+    result_id: str
+
+    @property
+    def requests(self) -> tuple[FrameRequest, ...]:
+        """The frames that it wants."""
+        return self.stage.frame_requests
+
+    @property
+    def stored(self) -> dict[str, ColumnType]:
+        """The columns that go into rows: pass-local ones (`_name`) do not."""
+        return {name: kind for name, (_, kind) in self.columns.items() if not name.startswith("_")}
+
+
+Step = StageStep | RuleSet
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a pass does with each clip. `results`: stored column to the id of the result that it holds."""
+
+    steps: tuple[Step, ...]
+    schema: dict[str, ColumnType]
+    columns: dict[str, ColumnType]
+    members: dict[str, str]
+    results: dict[str, str]
+
+    @property
+    def stages(self) -> list[StageStep]:
+        """Its stages."""
+        return [step for step in self.steps if isinstance(step, StageStep)]
+
+    @property
+    def num_before_frames(self) -> int:
+        """How many steps run before the first stage that sees frames: on whole units, before anything is decoded."""
+        for i, step in enumerate(self.steps):
+            if isinstance(step, StageStep) and step.requests:
+                return i
+        return len(self.steps)
+
+
+def compile_program(
+    name: str,
+    *,
+    stages: Sequence[Stage],
+    keep: Sequence[str],
+    inputs: Columns,
+    input_results: Mapping[str, str],
+    rename: Mapping[str, str],
+) -> Program:
+    """The steps of pass `name` over an input with columns `inputs`; raises ConfigError for what cannot run."""
+    rules = RuleSet.of(list(keep))
+    schema, results = dict(inputs), dict(input_results)
+    columns: dict[str, ColumnType] = {}
+    members: dict[str, str] = {}
+    steps: list[Step] = []
+    waiting = rules
+
+    def bind() -> None:
+        nonlocal waiting
+        ready = waiting.binding(schema)
+        if ready.rules:
+            ready.check(schema)
+            steps.append(ready)
+            waiting = waiting.without(ready)
+
+    bind()
+    used_renames: set[str] = set()
+    for i, stage in enumerate(stages):
+        where = f"passes.{name}.stages.{i} ({stage.type})"
+        step = _stage_step(stage, where, schema, results, rename)
+        used_renames |= {own for _, (own, _) in [*step.columns.items(), *step.members.items()]}
+        _check_new(where, step, schema, members)
+        schema |= {column: kind for column, (_, kind) in step.columns.items()}
+        columns |= step.stored
+        results |= dict.fromkeys(step.columns, step.result_id)
+        members |= {member: ext for member, (_, ext) in step.members.items()}
+        steps.append(step)
+        bind()
+    waiting.check(schema)
+    if unused := sorted(set(rename) - used_renames):
+        raise ConfigError(f"passes.{name}.rename: no stage of this pass writes {', '.join(unused)}")
+    return Program(tuple(steps), schema, columns, members, results)
+
+
+def _stage_step(
+    stage: Stage, where: str, schema: Columns, results: Mapping[str, str], rename: Mapping[str, str]
+) -> StageStep:
+    for column in stage.reads:
+        if column not in schema:
+            near = difflib.get_close_matches(column, schema, n=1)
+            hint = f": did you mean {near[0]}?" if near else f". There are: {', '.join(schema)}"
+            raise ConfigError(f"{where} reads column {column!r}, which nothing before it writes{hint}")
+    columns = {rename.get(own, own): (own, kind) for own, kind in stage.writes.items() if isinstance(kind, ColumnType)}
+    members = {rename.get(own, own): (own, kind.ext) for own, kind in stage.writes.items() if isinstance(kind, Member)}
+    reads = tuple(stage.reads)
+    result_id = fingerprint(
+        {"stage": stage.identity, "reads": {column: results.get(column, column) for column in reads}}
+    )
+    return StageStep(stage, columns, members, reads, result_id)
+
+
+def _check_new(where: str, step: StageStep, schema: Columns, members: Mapping[str, str]) -> None:
+    for column in [*step.columns, *step.members]:
+        if not NAME.match(column) or column in RESERVED:
+            raise ConfigError(f"{where} writes {column!r}, which is no name for a column (or is taken by shardpipe)")
+        if column in schema or column in members:
+            raise ConfigError(
+                f"{where} writes column {column!r}, which is there already: give it another name with "
+                f"`rename: {{{column}: {column}_2}}`"
+            )
+    taken = set(members.values())
+    for ext in (ext for _, ext in step.members.values()):
+        if ext in taken or ext in ("json", "mp4"):
+            raise ConfigError(f"{where} writes a member .{ext}, which each clip has already")
+
+
+def pass_identity(program: Program, *, inputs: Mapping[str, str]) -> dict[str, Any]:
+    """What the fingerprint of a pass's rows hashes: steps in order, and the fingerprints of its inputs by name."""
+    steps: list[dict[str, Any]] = []
+    for step in program.steps:
+        if isinstance(step, StageStep):
+            names = {own: name for name, (own, _) in [*step.columns.items(), *step.members.items()] if own != name}
+            steps.append(
+                {"stage": step.stage.identity, "on_error": step.stage.on_error, **({"rename": names} if names else {})}
+            )
+        else:
+            steps.append({"keep": [rule.text for rule in step.rules]})
+    return {"steps": steps, "inputs": dict(inputs), "results": {c: program.results[c] for c in sorted(program.columns)}}
+
+
+def union_requests(steps: Sequence[StageStep]) -> tuple[tuple[FrameRequest, ...], list[tuple[int, ...]]]:
+    """Each distinct frame request of `steps` once, and for each step the places of its own requests in that list."""
+    distinct: dict[FrameRequest, int] = {}
+    places = [tuple(distinct.setdefault(request, len(distinct)) for request in step.requests) for step in steps]
+    return tuple(distinct), places
