@@ -1,0 +1,55 @@
+"""The commit protocol of a unit: it is done if, and only if, its rows exist.
+
+    worker A                       store                          worker B (twin, zombie or thief)
+    puts 000012-3fa9c1d2e07b.tar ─▶ shards/
+    create rows/000012.parquet ──▶ absent: A's rows are there
+                                   present ◀───────────────────── create rows/000012.parquet
+                                   A's bytes ───────────────────▶ B takes A's result for its own, deletes nothing
+
+A tar's name ends in its hash, and rows name their tar: so whoever wins, rows and tar agree. A retry writes the next
+generation, `rows/000012.1.parquet`, whole; the highest counts.
+"""
+
+import re
+
+from shardpipe.storage.store import Store
+
+UNIT = re.compile(r"[A-Za-z0-9_-]+\Z")
+NAME = re.compile(r"(?P<unit>[A-Za-z0-9_-]+)(\.(?P<generation>[1-9][0-9]*))?\.parquet\Z")
+
+
+class RowsLog:
+    """The rows of one Dataset, whose folder is `prefix`; in `folder`, `rows` of a pass or `emit` records of shards."""
+
+    def __init__(self, store: Store, prefix: str, *, folder: str = "rows") -> None:
+        self._store = store
+        self._folder = f"{prefix}/{folder}" if prefix else folder
+
+    def path(self, unit: str, generation: int = 0) -> str:
+        """Where a unit's rows lie; ValueError for a bad unit name."""
+        if not UNIT.match(unit) or generation < 0:
+            raise ValueError(f"bad unit {unit!r}, generation {generation}")
+        return f"{self._folder}/{unit}.{generation}.parquet" if generation else f"{self._folder}/{unit}.parquet"
+
+    def done(self) -> dict[str, str]:
+        """Each unit that has rows, sorted, and the path of its highest generation: one fresh listing."""
+        return {unit: self.path(unit, generation) for unit, generation in sorted(self.generations().items())}
+
+    def generations(self) -> dict[str, int]:
+        """Each unit that has rows, and its highest generation."""
+        highest: dict[str, int] = {}
+        for path in self._store.list(self._folder):
+            match = NAME.match(path.removeprefix(f"{self._folder}/"))
+            if match:
+                generation = int(match["generation"] or 0)
+                highest[match["unit"]] = max(generation, highest.get(match["unit"], 0))
+        return highest
+
+    def commit(self, unit: str, data: bytes, generation: int = 0) -> bytes:
+        """Make the unit done with these rows, unless it is done; the rows that count now, ours or the winner's."""
+        return self._store.create(self.path(unit, generation), data)
+
+    def read(self, unit: str) -> bytes | None:
+        """A unit's rows, None if it is not done. Lists the folder: for many units, read the paths of `done`."""
+        generation = self.generations().get(unit)
+        return None if generation is None else self._store.read(self.path(unit, generation))

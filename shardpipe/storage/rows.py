@@ -1,0 +1,207 @@
+"""Rows objects: canonical Parquet. The same rows and facts give the same bytes in any process of one pyarrow version.
+
+The schema is the given columns in their order, every value is checked and cast, and what the file says of itself lies
+as one canonical JSON under the metadata key `shardpipe`. DuckDB, pandas, polars and Spark read it as it is.
+"""
+
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shardpipe.core.columns import Columns, ColumnType, Scalar, check_value
+from shardpipe.core.errors import IntegrityError, StageError
+from shardpipe.core.fingerprint import canonical_json
+
+METADATA_KEY = b"shardpipe"
+FORMAT = 1
+ROW_GROUP = 1 << 16
+ARROW: Mapping[Scalar, pa.DataType] = {
+    "bool": pa.bool_(),
+    "int64": pa.int64(),
+    "float32": pa.float32(),
+    "float64": pa.float64(),
+    "string": pa.string(),
+}
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TarRef:
+    """A tar that rows point to; `name` is relative to the Dataset: `shards/000012-3fa9c1d2e07b.tar`."""
+
+    name: str
+    num_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class RowsMeta:
+    """What a rows object says of itself.
+
+    fingerprint: of the pass. unit: its name. inputs: sha256 of each rows object it was made from, by path.
+    generation: 0, or the number of the retry that made it. tar: the unit's clips; members_tar: what stages wrote beside
+    columns. counts: sums for `status`, by name.
+    """
+
+    fingerprint: str
+    unit: str
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    generation: int = 0
+    tar: TarRef | None = None
+    members_tar: TarRef | None = None
+    counts: Mapping[str, int | float] = field(default_factory=dict)
+
+
+def encode_rows(columns: Columns, rows: Sequence[Row], meta: RowsMeta) -> bytes:
+    """The bytes of a rows object. A value that does not fit raises StageError with its column and key."""
+    return encode_table(columns, rows, asdict(meta))
+
+
+def decode_rows(data: bytes) -> tuple[pa.Table, RowsMeta]:
+    """The table (columns in their order) and the facts of a rows object; IntegrityError if it is damaged."""
+    table, facts = decode_table(data)
+    return table, _rows_meta(facts)
+
+
+def decode_meta(data: bytes) -> RowsMeta:
+    """The facts alone, from the file's footer."""
+    try:
+        return _rows_meta(_facts(pq.read_metadata(io.BytesIO(data)).metadata))
+    except (pa.ArrowException, OSError) as error:
+        raise IntegrityError(f"not a whole rows object: {error}; run `shardpipe verify`") from error
+
+
+def encode_table(columns: Columns, rows: Sequence[Row], facts: Mapping[str, Any]) -> bytes:
+    """Any committed table (plan, records, index): rows with these columns, and JSON facts of the file.
+
+    A column that a row lacks is null; one that is not in `columns` raises StageError.
+    """
+    _refuse_unknown(columns, rows)
+    arrays = [_array(name, kind, rows) for name, kind in columns.items()]
+    table = pa.Table.from_arrays(arrays, schema=arrow_schema(columns))
+    sink = io.BytesIO()
+    with pq.ParquetWriter(
+        sink,
+        table.schema,
+        version="2.6",
+        data_page_version="1.0",
+        compression="zstd",
+        compression_level=3,
+        write_statistics=True,
+        use_dictionary=True,
+        store_schema=False,  # the types survive without it, and it would add a second, opaque metadata key
+    ) as writer:
+        writer.write_table(table, row_group_size=ROW_GROUP)
+        writer.add_key_value_metadata({METADATA_KEY: canonical_json({"format": FORMAT, **facts})})
+    return sink.getvalue()
+
+
+def decode_table(data: bytes) -> tuple[pa.Table, dict[str, Any]]:
+    """The inverse of `encode_table`; IntegrityError if the object is damaged or was not written by it."""
+    try:
+        table = pq.read_table(io.BytesIO(data), use_threads=False)
+    except (pa.ArrowException, OSError) as error:
+        raise IntegrityError(f"not a whole rows object: {error}; run `shardpipe verify`") from error
+    return table.replace_schema_metadata(None), _facts(table.schema.metadata)
+
+
+def arrow_schema(columns: Columns) -> pa.Schema:
+    """The Arrow schema of these columns; every column may be null."""
+    return pa.schema([pa.field(name, arrow_type(kind)) for name, kind in columns.items()])
+
+
+def arrow_type(kind: ColumnType) -> pa.DataType:
+    """The Arrow type of a column."""
+    item = ARROW[kind.scalar]
+    return pa.list_(pa.field("element", item)) if kind.is_list else item
+
+
+def table_columns(schema: pa.Schema) -> dict[str, ColumnType]:
+    """The columns of a decoded table, in order."""
+    return {column.name: _column_type(column.type) for column in schema}
+
+
+def _column_type(kind: pa.DataType) -> ColumnType:
+    is_list = pa.types.is_list(kind)
+    item = kind.value_type if is_list else kind
+    for scalar, arrow in ARROW.items():
+        if item.equals(arrow):
+            return ColumnType(scalar, is_list=is_list)
+    raise IntegrityError(f"a rows object has no columns of type {kind}: it was not written by shardpipe")
+
+
+def _array(name: str, kind: ColumnType, rows: Sequence[Row]) -> pa.Array:
+    """One column, each value checked."""
+    values: list[Any] = []
+    for row in rows:
+        try:
+            value = check_value(name, kind, row.get(name))
+            values.append(_narrow(name, value) if kind.scalar == "float32" else _encodable(name, kind, value))
+        except StageError as error:
+            raise StageError(f"{_which(row, rows)}: {error}") from error
+    return pa.array(values, arrow_type(kind))
+
+
+def _narrow(name: str, value: Any) -> Any:  # noqa: ANN401  a float, a list of them or None
+    """float64 values as float32 holds them: too large is refused, and what underflows to -0.0 is 0.0."""
+    if value is None:
+        return None
+    if isinstance(value, list):
+        return [_narrow(name, item) for item in value]
+    with np.errstate(over="ignore", under="ignore"):
+        narrow = float(np.float32(value)) + 0.0
+    if not math.isfinite(narrow):
+        raise StageError(f"column {name}: {value} is too large for float32; declare float64")
+    return narrow
+
+
+def _encodable(name: str, kind: ColumnType, value: Any) -> Any:  # noqa: ANN401
+    """`value`, unless it holds text that UTF-8 cannot: half of a surrogate pair, as in undecodable file names."""
+    if kind.scalar == "string" and value is not None:
+        for text in value if kind.is_list else (value,):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise StageError(f"column {name}: {text!r:.80} is no valid Unicode text") from error
+    return value
+
+
+def _refuse_unknown(columns: Columns, rows: Iterable[Row]) -> None:
+    known = columns.keys()
+    for row in rows:
+        if row.keys() - known:
+            extra = ", ".join(sorted(row.keys() - known))
+            raise StageError(f"row {row.get('key', '')}: unknown column {extra}; the schema has {', '.join(known)}")
+
+
+def _which(row: Row, rows: Sequence[Row]) -> str:
+    """How a message names a row: by its key, else by its place."""
+    return f"row {row['key']}" if row.get("key") else f"row {next(i for i, other in enumerate(rows) if other is row)}"
+
+
+def _facts(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
+    text = (metadata or {}).get(METADATA_KEY)
+    if text is None:
+        raise IntegrityError("this Parquet file was not written by shardpipe: its metadata is missing")
+    facts: dict[str, Any] = json.loads(text)
+    if facts.pop("format", None) != FORMAT:
+        raise IntegrityError(
+            f"this Parquet file has another format than {FORMAT}: use the shardpipe version that wrote it"
+        )
+    return facts
+
+
+def _rows_meta(facts: dict[str, Any]) -> RowsMeta:
+    try:
+        refs = {name: TarRef(**facts[name]) if facts[name] else None for name in ("tar", "members_tar")}
+        return RowsMeta(**{**facts, **refs})
+    except (KeyError, TypeError) as error:
+        raise IntegrityError(f"not the metadata of a rows object: {error}") from error

@@ -1,0 +1,97 @@
+"""Where Datasets lie: a small protocol over a local disk or a bucket, and `open_store`, which picks one by URL.
+
+No object is ever replaced by other bytes: `create` and `put_file` leave what is there. An object is at its final
+name whole or not at all, whatever kills the writer.
+"""
+
+from pathlib import Path
+from typing import Protocol
+
+from shardpipe.core.errors import StoreError
+
+TEMP = ".tmp"
+"""The folder under a local root where files are built; never part of a listing."""
+
+RUN = "_run"
+"""The folder of heartbeats, timings and logs: the only one whose objects may be replaced."""
+
+
+class Store(Protocol):
+    """Objects under one root. Paths are relative to it, `/`-separated, and checked by `check_path`.
+
+    Reading a missing object raises FileNotFoundError; whatever else goes wrong raises StoreError.
+    """
+
+    @property
+    def url(self) -> str:
+        """The root: an absolute folder, or a URL."""
+
+    def read(self, path: str) -> bytes:
+        """The whole object."""
+
+    def read_range(self, path: str, start: int, length: int) -> bytes:
+        """`length` bytes from byte `start` on; IntegrityError if the object ends before."""
+
+    def size(self, path: str) -> int | None:
+        """Bytes of the object; None if it is absent."""
+
+    def list(self, prefix: str) -> dict[str, int]:
+        """All objects under the folder `prefix` ("" for all), recursively: path -> bytes, sorted, never cached."""
+
+    def create(self, path: str, data: bytes) -> bytes:
+        """Make the object if it is absent, in one atomic step; the bytes that are there now, ours or another's."""
+
+    def put_file(self, path: str, local: Path) -> None:
+        """Put a file under a name that determines its content, and consume it (it may be linked or moved).
+
+        An object of the same size is left as it is; one of another size raises IntegrityError.
+        """
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Write or overwrite an object under `_run/`; refused elsewhere."""
+
+    def delete(self, path: str) -> None:
+        """Remove the object; absent is fine."""
+
+    def local_path(self, path: str) -> Path | None:
+        """The object's file where the store is a local disk (it need not exist), else None."""
+
+    def scratch(self) -> Path:
+        """A new empty folder on the right disk to build files for `put_file` in; the caller removes it when done."""
+
+
+def open_store(url: str, *, read_only: bool = False) -> Store:
+    """The store at a local folder or any fsspec URL. Nothing is made before the first write.
+
+    Opening for writing removes what dead processes left in the root's `.tmp`, and raises ConfigError where the file
+    system cannot create an object only if it is absent. A read-only store refuses writes with StoreError.
+    """
+    from shardpipe.storage.local import LocalStore  # noqa: PLC0415  they import this module
+    from shardpipe.storage.remote import open_remote  # noqa: PLC0415
+
+    if url.startswith("file://") or ("://" not in url and "::" not in url):
+        return LocalStore(Path(url.removeprefix("file://")).expanduser().absolute(), read_only=read_only)
+    return open_remote(url, read_only=read_only)
+
+
+def check_path(path: str) -> str:
+    """`path`, if it is a safe relative object path; StoreError otherwise."""
+    parts = path.split("/")
+    if any(part in ("", ".", "..", TEMP) for part in parts):
+        raise StoreError(f"bad object path {path!r}: it must be relative, without empty, '.', '..' or '{TEMP}' parts")
+    if "\\" in path or not path.isprintable():
+        raise StoreError(f"bad object path {path!r}: backslashes and unprintable characters are not allowed")
+    return path
+
+
+def check_prefix(prefix: str) -> str:
+    """`prefix` without its closing slash, if it is a safe folder path or "" (the root)."""
+    prefix = prefix.removesuffix("/")
+    return check_path(prefix) if prefix else ""
+
+
+def check_replaceable(path: str) -> str:
+    """`path`, if its object may be overwritten: only those under `_run/` may."""
+    if not check_path(path).startswith(f"{RUN}/"):
+        raise StoreError(f"{path} is a committed object and is never replaced; only objects under {RUN}/ are")
+    return path

@@ -1,0 +1,227 @@
+"""Tars of clips: a deterministic USTAR writer that hashes while it writes, and a reader of members that trusts nothing.
+
+A tar of the same members is the same bytes everywhere: mtime, uid and gid 0, mode 0644, no owner names.
+"""
+
+import hashlib
+import io
+import os
+import re
+import struct
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from shardpipe.core.errors import IntegrityError, StoreError
+from shardpipe.storage.background import BackgroundHash
+from shardpipe.storage.local import disk_errors
+
+BLOCK = 512
+END = bytes(2 * BLOCK)
+MAX_SIZE = 8**11 - 1  # what eleven octal digits hold: 8 GiB
+MAX_NAME = 100  # bytes of USTAR's name field
+NAME = re.compile(r"(?P<key>[A-Za-z0-9_-]+)\.(?P<ext>[a-z0-9_]+(\.[a-z0-9_]+)*)\Z")
+BUFFER = 1 << 20
+CHUNK = 4 << 20
+
+Buffer = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True)
+class WrittenTar:
+    """A finished tar: bytes, sha256 and md5 in hex (md5 is None where it was not asked for)."""
+
+    num_bytes: int
+    sha256: str
+    md5: str | None
+
+
+class TarWriter:
+    """Writes members `KEY.ext` to a new file at `path`, those of a key beside each other, each key once.
+
+    `md5` is worked out on a second thread: it costs more than everything else together. Used as a context manager,
+    an exception removes the file. A buffer given to `add` must not change before `close`.
+    """
+
+    def __init__(self, path: Path, *, md5: bool = False) -> None:
+        self.path = path
+        self._keys: set[str] = set()
+        self._names: set[str] = set()  # of the current key
+        self._key = ""
+        self._offset = 0
+        self._starts: list[int] = []
+        self._sha256 = hashlib.sha256()
+        with disk_errors(path.name, str(path.parent)):
+            self._file: BinaryIO = path.open("xb", buffering=BUFFER)
+        self._md5 = BackgroundHash("md5") if md5 else None
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes so far, without the end mark."""
+        return self._offset
+
+    @property
+    def num_samples(self) -> int:
+        """Different keys so far."""
+        return len(self._keys)
+
+    @property
+    def sample_offsets(self) -> list[int]:
+        """The byte at which each sample's first header starts, and then the end of the last sample."""
+        return [*self._starts, self._offset]
+
+    def index(self) -> bytes:
+        """The content of `.tar.idx`: `sample_offsets` as little-endian int64."""
+        offsets = self.sample_offsets
+        return struct.pack(f"<{len(offsets)}q", *offsets)
+
+    def add(self, name: str, data: Buffer) -> tuple[int, int]:
+        """Append a member; the offset and size of its payload in the tar."""
+        view = memoryview(data).cast("B")
+        self._start(name, len(view))
+        with disk_errors(self.path.name, str(self.path.parent)):
+            self._write(view)
+            return self._finish(len(view))
+
+    def add_file(self, name: str, file: Path) -> tuple[int, int]:
+        """Append a file's bytes as a member; StoreError if it changes meanwhile."""
+        with disk_errors(self.path.name, str(self.path.parent)), file.open("rb", buffering=0) as source:
+            size = os.fstat(source.fileno()).st_size
+            self._start(name, size)
+            left = size
+            while left and (chunk := source.read(min(left, CHUNK))):
+                self._write(chunk)
+                left -= len(chunk)
+            if left or source.read(1):
+                raise StoreError(f"{file} changed while it was packed as {name} into {self.path}: run again")
+            return self._finish(size)
+
+    def close(self) -> WrittenTar:
+        """Write the end mark, and give the size and hashes of the whole file. A tar without members is refused."""
+        if not self._keys:
+            self.abort()
+            raise ValueError(f"{self.path} has no members: readers refuse an empty tar, so write none")
+        with disk_errors(self.path.name, str(self.path.parent)):
+            self._file.write(END)
+            self._sha256.update(END)
+            self._file.close()
+        md5 = None
+        if self._md5:
+            self._md5.update(END)
+            md5 = self._md5.hexdigest()
+        return WrittenTar(self._offset + len(END), self._sha256.hexdigest(), md5)
+
+    def abort(self) -> None:
+        """Give up: close and remove the file."""
+        try:
+            self._file.close()
+        except OSError:
+            pass  # a full disk fails the last flush too; the file goes anyway
+        finally:
+            self.path.unlink(missing_ok=True)
+            if self._md5:
+                self._md5.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None or not self._file.closed:
+            self.abort()
+
+    def _start(self, name: str, size: int) -> None:
+        """Check the name and write the member's header."""
+        match = NAME.match(name)
+        if not match or len(name) > MAX_NAME:
+            raise ValueError(f"bad member name {name!r}: it must be KEY.ext of at most {MAX_NAME} characters")
+        if size > MAX_SIZE:
+            raise StoreError(
+                f"{name} has {size} bytes, and a member of a USTAR tar at most {MAX_SIZE}: cut shorter clips"
+            )
+        key, ext = match["key"], match["ext"]
+        if key != self._key:
+            if key in self._keys:
+                raise ValueError(f"key {key} comes twice in {self.path}: a sample's members must lie beside each other")
+            self._keys.add(key)
+            self._key, self._names = key, set()
+            self._starts.append(self._offset)
+        if ext in self._names:
+            raise ValueError(f"member {name} comes twice in {self.path}")
+        self._names.add(ext)
+        with disk_errors(self.path.name, str(self.path.parent)):
+            self._write(_header(name, size))
+        self._offset += BLOCK
+
+    def _finish(self, size: int) -> tuple[int, int]:
+        """Fill the last block; (offset, size) of the payload."""
+        self._write(bytes(-size % BLOCK))
+        at = self._offset
+        self._offset += size + -size % BLOCK
+        return at, size
+
+    def _write(self, data: Buffer) -> None:
+        self._file.write(data)
+        self._sha256.update(data)
+        if self._md5:
+            self._md5.update(data)
+
+
+def read_members(tar: bytes | BinaryIO) -> Iterator[tuple[str, int, int]]:
+    """(name, payload offset, size) of each plain file of a tar (USTAR, GNU or pax), in order; one seekable stream.
+
+    Raises IntegrityError where the tar is damaged, cut short (also between two members), or holds a sparse file.
+    """
+    stream = io.BytesIO(tar) if isinstance(tar, bytes) else tar
+    num_bytes = stream.seek(0, io.SEEK_END)
+    stream.seek(0)
+    name = str(getattr(stream, "name", "the tar"))
+    try:
+        with tarfile.open(fileobj=stream, mode="r:") as archive:
+            while (member := archive.next()) is not None:
+                if member.offset_data + (member.size if member.isreg() else 0) > num_bytes:
+                    raise IntegrityError(f"{name} is cut short inside {member.name}: fetch or write it again")
+                if member.issparse():
+                    raise IntegrityError(f"{member.name} in {name} is stored sparse, which cannot be read in place")
+                if member.isreg():
+                    yield member.name, member.offset_data, member.size
+            end = archive.offset
+    except tarfile.TarError as error:
+        raise IntegrityError(f"{name} is no tar, or a damaged one: {error}") from error
+    stream.seek(end)
+    _check_end(stream, name)
+
+
+def _check_end(stream: BinaryIO, name: str) -> None:
+    """The stdlib stops without a word at the end of the stream and at damaged headers; a whole tar ends in zeros."""
+    mark = stream.read(BLOCK)
+    if len(mark) < BLOCK or mark.strip(b"\0"):
+        raise IntegrityError(f"{name} is damaged or cut short: its end mark is missing")
+
+
+def _header(name: str, size: int) -> bytes:
+    """The 512 bytes before a member's payload, as POSIX.1-1988 lays them out."""
+    head = struct.pack(
+        "100s8s8s8s12s12s8sc100s6s2s32s32s8s8s155s12x",
+        name.encode("ascii"),
+        b"0000644\0",
+        b"0000000\0",
+        b"0000000\0",
+        b"%011o\0" % size,
+        b"%011o\0" % 0,
+        b" " * 8,
+        b"0",
+        b"",
+        b"ustar\0",
+        b"00",
+        b"",
+        b"",
+        b"0000000\0",
+        b"0000000\0",
+        b"",
+    )
+    return head[:148] + b"%06o\0 " % sum(head) + head[156:]
