@@ -6,6 +6,7 @@
 A layer's rows count only if every rows object that they were made from still has the sha256 they recorded.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,11 +18,12 @@ from shardpipe.core.columns import Columns, ColumnType
 from shardpipe.core.errors import IncompleteError, IntegrityError
 from shardpipe.core.fingerprint import canonical_json, sha256_hex
 from shardpipe.storage.commit import RowsLog
-from shardpipe.storage.rows import RowsMeta, decode_rows
+from shardpipe.storage.rows import RowsMeta, decode_rows, decode_table
 from shardpipe.storage.store import Store
 
 FORMAT = 1
 Row = dict[str, Any]
+MEMBER_OFFSET = re.compile(r"member_(.+)_offset\Z")
 STATE_NAMES = ("kept", "dropped_by", "error")
 
 
@@ -130,12 +132,18 @@ class Layer:
         if row.get("shard") is not None:
             row["shard"] = f"{self.name}/{row['shard']}"
         members = {}
-        for name, ext in self.info.members.items():
+        for name, ext in self._member_names(row).items():
             offset, size = row.pop(f"member_{name}_offset", None), row.pop(f"member_{name}_size", None)
             if offset is not None and meta.members_tar is not None:
                 members[ext] = (f"{self.name}/{meta.members_tar.name}", offset, size)
         row["members"] = members
         return row
+
+    def _member_names(self, row: Row) -> dict[str, str]:
+        """The members that `row` may have, name to extension: a record of an emitted shard calls them by extension."""
+        if self.form == "rows":
+            return self.info.members
+        return {match[1]: match[1] for name in row if (match := MEMBER_OFFSET.match(name))}
 
 
 class View:
@@ -201,12 +209,12 @@ class View:
             part = layer.read(layer.slices(unit, len(rows)), self._done[layer.name])
             if part is None:
                 raise IncompleteError(f"{self.store.url}/{layer.name} has no rows of unit {unit} yet")
-            check_inputs(self.store, layer, part, inputs)
-            self._merge(layer, part, by_key)
+            check_inputs(self.store, part, inputs)
+            self._merge(part, by_key)
             inputs |= dict(zip(part.paths, part.sha256s, strict=True))
         return Fold(unit, self._completed(rows), inputs)
 
-    def _merge(self, layer: Layer, part: LayerRows, by_key: dict[str, Row]) -> None:
+    def _merge(self, part: LayerRows, by_key: dict[str, Row]) -> None:
         for got in part.rows:
             row = by_key.get(got["key"])
             if row is None:
@@ -224,7 +232,7 @@ class View:
         return [{**empty, **row} for row in rows]
 
 
-def check_inputs(store: Store, layer: Layer, part: LayerRows, inputs: Mapping[str, str]) -> None:
+def check_inputs(store: Store, part: LayerRows, inputs: Mapping[str, str]) -> None:
     """Raise IncompleteError if `part` was made from rows that are no longer those in `inputs`."""
     for path, meta in zip(part.paths, part.metas, strict=True):
         for source, sha256 in meta.inputs.items():
@@ -243,7 +251,7 @@ def unit_list(store: Store, base: Layer) -> list[str]:
     folder, column = ("plan", "unit_out") if base.form == "emit" else ("sources", "unit")
     names: dict[str, None] = {}
     for path in sorted(store.list(f"{base.name}/{folder}")):
-        table, _ = decode_rows(store.read(path))
+        table, _ = decode_table(store.read(path))
         names.update(dict.fromkeys(table.column(column).to_pylist()))
     return [name for name in names if name is not None]
 
