@@ -1,4 +1,6 @@
-"""Decode frames one after the other, in the order in which they are shown, each with a valid time."""
+"""Decode frames one after the other, in the order in which they are shown, each with a valid time; and shrink them
+for scene detectors.
+"""
 
 import heapq
 import math
@@ -7,10 +9,14 @@ from contextlib import contextmanager
 from itertools import chain
 
 import av
+import cv2
+import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from shardpipe.core.errors import MediaError
 from shardpipe.media.source import MediaInput, media_errors, open_media, video_stream
@@ -18,6 +24,9 @@ from shardpipe.media.timeline import counts_frames, from_keyframe, shown_at, vid
 
 STEPS_BACK_S = (0.0, 2.0, 10.0, 60.0)
 """How much earlier a seek is tried again when it lands behind the wanted time; then from the very beginning."""
+
+AREA_EXACT = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
+"""swscale's area average, with the same bytes on every CPU (without the last two its SIMD paths round differently)."""
 
 
 def decode(inp: MediaInput, *, start_s: float | None = None, end_s: float | None = None) -> Iterator[VideoFrame]:
@@ -118,3 +127,37 @@ def _between(shown: Iterator[VideoFrame], first: int | None, end: int | None) ->
             return
         if first is None or pts >= first:
             yield frame
+
+
+class SmallBgr:
+    """Shrinks frames to width x height for scene detectors: uint8 [height, width, 3] in bgr order, aspect ratio not
+    kept, rotation not applied, the same bytes on every CPU.
+
+    Cheap, as it runs on every frame: planes are averaged down as they are, and only the small picture becomes bgr, by
+    BT.601's matrix whatever the frame says (a detector compares a video with itself). Keep one for all frames of a
+    video: building it costs half as much as a frame. Raises MediaError where a frame cannot be scaled.
+    """
+
+    def __init__(self, width: int, height: int) -> None:
+        self._width, self._height = width, height
+        self._even = width % 2 == 0 and height % 2 == 0  # OpenCV's I420 needs whole chroma samples
+        self._scaler = VideoReformatter()
+
+    def __call__(self, frame: VideoFrame) -> NDArray[np.uint8]:
+        """The small picture of one frame."""
+        with media_errors(f"a frame of {frame.width}x{frame.height} {frame.format.name} cannot be scaled"):
+            small = self._scaler.reformat(
+                frame,
+                self._width,
+                self._height,
+                "yuv420p" if self._even else "bgr24",
+                interpolation=AREA_EXACT,
+                dst_color_range=ColorRange.MPEG if self._even else ColorRange.JPEG,
+                threads=1,
+            ).to_ndarray()
+        return cv2.cvtColor(small, cv2.COLOR_YUV2BGR_I420) if self._even else small  # type: ignore[return-value]
+
+
+def small_bgr(frame: VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
+    """One frame through `SmallBgr`."""
+    return SmallBgr(width, height)(frame)
