@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from shardpipe.storage.store import Store
 
 MAX_GAP = 1 << 20
-MAX_BYTES = 64 << 20
+MAX_BYTES = 8 << 20  # larger buffers are fresh memory every time, which costs more than the calls that they save
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from shardpipe.core.fingerprint import canonical_json
 METADATA_KEY = b"shardpipe"
 FORMAT = 1
 ROW_GROUP = 1 << 16
+DAMAGED = (pa.ArrowException, OSError, ValueError)
+"""What pyarrow raises, by place of the damage."""
 ARROW: Mapping[Scalar, pa.DataType] = {
     "bool": pa.bool_(),
     "int64": pa.int64(),
@@ -79,7 +81,7 @@ def decode_meta(data: bytes) -> RowsMeta:
     """The facts alone, from the file's footer."""
     try:
         return _rows_meta(_facts(pq.read_metadata(io.BytesIO(data)).metadata))
-    except (pa.ArrowException, OSError) as error:
+    except DAMAGED as error:
         raise IntegrityError(f"not a whole rows object: {error}; run `shardpipe verify`") from error
 
 
@@ -101,6 +103,7 @@ def encode_table(columns: Columns, rows: Sequence[Row], facts: Mapping[str, Any]
         compression_level=3,
         write_statistics=True,
         use_dictionary=True,
+        write_page_checksum=True,
         store_schema=False,  # the types survive without it, and it would add a second, opaque metadata key
     ) as writer:
         writer.write_table(table, row_group_size=ROW_GROUP)
@@ -111,8 +114,8 @@ def encode_table(columns: Columns, rows: Sequence[Row], facts: Mapping[str, Any]
 def decode_table(data: bytes) -> tuple[pa.Table, dict[str, Any]]:
     """The inverse of `encode_table`; IntegrityError if the object is damaged or was not written by it."""
     try:
-        table = pq.read_table(io.BytesIO(data), use_threads=False)
-    except (pa.ArrowException, OSError) as error:
+        table = pq.read_table(io.BytesIO(data), use_threads=False, page_checksum_verification=True)
+    except DAMAGED as error:
         raise IntegrityError(f"not a whole rows object: {error}; run `shardpipe verify`") from error
     return table.replace_schema_metadata(None), _facts(table.schema.metadata)
 
@@ -195,8 +198,12 @@ def _facts(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
     text = (metadata or {}).get(METADATA_KEY)
     if text is None:
         raise IntegrityError("this Parquet file was not written by shardpipe: its metadata is missing")
-    facts: dict[str, Any] = json.loads(text)
-    if facts.pop("format", None) != FORMAT:
+    try:
+        facts: dict[str, Any] = json.loads(text)
+        found = facts.pop("format")
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise IntegrityError(f"the metadata of this Parquet file is damaged: {error}") from error
+    if found != FORMAT:
         raise IntegrityError(
             f"this Parquet file has another format than {FORMAT}: use the shardpipe version that wrote it"
         )
