@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from shardpipe.core.columns import check_value
@@ -90,7 +91,9 @@ def check_result(step: StageStep, result: Result) -> dict[str, Any]:
 
 def run_stage(step: StageStep, clips: Sequence[ClipState], frame_sets: Sequence[tuple[Frames, ...]]) -> None:
     """Run one stage on `clips` (each with the frames of the stage's own requests) and take the results in."""
-    views = [ClipView(clip.key, clip.row, frames) for clip, frames in zip(clips, frame_sets, strict=True)]
+    views = [
+        ClipView(clip.key, MappingProxyType(clip.row), frames) for clip, frames in zip(clips, frame_sets, strict=True)
+    ]
     for clip, result in zip(clips, _results(step, views), strict=True):
         clip.take(step, result)
 

@@ -1,0 +1,278 @@
+"""Doing one unit of `cut`: its videos to clips, a tar, and last the rows that name it.
+
+    for each part of a video: open, probe, find scenes, cut ─▶ scratch ─▶ tar (put first) ─▶ rows (create, last)
+
+A video that cannot be read becomes one error row; a clip that cannot be cut becomes one too.
+"""
+
+import io
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fsspec.core import url_to_fs
+
+from shardpipe.core.clip import CLIP_COLUMNS, LOCATION, STATE, video_id
+from shardpipe.core.columns import Columns
+from shardpipe.core.cutting import WriteSpec
+from shardpipe.core.detector import Detector
+from shardpipe.core.errors import MediaError
+from shardpipe.core.scene import ScenePolicy
+from shardpipe.core.work import Outcome, Phase, UnitJob, Usage
+from shardpipe.engine.cutplan import Times
+from shardpipe.engine.cutvideo import Part, cut_part
+from shardpipe.engine.sidecar import sidecar
+from shardpipe.engine.sources import Found, identity_of
+from shardpipe.engine.worker import UnitWorker, Watch, scratch_folder
+from shardpipe.media.probe import probe
+from shardpipe.storage.commit import RowsLog
+from shardpipe.storage.metered import Meter, MeteredStore
+from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta, decode_rows, encode_rows
+from shardpipe.storage.store import Store
+from shardpipe.storage.tar import TarWriter
+
+Row = dict[str, Any]
+REMOTE_BLOCK = 8 << 20
+TIMES_DURATION = 60.0
+"""A part of a video may take so many times its duration before it counts as hung, and `clip_timeout_s` more."""
+
+
+@dataclass(frozen=True)
+class CutTask:
+    """`cut` of one root. passthrough: the types of the sources' own columns."""
+
+    name: str
+    fingerprint: str
+    detector: Detector
+    policy: ScenePolicy
+    write: WriteSpec
+    passthrough: Columns
+    clip_timeout_s: float
+    phase: Phase = "cut"
+
+    def make(self, store: Store, device: str, watch: Watch) -> "CutWorker":  # noqa: ARG002  cutting is for CPUs
+        """A worker for units of this task."""
+        return CutWorker(self, store, watch)
+
+
+class CutWorker(UnitWorker):
+    """Cuts one unit after the other."""
+
+    def __init__(self, task: CutTask, store: Store, watch: Watch) -> None:
+        super().__init__(watch)
+        self.task = task
+        self.store = MeteredStore(store)
+        self.meter = Meter(self.store)
+        self._batches: dict[str, list[Row]] = {}
+
+    def do(self, job: UnitJob) -> Outcome:
+        """Cut a unit and commit it."""
+        parts = self._parts(job.name)
+        with scratch_folder(self.store) as scratch:
+            rows, tar = self._cut_all(job, parts, scratch, scratch / f"{job.name}.tar")
+        data = self._encode(job, rows, tar)
+        won = decode_meta(RowsLog(self.store, self.task.name).commit(job.name, data, job.generation))
+        return outcome_of(job.name, won.counts, self.meter.lap())
+
+    def _parts(self, unit: str) -> list[Row]:
+        if unit not in self._batches:
+            self._batches = read_units(self.store, self.task.name)
+        return self._batches[unit]
+
+    def _cut_all(
+        self, job: UnitJob, parts: list[Row], scratch: Path, tar_path: Path
+    ) -> tuple[list[Row], TarRef | None]:
+        rows: list[Row] = []
+        with TarWriter(tar_path) as tar:
+            for part in parts:
+                for row, file in self._guarded(job, part, scratch):
+                    row |= {name: part[name] for name in self.task.passthrough}
+                    rows.append(row)
+                    if file is not None:
+                        row["offset"], row["size"] = self._pack(tar, row, file)
+                        file.unlink()
+            if tar.num_samples == 0:
+                tar.abort()
+                return rows, None
+            written = tar.close()
+        name = f"shards/{job.name}-{written.sha256[:12]}.tar"
+        self.store.put_file(f"{self.task.name}/{name}", tar_path)
+        for row in rows:
+            if row.get("offset") is not None:
+                row["shard"] = name
+        return rows, TarRef(name, written.num_bytes, written.sha256)
+
+    def _pack(self, tar: TarWriter, row: Row, file: Path) -> tuple[int, int]:
+        columns = {**CLIP_COLUMNS, **self.task.passthrough}
+        tar.add(f"{row['key']}.json", sidecar(row, columns))
+        return tar.add_file(f"{row['key']}.mp4", file)
+
+    def _guarded(self, job: UnitJob, part: Row, scratch: Path) -> Iterator[tuple[Row, Path | None]]:
+        """The clips of one part; anything wrong with the video is one error row."""
+        label = part_label(part)
+        if label in job.poisoned:
+            yield error_row(part, job.poisoned[label]), None
+            return
+        begin, end = part["start_edge_s"] or 0.0, part["end_edge_s"]
+        self.watch.begin(job.name, "cut", [label], self.task.clip_timeout_s + TIMES_DURATION * 600.0)
+        num = 0
+        try:
+            with open_source(part) as media:
+                self.store.count_read(int(part["cost"] or 0))
+                facts = probe(media)
+                span = min(end or facts.end_s, facts.end_s) - max(begin, facts.start_s)
+                self.watch.begin(job.name, "cut", [label], self.task.clip_timeout_s + TIMES_DURATION * max(span, 1.0))
+                scenes = (self.task.detector, self.task.policy)
+                where = Part(part["part"], part["start_edge_s"], part["end_edge_s"])
+                for row, file in cut_part(media, part["url"], facts, where, scenes, self.task.write, scratch):
+                    num += 1
+                    yield row, file
+        except (MediaError, OSError) as exc:
+            yield error_row(part, str(exc)), None
+        finally:
+            self.watch.end(num)
+
+    def _encode(self, job: UnitJob, rows: list[Row], tar: TarRef | None) -> bytes:
+        columns = {**CLIP_COLUMNS, **self.task.passthrough, **STATE, **LOCATION}
+        meta = RowsMeta(
+            fingerprint=self.task.fingerprint,
+            unit=job.name,
+            generation=job.generation,
+            tar=tar,
+            counts=count(rows),
+        )
+        return encode_rows(columns, rows, meta)
+
+
+def read_units(store: Store, name: str) -> dict[str, list[Row]]:
+    """Each unit's parts, from all batches of sources."""
+    units: dict[str, list[Row]] = {}
+    for path in sorted(store.list(f"{name}/sources")):
+        table, _ = decode_rows(store.read(path))
+        for row in table.to_pylist():
+            units.setdefault(row["unit"], []).append(row)
+    return units
+
+
+def part_label(part: Mapping[str, Any]) -> str:
+    """A name for a part of a video in messages: its url, and which part."""
+    return f"{part['url']}#{part['part']}" if part["part"] else str(part["url"])
+
+
+def error_row(part: Mapping[str, Any], message: str) -> Row:
+    """The row of a video (or part) that gave no clips."""
+    own = video_id(part["url"])
+    key = f"{own}_p{part['part']}" if part["part"] else own
+    empty = dict.fromkeys([*CLIP_COLUMNS, *LOCATION])
+    state = {"kept": False, "dropped_by": "error: cut", "error": message}
+    return {**empty, "key": key, "source": part["url"], "video_id": own, **state}
+
+
+def count(rows: list[Row]) -> dict[str, int | float]:
+    """The counts that rows carry in their metadata; seconds are of the clips."""
+    kept = [row for row in rows if row["kept"]]
+    return {
+        "seen": len(rows),
+        "kept": len(kept),
+        "failed": sum(row["error"] is not None for row in rows),
+        "seen_s": round(sum(row.get("duration_s") or 0.0 for row in rows), 6),
+        "kept_s": round(sum(row.get("duration_s") or 0.0 for row in kept), 6),
+    }
+
+
+def outcome_of(unit: str, counts: Mapping[str, int | float], usage: Usage) -> Outcome:
+    """The Outcome of a committed unit."""
+    seen, kept = int(counts["seen"]), int(counts["kept"])
+    return Outcome(
+        unit,
+        num_seen=seen,
+        num_kept=kept,
+        num_dropped=seen - kept,
+        num_failed=int(counts["failed"]),
+        duration_s=float(counts["seen_s"]),
+        kept_s=float(counts["kept_s"]),
+        usage=usage,
+    )
+
+
+def open_source(part: Mapping[str, Any]) -> AbstractContextManager[Any]:
+    """A part's video as media input: a path, or a seekable file; raises MediaError if it is gone or was replaced."""
+    container, url = part["container"], part["container"] or part["url"]
+    try:
+        fs, path = url_to_fs(url)
+        found = identity_of(fs.info(path))
+    except (OSError, ValueError, ImportError) as exc:
+        raise MediaError(f"cannot open {url}: {exc}") from exc
+    if part["etag"] is not None and found != part["etag"]:
+        raise MediaError(
+            f"{url} was replaced since it was listed (was {part['etag']}, is {found}): add it as a new source"
+        )
+    local = path if "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)) else None
+    if container is None and local is not None:
+        return nullcontext(Path(local))
+    opened: Callable[[], BinaryIO] = lambda: fs.open(path, "rb", block_size=REMOTE_BLOCK)  # noqa: E731
+    if container is None:
+        return opened()
+    return Slice(opened(), part["offset"], part["size"])
+
+
+class Slice(io.RawIOBase):
+    """A range of a seekable file as a file of its own: a member of a tar."""
+
+    def __init__(self, inner: BinaryIO, offset: int, size: int) -> None:
+        self._inner, self._offset, self._size, self._at = inner, offset, size, 0
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def seekable(self) -> bool:
+        """Always."""
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """As io says."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, start + offset)
+        return self._at
+
+    def tell(self) -> int:
+        """As io says."""
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401  any writable buffer
+        """As io says."""
+        self._inner.seek(self._offset + self._at)
+        data = self._inner.read(max(0, min(len(buffer), self._size - self._at)))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        """Close the whole."""
+        if not self.closed:
+            self._inner.close()
+        super().close()
+
+
+def times_reader() -> Callable[[Found], Times | None]:
+    """What `plan_units` asks of each video: when it begins and how long it is, from its header."""
+
+    def times_of(video: Found) -> Times | None:
+        part = {
+            "url": video.url,
+            "container": video.container,
+            "offset": video.offset,
+            "size": video.size,
+            "etag": None,
+        }
+        try:
+            with open_source(part) as media:
+                facts = probe(media)
+        except (MediaError, OSError):
+            return None
+        return Times(facts.start_s, facts.duration_s)
+
+    return times_of

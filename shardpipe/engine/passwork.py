@@ -1,0 +1,274 @@
+"""Doing units of a pass: fold, rules and cheap stages first, one decode, the other stages by batch, rows last.
+
+    begin(unit 2)  fold ─ rules ─ stages without frames ─ rules ─▶ clips to decode ─┐
+                                                                                    ▼ (decode processes)
+    finish(unit 1) batches of decoded clips ─ stage ─ rules ─ stage ─ ... ─▶ rows, committed
+
+Two units are in flight, so that decoders and models do not wait for a unit's last clips or its commit.
+"""
+
+import queue
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from shardpipe.core.errors import ShardpipeError
+from shardpipe.core.frames import FrameRequest, Frames
+from shardpipe.core.work import Outcome, Phase, UnitJob
+from shardpipe.engine.batch import ClipState, run_stage
+from shardpipe.engine.cut import outcome_of
+from shardpipe.engine.decoders import Decoded, DecodeProcess, Decoder, InProcessDecoder, Media
+from shardpipe.engine.flow import DecodeFlow, Fetch, Ticket
+from shardpipe.engine.program import Program, StageStep, Step, union_requests
+from shardpipe.engine.reuse import Reuse
+from shardpipe.engine.sink import Sink
+from shardpipe.engine.worker import Jobs, Watch, failed
+from shardpipe.storage.dataset import Dataset, Fold, Layer, Row, View
+from shardpipe.storage.metered import Meter, MeteredStore
+from shardpipe.storage.store import Store
+
+MAX_BATCH_BYTES = 256 << 20
+"""A batch is run when its frames take so much memory, full or not."""
+
+UNITS_IN_FLIGHT = 2
+
+
+@dataclass(frozen=True)
+class PassTask:
+    """A pass that writes rows. `inputs`: the Datasets that it folds. `decoders` 0: decode in the worker itself."""
+
+    name: str
+    fingerprint: str
+    program: Program
+    inputs: tuple[str, ...]
+    reuse: tuple[str, ...]
+    unit_clips: int | None
+    batch_clips: int
+    decoders: int
+    clip_timeout_s: float
+    batch_timeout_s: float
+    clip_memory: int
+    phase: Phase = "rows"
+
+    def make(self, store: Store, device: str, watch: Watch) -> "PassWorker":
+        """A worker with its stages set up on `device`."""
+        return PassWorker(self, store, device, watch)
+
+
+@dataclass
+class _Flight:
+    """A unit in flight."""
+
+    job: UnitJob
+    fold: Fold
+    clips: list[ClipState]
+    done: "queue.SimpleQueue[tuple[Ticket, Decoded]]"
+    num_decoding: int = 0
+    ready: list[ClipState] = field(default_factory=list)  # clips that need no decode
+    decode_cpu_s: float = 0.0
+    gpu_s: float = 0.0
+
+
+class PassWorker:
+    """A worker of a pass: its stages are set up once, its decoders live as long as it does."""
+
+    def __init__(self, task: PassTask, store: Store, device: str, watch: Watch) -> None:
+        self.task = task
+        self.device = device
+        self.watch = watch
+        self.store = MeteredStore(store)
+        self.meter = Meter(self.store)
+        self.view = View(self.store, input_layers(self.store, task.inputs))
+        self.sink = Sink(self.store, task)
+        self.reuse = Reuse(self.store, task)
+        program = task.program
+        cut = program.num_before_frames
+        self._early, self._late = program.steps[:cut], program.steps[cut:]
+        self._framed = [step for step in self._late if isinstance(step, StageStep) and step.requests]
+        self._flow = self._start_decoding()
+        for step in program.stages:
+            step.stage.setup(device)
+
+    def _start_decoding(self) -> DecodeFlow | None:
+        if not self._framed:
+            return None
+        decoders: list[Decoder] = [InProcessDecoder()]
+        if self.task.decoders:
+            limits = {"timeout_s": self.task.clip_timeout_s, "memory_bytes": self.task.clip_memory}
+            processes = [DecodeProcess(**limits) for _ in range(self.task.decoders)]
+            for process in processes:
+                process.start()
+            decoders = list(processes)
+        return DecodeFlow(decoders, max_held=self.task.batch_clips + 2 * len(decoders))
+
+    def close(self) -> None:
+        """End the decoders."""
+        if self._flow is not None:
+            self._flow.close()
+
+    def run(self, jobs: Jobs) -> Iterator[Outcome]:
+        """Units in order, the next one begun before the one at hand is finished."""
+        flights: deque[_Flight] = deque()
+        while True:
+            job = jobs.get(wait=not flights) if len(flights) < UNITS_IN_FLIGHT else None
+            if job is not None:
+                try:
+                    flights.append(self._begin(job))
+                except Exception as exc:  # noqa: BLE001  one unit's failure must not end the others
+                    yield failed(job, exc)
+            elif flights:
+                flight = flights.popleft()
+                try:
+                    yield self._finish(flight)
+                except Exception as exc:  # noqa: BLE001
+                    self._drain(flight)
+                    yield failed(flight.job, exc)
+            else:
+                return
+
+    def _begin(self, job: UnitJob) -> _Flight:
+        fold = self._fold(job)
+        clips = [ClipState(row["key"], row) for row in fold.rows if row["kept"]]
+        for clip in clips:
+            if clip.key in job.poisoned:
+                clip.dropped_by, clip.error = "error: crash", job.poisoned[clip.key]
+        self.reuse.fill(fold.unit, clips)
+        flight = _Flight(job, fold, clips, queue.SimpleQueue())
+        for batch in self._batches(flight, clips):
+            self._run_steps(flight, self._early, batch, {})
+        for clip in clips:
+            requests, _ = union_requests(self._needed(clip))
+            if clip.alive and requests:
+                assert self._flow is not None
+                flight.num_decoding += 1
+                self._flow.submit(Ticket(clip, flight.done), self._fetch(clip.row), requests)
+            else:
+                flight.ready.append(clip)
+        return flight
+
+    def _fold(self, job: UnitJob) -> Fold:
+        unit, part = job.name, None
+        if self.task.unit_clips is not None:
+            unit, _, number = job.name.rpartition("-")
+            part = int(number)
+        if not self.view.listed(unit):
+            self.view.refresh()
+        fold = self.view.fold(unit)
+        if part is not None:
+            size = self.task.unit_clips or 1
+            fold = replace(fold, rows=fold.rows[part * size : (part + 1) * size])
+        return fold
+
+    def _needed(self, clip: ClipState) -> list[StageStep]:
+        """The stages that this clip's frames are decoded for."""
+        return [step for step in self._framed if step.result_id not in clip.reused]
+
+    def _fetch(self, row: Row) -> Fetch:
+        def fetch() -> Media:
+            path = self.store.local_path(row["shard"])
+            if path is not None:
+                self.store.count_read(row["size"])
+                return Media(str(path), row["offset"], row["size"], row["sha256"])
+            data = self.store.read_range(row["shard"], row["offset"], row["size"])
+            return Media(None, 0, row["size"], row["sha256"], data)
+
+        return fetch
+
+    def _finish(self, flight: _Flight) -> Outcome:
+        for batch in self._batches(flight, flight.ready):
+            self._run_steps(flight, self._late, batch, {})
+        left = flight.num_decoding
+        while left:
+            batch, decoded, num_bytes = [], {}, 0
+            limit = self.task.batch_clips
+            while left and len(batch) < limit and num_bytes < MAX_BATCH_BYTES:
+                ticket, frames = flight.done.get()
+                left -= 1
+                flight.num_decoding = left
+                batch.append(ticket.subject)
+                decoded[ticket.subject.key] = frames
+                num_bytes += frames.num_bytes
+                flight.decode_cpu_s += frames.cpu_s
+            try:
+                for part in self._batches(flight, batch):
+                    self._run_steps(flight, self._late, part, decoded)
+            finally:
+                for frames in decoded.values():
+                    frames.release()
+        counts = self.sink.commit(flight.job, flight.fold, flight.clips)
+        decode_cpu_s = flight.decode_cpu_s if self.task.decoders else 0.0
+        return outcome_of(flight.job.name, counts, self.meter.lap(extra_cpu_s=decode_cpu_s, gpu_s=flight.gpu_s))
+
+    def _drain(self, flight: _Flight) -> None:
+        """Give back the frames of a unit that failed."""
+        for _ in range(flight.num_decoding):
+            flight.done.get()[1].release()
+
+    def _batches(self, flight: _Flight, clips: Sequence[ClipState]) -> Iterator[list[ClipState]]:
+        """Clips that may run together; one that was in a batch when a worker died runs alone."""
+        suspects = flight.job.suspects
+        plain = [clip for clip in clips if clip.key not in suspects]
+        size = self.task.batch_clips
+        for i in range(0, len(plain), size):
+            yield plain[i : i + size]
+        for clip in clips:
+            if clip.key in suspects:
+                yield [clip]
+
+    def _run_steps(
+        self, flight: _Flight, steps: Sequence[Step], batch: list[ClipState], decoded: dict[str, Decoded]
+    ) -> None:
+        for step in steps:
+            alive = [clip for clip in batch if clip.alive]
+            if not alive:
+                return
+            if isinstance(step, StageStep):
+                self._run_stage(flight, step, [clip for clip in alive if step.result_id not in clip.reused], decoded)
+            else:
+                reasons = step.dropped_by([clip.row for clip in alive], self.task.program.schema)
+                for clip, reason in zip(alive, reasons, strict=True):
+                    clip.dropped_by = reason
+
+    def _run_stage(self, flight: _Flight, step: StageStep, clips: list[ClipState], decoded: dict[str, Decoded]) -> None:
+        ready, frame_sets = [], []
+        for clip in clips:
+            clip.seen = True
+            frames = decoded.get(clip.key)
+            if step.requests and frames is not None and frames.error is not None:
+                clip.fail(step, frames.error)
+            else:
+                ready.append(clip)
+                frame_sets.append(self._frames_for(step, clip, frames))
+        if not ready:
+            return
+        began = time.monotonic()
+        self.watch.begin(flight.job.name, step.stage.type, [clip.key for clip in ready], self.task.batch_timeout_s)
+        try:
+            run_stage(step, ready, frame_sets)
+        finally:
+            self.watch.end(len(ready))
+        if self.device != "cpu":
+            flight.gpu_s += time.monotonic() - began
+
+    def _frames_for(self, step: StageStep, clip: ClipState, decoded: Decoded | None) -> tuple[Frames, ...]:
+        """The frames of a clip that this stage asked for, out of the union."""
+        if decoded is None or not step.requests:
+            return ()
+        requests: tuple[FrameRequest, ...]
+        requests, _ = union_requests(self._needed(clip))
+        return tuple(decoded.frame_sets[requests.index(request)] for request in step.requests)
+
+
+def input_layers(store: Store, names: Sequence[str]) -> list[Layer]:
+    """The layers of several Datasets over one base, each once, in order; raises ConfigError if they do not fit."""
+    layers: dict[str, Layer] = {}
+    bases = set()
+    for name in names:
+        own = Dataset.open(store, name).next_view().layers
+        bases.add((own[0].name, own[0].form))
+        layers |= {layer.name: layer for layer in own}
+    if len(bases) > 1:
+        listed = ", ".join(sorted(base for base, _ in bases))
+        raise ShardpipeError(f"{', '.join(names)} have different bases ({listed}): a pass folds layers over one base")
+    return list(layers.values())

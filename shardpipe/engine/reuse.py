@@ -1,0 +1,68 @@
+"""Results of earlier passes, taken instead of computed: those of the same stage, with the same fields, on the same inputs.
+
+A clip's results are taken where the old pass has any value in the stage's columns, and its mp4 is still the same.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from shardpipe.core.errors import IncompleteError
+from shardpipe.engine.batch import ClipState
+from shardpipe.engine.program import StageStep
+from shardpipe.storage.dataset import Dataset, Row, View
+from shardpipe.storage.store import Store
+
+if TYPE_CHECKING:
+    from shardpipe.engine.passwork import PassTask
+
+
+class Reuse:
+    """Finished columns of the passes that `reuse:` names."""
+
+    def __init__(self, store: Store, task: "PassTask") -> None:
+        self._store = store
+        self._sources: list[tuple[View, list[tuple[StageStep, dict[str, str]]]]] = []
+        for name in task.reuse:
+            dataset = Dataset.open(store, name)
+            matches = _matches(dataset.info.identity.get("results", {}), task.program.stages)
+            if matches:
+                self._sources.append((dataset.pass_view(), matches))
+
+    def fill(self, unit: str, clips: Sequence[ClipState]) -> None:
+        """Put old results of this unit into `clips`."""
+        for view, matches in self._sources:
+            try:
+                old = {row["key"]: row for row in view.fold(unit).rows}
+            except IncompleteError:
+                continue
+            for clip in clips:
+                row = old.get(clip.key)
+                if row is not None and row["sha256"] == clip.row["sha256"]:
+                    _take(self._store, clip, row, matches)
+
+
+def _matches(results: Mapping[str, str], stages: Sequence[StageStep]) -> list[tuple[StageStep, dict[str, str]]]:
+    """Stages all of whose stored columns the old pass has, each with: our column to the old pass's column."""
+    found = []
+    for step in stages:
+        old = {column: result for column, result in results.items() if result == step.result_id}
+        if step.stored and not any(name.startswith("_") for name in step.columns) and old:
+            names = {name: name for name in step.stored if name in old}
+            if len(names) == len(step.stored):
+                found.append((step, names))
+    return found
+
+
+def _take(store: Store, clip: ClipState, old: Row, matches: Sequence[tuple[StageStep, dict[str, str]]]) -> None:
+    for step, names in matches:
+        if step.result_id in clip.reused or all(old[name] is None for name in names.values()):
+            continue
+        members = {name: old["members"].get(ext) for name, (_, ext) in step.members.items()}
+        if None in members.values():
+            continue
+        for ours, theirs in names.items():
+            clip.row[ours] = clip.new[ours] = old[theirs]
+        for name, place in members.items():
+            assert place is not None
+            clip.members[name] = store.read_range(*place)
+        clip.reused = clip.reused | {step.result_id}

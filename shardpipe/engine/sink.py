@@ -1,0 +1,68 @@
+"""The end of a unit of a pass: one row for each clip that it saw, members in a tar of the layer's own, committed once."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from shardpipe.core.clip import STATE
+from shardpipe.core.columns import Columns, int64, string
+from shardpipe.core.work import UnitJob
+from shardpipe.engine.batch import ClipState
+from shardpipe.engine.cut import count
+from shardpipe.engine.worker import scratch_folder
+from shardpipe.storage.commit import RowsLog
+from shardpipe.storage.dataset import Fold
+from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta, encode_rows
+from shardpipe.storage.store import Store
+from shardpipe.storage.tar import TarWriter
+
+if TYPE_CHECKING:
+    from shardpipe.engine.passwork import PassTask
+
+
+class Sink:
+    """Writes the rows of one pass."""
+
+    def __init__(self, store: Store, task: "PassTask") -> None:
+        self._store = store
+        self._task = task
+        self._log = RowsLog(store, task.name)
+
+    def commit(self, job: UnitJob, fold: Fold, clips: Sequence[ClipState]) -> dict[str, Any]:
+        """Commit a unit; the counts of the rows that are there now (ours, or a twin's that was faster)."""
+        rows = [self._row(clip) for clip in clips]
+        members_tar = self._put_members(job, clips, rows)
+        timed = [{**row, "duration_s": clip.row.get("duration_s")} for row, clip in zip(rows, clips, strict=True)]
+        meta = RowsMeta(
+            fingerprint=self._task.fingerprint,
+            unit=job.name,
+            inputs=fold.inputs,
+            generation=job.generation,
+            members_tar=members_tar,
+            counts=count(timed),
+        )
+        data = encode_rows(layer_columns(self._task.program.columns, self._task.program.members), rows, meta)
+        return dict(decode_meta(self._log.commit(job.name, data, job.generation)).counts)
+
+    def _row(self, clip: ClipState) -> dict[str, Any]:
+        state = {"kept": clip.alive, "dropped_by": clip.dropped_by, "error": clip.error}
+        columns = {name: clip.new.get(name) for name in self._task.program.columns}
+        return {"key": clip.key, **state, **columns}
+
+    def _put_members(self, job: UnitJob, clips: Sequence[ClipState], rows: list[dict[str, Any]]) -> TarRef | None:
+        if not any(clip.members for clip in clips):
+            return None
+        with scratch_folder(self._store) as folder, TarWriter(folder / f"{job.name}.tar") as tar:
+            for clip, row in zip(clips, rows, strict=True):
+                for name, data in sorted(clip.members.items()):
+                    ext = self._task.program.members[name]
+                    row[f"member_{name}_offset"], row[f"member_{name}_size"] = tar.add(f"{clip.key}.{ext}", data)
+            written = tar.close()
+            name = f"members/{job.name}-{written.sha256[:12]}.tar"
+            self._store.put_file(f"{self._task.name}/{name}", tar.path)
+        return TarRef(name, written.num_bytes, written.sha256)
+
+
+def layer_columns(columns: Columns, members: dict[str, str]) -> dict[str, Any]:
+    """The schema of a layer's rows objects."""
+    places = {f"member_{name}_{what}": int64 for name in sorted(members) for what in ("offset", "size")}
+    return {"key": string, **STATE, **columns, **places}

@@ -1,0 +1,294 @@
+"""The executor for one machine: spawned worker processes, one a device, that are replaced when they die.
+
+A worker says what it is at (`Watch.begin`), so a crash or a hang is blamed on the clips that it was at: they are run
+one by one in the next try, and a clip that kills a worker alone is committed as an error. Units go largest first, two
+to a worker at a time so that it never waits.
+"""
+
+import logging
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from shardpipe.core.errors import ShardpipeError, UnitError
+from shardpipe.core.work import Outcome, Progress, UnitJob
+from shardpipe.engine.worker import Task
+from shardpipe.storage.store import open_store
+
+log = logging.getLogger(__name__)
+AHEAD = 2  # units that a worker has at a time
+STOP_S = 10.0  # how long a worker may take to end after the last unit
+TICK_S = 1.0
+
+
+@dataclass(frozen=True)
+class LocalSettings:
+    """How many workers, on which devices (one each, in turn), and how often a unit is tried."""
+
+    num_workers: int
+    devices: tuple[str, ...] = ("cpu",)
+    tries: int = 3
+
+
+@dataclass
+class _Held:
+    """One worker process, as the executor sees it."""
+
+    process: multiprocessing.process.BaseProcess
+    conn: Connection
+    device: str
+    jobs: dict[str, UnitJob] = field(default_factory=dict)
+    at: tuple[str, str, list[str]] | None = None  # unit, what, keys
+    deadline: float | None = None
+    killed: str | None = None
+    closed: bool = False
+    started: bool = False
+
+
+class LocalExecutor:
+    """Runs the units of one task over local processes."""
+
+    def __init__(self, root: str, settings: LocalSettings) -> None:
+        self._root = root
+        self._settings = settings
+        self._queue: deque[UnitJob] = deque()
+        self._tries: dict[str, int] = {}
+        self._workers: list[_Held] = []
+        self._deaths_at_start = 0
+
+    def run(self, task: Task, jobs: Sequence[UnitJob], progress: Progress) -> Iterator[Outcome]:
+        """Do all jobs; give an Outcome for each as it ends. Closing the iterator ends the workers."""
+        self._queue = deque(sorted(jobs, key=lambda job: (-job.cost, job.name)))
+        self._tries, self._workers, self._deaths_at_start = {}, [], 0
+        left = len(jobs)
+        try:
+            for i in range(min(self._settings.num_workers, left)):
+                self._workers.append(self._spawn(task, self._settings.devices[i % len(self._settings.devices)]))
+            while left:
+                self._hand_out()
+                for outcome in self._collect(task, progress):
+                    left -= 1
+                    yield outcome
+        finally:
+            self._stop(graceful=left == 0)
+
+    def _spawn(self, task: Task, device: str) -> _Held:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe(duplex=True)
+        process = context.Process(
+            target=worker_main, args=(theirs, self._root, task, device, os.getpid()), name="shardpipe-worker"
+        )
+        process.start()
+        theirs.close()
+        return _Held(process, ours, device)
+
+    def _hand_out(self) -> None:
+        for rank in range(AHEAD):
+            for worker in self._workers:
+                if len(worker.jobs) <= rank and self._queue and not worker.closed:
+                    job = self._queue.popleft()
+                    worker.jobs[job.name] = job
+                    _send(worker, ("job", job))
+        if not self._queue:
+            for worker in self._workers:
+                if not worker.jobs and not worker.closed and self._others_busy(worker) is False:
+                    worker.closed = True
+                    _send(worker, ("end",))
+
+    def _others_busy(self, worker: _Held) -> bool:
+        """Whether another worker still has units, which could come back to the queue if it dies."""
+        return any(other.jobs for other in self._workers if other is not worker)
+
+    def _collect(self, task: Task, progress: Progress) -> Iterator[Outcome]:
+        by_object: dict[Any, _Held] = {}
+        for worker in self._workers:
+            by_object[worker.conn] = by_object[worker.process.sentinel] = worker
+        ready = {id(by_object[each]): by_object[each] for each in wait(list(by_object), timeout=TICK_S)}
+        for worker in ready.values():
+            yield from self._read(worker, progress)
+            if not worker.process.is_alive():
+                yield from self._read(worker, progress)
+                yield from self._bury(worker, task, progress)
+        now = time.monotonic()
+        for worker in self._workers:
+            if worker.deadline is not None and now > worker.deadline and worker.killed is None:
+                worker.killed = "took longer than its time-out"
+                worker.process.kill()
+
+    def _read(self, worker: _Held, progress: Progress) -> Iterator[Outcome]:
+        while _has_message(worker.conn):
+            try:
+                message = worker.conn.recv()
+            except (EOFError, OSError):
+                return
+            match message[0]:
+                case "begin":
+                    _, unit, what, keys, timeout_s = message
+                    worker.at, worker.deadline = (unit, what, keys), time.monotonic() + timeout_s
+                case "end":
+                    worker.at = worker.deadline = None
+                    progress.clips(message[1])
+                case "fatal":
+                    raise UnitError(f"no worker can be set up on {worker.device}: {message[1]}")
+                case "note":
+                    progress.note(message[1])
+                case "started":
+                    worker.started = True
+                case "done":
+                    outcome: Outcome = message[1]
+                    job = worker.jobs.pop(outcome.unit)
+                    if outcome.error is not None and self._may_retry(job):
+                        progress.note(f"unit {job.name} failed, tried again: {outcome.error}")
+                        self._queue.append(job)
+                    else:
+                        yield outcome
+
+    def _may_retry(self, job: UnitJob) -> bool:
+        self._tries[job.name] = self._tries.get(job.name, 0) + 1
+        return self._tries[job.name] < self._settings.tries
+
+    def _bury(self, worker: _Held, task: Task, progress: Progress) -> Iterator[Outcome]:
+        """A worker is dead: find out what it was at, put its units back, replace it."""
+        worker.process.join()
+        self._workers.remove(worker)
+        worker.conn.close()
+        reason = worker.killed or _death(worker.process.exitcode)
+        if not worker.started:
+            self._deaths_at_start += 1
+            if self._deaths_at_start >= self._settings.tries:
+                raise UnitError(f"workers of {task.name} end while they are set up ({reason}): see the log above")
+        for job in list(worker.jobs.values()):
+            blamed = _blame(job, worker.at, reason)
+            if blamed is not None:
+                self._queue.appendleft(blamed)
+            elif worker.at is None and worker.started and not self._may_retry(job):
+                yield Outcome(job.name, error=f"the worker {reason}, {self._settings.tries} times")
+            else:
+                self._queue.appendleft(job)
+        if worker.jobs:
+            what = f" at {worker.at[1]} of {_short(worker.at[2])} in unit {worker.at[0]}" if worker.at else ""
+            progress.note(f"a worker of {task.name} {reason}{what}: replaced")
+        if self._queue:
+            self._workers.append(self._spawn(task, worker.device))
+
+    def _stop(self, *, graceful: bool) -> None:
+        for worker in self._workers:
+            if graceful:
+                if not worker.closed:
+                    _send(worker, ("end",))
+                worker.process.join(timeout=STOP_S)
+            if worker.process.is_alive():
+                worker.process.kill()
+            worker.process.join()
+            worker.conn.close()
+        self._workers = []
+
+
+def _blame(job: UnitJob, at: tuple[str, str, list[str]] | None, reason: str) -> UnitJob | None:
+    """The job as it is to be tried again: its clips that were worked on as suspects, or a lone one as the culprit."""
+    if at is None or at[0] != job.name:
+        return None
+    _, what, keys = at
+    if len(keys) == 1:
+        return replace(job, poisoned={**job.poisoned, keys[0]: f"{what}: the worker {reason} on this clip"})
+    return replace(job, suspects=job.suspects | frozenset(keys))
+
+
+def _death(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"died of {signal.Signals(-code).name}"
+    return f"ended (exit {code})"
+
+
+def _short(keys: Sequence[str]) -> str:
+    return keys[0] if len(keys) == 1 else f"{len(keys)} clips"
+
+
+def _has_message(conn: Connection) -> bool:
+    try:
+        return conn.poll(0)
+    except (OSError, EOFError):
+        return False
+
+
+def _send(worker: _Held, message: tuple[Any, ...]) -> None:
+    try:
+        worker.conn.send(message)
+    except OSError:
+        log.debug("a worker died before it got its message; it is replaced when its end is seen")
+
+
+class _PipeWatch:
+    """A Watch that tells the executor."""
+
+    def __init__(self, send: Callable[[tuple[Any, ...]], None]) -> None:
+        self._send = send
+
+    def begin(self, unit: str, what: str, keys: Sequence[str], timeout_s: float) -> None:
+        self._send(("begin", unit, what, list(keys), timeout_s))
+
+    def end(self, num_clips: int) -> None:
+        self._send(("end", num_clips))
+
+    def note(self, text: str) -> None:
+        self._send(("note", text))
+
+
+class _PipeJobs:
+    """Jobs that come over the pipe; a thread reads it, so that the executor's death ends the worker at once."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._queue: queue.SimpleQueue[UnitJob | None] = queue.SimpleQueue()
+        self._ended = False
+        threading.Thread(target=self._read, args=(conn,), daemon=True).start()
+
+    def get(self, *, wait: bool) -> UnitJob | None:
+        if self._ended:
+            return None
+        try:
+            job = self._queue.get(block=wait)
+        except queue.Empty:
+            return None
+        self._ended = job is None
+        return job
+
+    def _read(self, conn: Connection) -> None:
+        while True:
+            try:
+                message = conn.recv()
+            except (EOFError, OSError):
+                os._exit(1)  # the executor is gone: nobody would hear of more work
+            self._queue.put(message[1] if message[0] == "job" else None)
+
+
+def worker_main(conn: Connection, root: str, task: Task, device: str, parent: int) -> None:
+    """A worker process: set up once, then units until told to end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the executor decides what Ctrl-C means
+    if os.getppid() != parent:
+        return
+    lock = threading.Lock()
+
+    def send(message: tuple[Any, ...]) -> None:
+        with lock:
+            conn.send(message)
+
+    jobs = _PipeJobs(conn)
+    try:
+        worker = task.make(open_store(root), device, _PipeWatch(send))
+    except Exception as exc:
+        send(("fatal", f"{type(exc).__name__}: {exc}" if not isinstance(exc, ShardpipeError) else str(exc)))
+        raise
+    send(("started",))
+    try:
+        for outcome in worker.run(jobs):
+            send(("done", outcome))
+    finally:
+        worker.close()

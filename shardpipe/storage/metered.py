@@ -1,0 +1,100 @@
+"""A store that counts what goes through it: requests, bytes read, bytes written. For `_run/` and cost figures only."""
+
+import time
+from pathlib import Path
+
+from shardpipe.core.work import Usage
+from shardpipe.storage.store import Store
+
+
+class MeteredStore:
+    """A Store over another one. Counts are of this object's whole life; take differences of `usage`."""
+
+    def __init__(self, inner: Store) -> None:
+        self._inner = inner
+        self._requests = self._read = self._written = 0
+
+    @property
+    def url(self) -> str:
+        """The inner store's."""
+        return self._inner.url
+
+    def usage(self) -> tuple[int, int, int]:
+        """(requests, bytes read, bytes written) so far."""
+        return self._requests, self._read, self._written
+
+    def count_read(self, num_bytes: int) -> None:
+        """Add a read that was done past this object, straight from a local file."""
+        self._requests += 1
+        self._read += num_bytes
+
+    def read(self, path: str) -> bytes:
+        """Counted."""
+        data = self._inner.read(path)
+        self.count_read(len(data))
+        return data
+
+    def read_range(self, path: str, start: int, length: int) -> bytes:
+        """Counted."""
+        self.count_read(length)
+        return self._inner.read_range(path, start, length)
+
+    def size(self, path: str) -> int | None:
+        """Counted."""
+        self._requests += 1
+        return self._inner.size(path)
+
+    def list(self, prefix: str) -> dict[str, int]:
+        """Counted as one request for each thousand objects."""
+        found = self._inner.list(prefix)
+        self._requests += 1 + len(found) // 1000
+        return found
+
+    def create(self, path: str, data: bytes) -> bytes:
+        """Counted."""
+        self._requests += 1
+        self._written += len(data)
+        return self._inner.create(path, data)
+
+    def put_file(self, path: str, local: Path) -> None:
+        """Counted."""
+        self._requests += 1
+        self._written += local.stat().st_size
+        self._inner.put_file(path, local)
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Counted."""
+        self._requests += 1
+        self._written += len(data)
+        self._inner.replace(path, data)
+
+    def delete(self, path: str) -> None:
+        """Counted."""
+        self._requests += 1
+        self._inner.delete(path)
+
+    def local_path(self, path: str) -> Path | None:
+        """The inner store's."""
+        return self._inner.local_path(path)
+
+    def scratch(self) -> Path:
+        """The inner store's."""
+        return self._inner.scratch()
+
+
+class Meter:
+    """What a worker took, from one unit's end to the next's: sums over units are exact, though units overlap."""
+
+    def __init__(self, store: MeteredStore) -> None:
+        self._store = store
+        self._last = self._now()
+
+    def _now(self) -> tuple[float, float, int, int, int]:
+        return (time.monotonic(), time.process_time(), *self._store.usage())
+
+    def lap(self, *, extra_cpu_s: float = 0.0, gpu_s: float = 0.0) -> Usage:
+        """Since the last lap (or the start); `extra_cpu_s` is what other processes spent meanwhile."""
+        now, last = self._now(), self._last
+        self._last = now
+        wall_s, cpu_s, requests, read, written = (a - b for a, b in zip(now, last, strict=True))
+        return Usage(wall_s, cpu_s + extra_cpu_s, gpu_s, int(read), int(written), int(requests))
