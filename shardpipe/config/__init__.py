@@ -1,1 +1,1 @@
-"""The config file: its models, its loading, and the registry of stages and detectors."""
+"""The config: pydantic models, YAML with lines, overrides, and the registry of stages and detectors."""

@@ -1,5 +1,6 @@
 """A YAML file as plain values, with the line on which each of them stands. Strict: a key may be given once."""
 
+import sys
 from collections.abc import Hashable
 from typing import Any
 
@@ -27,6 +28,11 @@ class Document:
             if path[:length] in self._places:
                 return self._places[path[:length]]
         return self.name
+
+    def line(self, path: Path) -> int:
+        """The line of the value at `path`; what an override set comes after all lines."""
+        _, _, line = self.place(path).removeprefix(self.name).rpartition(":")
+        return int(line) if line.isdecimal() else sys.maxsize
 
     def overwrite(self, path: Path, place: str) -> None:
         """Note that the value at `path`, and all inside it, now comes from `place`."""

@@ -36,7 +36,7 @@ def explain(document: Document, errors: Iterable[Mapping[str, Any]]) -> ConfigEr
         if text not in said:
             said.append(text)
     lines = []
-    for path, said in texts.items():
+    for path, said in sorted(texts.items(), key=lambda item: document.line(item[0])):
         at = f"{dotted(path)}: " if path else ""
         lines.append(f"{document.place(path)}: {at}{', or '.join(said)}")
     return ConfigError("\n".join(lines))

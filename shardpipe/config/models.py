@@ -22,8 +22,9 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from shardpipe.config.parts import STRICT, AnyStage, EmitConfig, ExecuteConfig, NumBytes, Prices, ScenesConfig
+from shardpipe.config.parts import STRICT, AnyStage, EmitConfig, ExecuteConfig, Prices, ScenesConfig
 from shardpipe.config.registry import nearest
+from shardpipe.config.sizes import NumBytes
 from shardpipe.core.columns import NAME as COLUMN
 from shardpipe.core.cutting import WriteSpec
 

@@ -1,11 +1,9 @@
 """The parts of a config that say how scenes are found, what is emitted, who works and what it costs."""
 
-import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     PlainValidator,
@@ -19,29 +17,13 @@ from pydantic import (
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from shardpipe.config.registry import detector_class, detector_names, stage_class, stage_names
+from shardpipe.config.sizes import NumBytes
 from shardpipe.core.detector import Detector
 from shardpipe.core.errors import ConfigError
 from shardpipe.core.scene import ScenePolicy
 from shardpipe.core.stage import Stage
 
 STRICT = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT]i?)?B?\s*\Z")
-POWERS = {"k": 1, "K": 1, "M": 2, "G": 3, "T": 4}
-
-
-def num_bytes(value: object) -> object:
-    """Bytes of a size written with a unit (`512MiB` is 512 * 2**20, `2GB` is 2e9); other than text is given back."""
-    if not isinstance(value, str):
-        return value
-    match = SIZE.match(value)
-    if match is None:
-        raise ValueError("a size is a number of bytes, or a number and kB, MB, GB, TB, KiB, MiB, GiB or TiB")
-    unit = match[2] or ""
-    factor = (1024 if unit.endswith("i") else 1000) ** POWERS[unit[0]] if unit else 1
-    return round(float(match[1]) * factor)
-
-
-NumBytes = Annotated[int, BeforeValidator(num_bytes), Field(ge=1)]
 
 
 def _type_of(value: object, known: list[str]) -> str:

@@ -1,0 +1,72 @@
+"""Data for stdout: JSON where a machine reads, plain tables where a person does."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+STEP = 1000
+
+
+def write_json(value: Any, *, indent: int | None = None) -> None:  # noqa: ANN401  any JSON value
+    """One JSON value and a line end."""
+    sys.stdout.write(json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_line(text: str) -> None:
+    """One line."""
+    sys.stdout.write(text + "\n")
+
+
+def write_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> None:
+    """Columns under their names; the first `left` columns are texts, the others numbers, set right."""
+    for line in table_lines(header, rows, left=left):
+        write_line(line)
+
+
+def table_lines(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> list[str]:
+    """The lines of a table."""
+    cells = [tuple(header), *(tuple(row) for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    lines = []
+    for row in cells:
+        parts = [
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(parts).rstrip())
+    return lines
+
+
+def num_bytes(count: float | None) -> str:
+    """`1.5 GB`; `-` for None."""
+    if count is None:
+        return "-"
+    value, unit = float(count), 0
+    while value >= STEP and unit < len(UNITS) - 1:
+        value, unit = value / STEP, unit + 1
+    return f"{value:.0f} B" if unit == 0 else f"{value:.1f} {UNITS[unit]}"
+
+
+def hours(seconds: float | None) -> str:
+    """Hours with as many digits as tell something: `0.004`, `1.25`, `1,250`; `-` for None."""
+    if seconds is None:
+        return "-"
+    value = seconds / 3600
+    digits = 0 if value >= 100 else 2 if value >= 1 else 4  # noqa: PLR2004
+    return f"{value:,.{digits}f}"
+
+
+def share(part: float, whole: float) -> str:
+    """`12.5%`; `-` of nothing."""
+    return f"{100 * part / whole:.1f}%" if whole else "-"
+
+
+def clock(seconds: float | None) -> str:
+    """`1:02:03` or `2:03`; `-` for None."""
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    long, minutes = divmod(minutes, 60)
+    return f"{long}:{minutes:02d}:{rest:02d}" if long else f"{minutes}:{rest:02d}"

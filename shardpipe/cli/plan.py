@@ -1,0 +1,56 @@
+"""`shardpipe plan CONFIG`: what a run would do now, and what it would take."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from shardpipe.cli.arguments import AsJson, ConfigFile, Overrides
+
+if TYPE_CHECKING:
+    from shardpipe.config.models import Config
+
+
+def command(config: ConfigFile, *, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Check a config and say what a run would do now: units, clips, hours, requests, bytes, cost."""
+    from shardpipe.config.load import load_config  # noqa: PLC0415  --help must not wait for pyarrow
+
+    show_plan(load_config(config, overrides or ()), as_json=as_json)
+
+
+def show_plan(config: "Config", *, as_json: bool) -> None:
+    """Write the plan of `config` to stdout."""
+    from shardpipe.cli.output import hours, num_bytes, write_json, write_line, write_table  # noqa: PLC0415
+    from shardpipe.cli.tables import cost  # noqa: PLC0415
+    from shardpipe.executors.run import plan_config  # noqa: PLC0415
+
+    report = plan_config(config)
+    if as_json:
+        phases = [
+            asdict(each) | {"cost": cost(each.usage, config.prices) if each.usage else None} for each in report.phases
+        ]
+        write_json({"root": report.root, "phases": phases})
+        return
+    header = ["pass", "phase", "units", "done", "clips to do", "CPU h", "GPU h", "requests", "bytes"]
+    priced = config.prices is not None
+    rows = []
+    for each in report.phases:
+        use = each.usage
+        row = [each.name, each.phase, _count(each.num_units), _count(each.num_done), _count(each.num_clips)]
+        row += [
+            hours(use.cpu_s if use else None),
+            hours(use.gpu_s if use else None),
+            _count(use.requests if use else None),
+        ]
+        row += [num_bytes(use.bytes_read + use.bytes_written if use else None)]
+        if config.prices is not None:
+            row += [f"{cost(use, config.prices):.2f}" if use else "-"]
+        rows.append(row)
+    write_line(f"root  {report.root}")
+    write_table([*header, *([config.prices.currency] if config.prices is not None else [])], rows, left=2)
+    if any(each.usage is None for each in report.phases):
+        write_line(
+            "- is not known yet: `shardpipe run CONFIG --limit 1` measures it" + (", and its cost" if priced else "")
+        )
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"

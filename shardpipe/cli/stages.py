@@ -1,0 +1,46 @@
+"""`shardpipe stages [TYPE]`: the stages and detectors that a config may name."""
+
+from typing import Annotated, Any
+
+import typer
+
+from shardpipe.cli.arguments import AsJson
+
+
+def command(
+    name: Annotated[str | None, typer.Argument(metavar="TYPE", help="Show this stage or detector in full.")] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """List the stages and scene detectors that a config may name, or show one with its fields and columns."""
+    from shardpipe.cli.output import write_json, write_table  # noqa: PLC0415  --help must not wait for numpy
+    from shardpipe.config.catalogue import catalogue  # noqa: PLC0415
+    from shardpipe.config.registry import nearest  # noqa: PLC0415
+    from shardpipe.core.errors import ConfigError  # noqa: PLC0415
+
+    entries = catalogue()
+    if name is not None:
+        chosen = [each for each in entries if each.type == name]
+        if not chosen:
+            raise ConfigError(f"{name!r} is no stage or detector{nearest(name, [each.type for each in entries])}")
+        entries = chosen
+    if as_json:
+        write_json([each.to_json() for each in entries])
+    elif name is not None:
+        for each in entries:
+            _show(each)
+    else:
+        write_table(["type", "kind", "what"], [[e.type, e.kind, e.summary] for e in entries], left=3)
+
+
+def _show(entry: Any) -> None:  # noqa: ANN401  a catalogue Entry, whose module --help does not import
+    from shardpipe.cli.output import write_line, write_table  # noqa: PLC0415
+
+    write_line(f"{entry.kind} {entry.type}\n\n{entry.doc}\n")
+    if entry.fields:
+        write_table(
+            ["field", "type", "default", "what"], [[f.name, f.kind, f.default, f.what] for f in entry.fields], left=4
+        )
+    if entry.columns:
+        write_line("")
+        write_table(["writes", "type"], list(entry.columns.items()), left=2)

@@ -1,0 +1,29 @@
+"""`shardpipe verify ROOT`: whether everything is what its rows say."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from shardpipe.cli.arguments import AsJson, Root
+
+
+def command(
+    root: Root,
+    *,
+    deep: Annotated[bool, typer.Option("--deep", help="Read and hash every byte, and decode every clip.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check that every object is what its rows and records say; exit 1 if one is not."""
+    from shardpipe.cli.output import write_json, write_line  # noqa: PLC0415  --help must not wait for pyarrow
+    from shardpipe.engine.verify import verify  # noqa: PLC0415
+
+    report = verify(root, deep=deep)
+    if as_json:
+        write_json(asdict(report))
+    else:
+        for problem in report.problems:
+            write_line(str(problem))
+        write_line(f"{report.num_objects:,} objects checked, {len(report.problems)} problems")
+    if report.problems:
+        raise typer.Exit(1)

@@ -1,0 +1,110 @@
+"""Stages, detectors and config parts as documentation: what `shardpipe stages` and the generated pages show."""
+
+import inspect
+import re
+import types
+import typing
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from shardpipe.config.registry import detector_types, stage_types
+from shardpipe.core.columns import Member
+from shardpipe.core.stage import Stage
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a config part, each part as text."""
+
+    name: str
+    kind: str
+    default: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One stage or detector: its docstring, its fields, and the columns that it writes with default fields."""
+
+    type: str
+    kind: Literal["stage", "detector"]
+    doc: str
+    fields: tuple[Field, ...]
+    columns: dict[str, str]
+    reads: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """The docstring's first sentence."""
+        return re.split(r"(?<=[.:])\s", self.doc.replace("\n", " "), maxsplit=1)[0]
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as JSON values."""
+        return asdict(self)
+
+
+def catalogue() -> list[Entry]:
+    """Every installed stage, then every detector, by `type`."""
+    found = [_stage_entry(name, kind) for name, kind in stage_types().items()]
+    return found + [Entry(name, "detector", _doc(kind), fields_of(kind), {}) for name, kind in detector_types().items()]
+
+
+def fields_of(model: type[BaseModel]) -> tuple[Field, ...]:
+    """The fields of a config part, less `type`, which names it."""
+    return tuple(
+        Field(field.alias or name, type_text(field.annotation), _default(field), _what(field))
+        for name, field in model.model_fields.items()
+        if name != "type"
+    )
+
+
+def type_text(annotation: Any) -> str:  # noqa: ANN401  a type expression
+    """A type as a config's author reads it: `number`, `dis or raft`, `list of text`."""
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return type_text(inner[0])
+    if origin is Literal:
+        return " or ".join(str(value) for value in inner)
+    if origin in (types.UnionType, typing.Union):
+        return " or ".join(type_text(each) for each in inner)
+    if origin in (list, tuple, set, frozenset):
+        return f"list of {type_text(inner[0])}"
+    if origin is dict:
+        return f"mapping of {type_text(inner[0])} to {type_text(inner[1])}"
+    names = {bool: "true or false", int: "whole number", float: "number", str: "text", types.NoneType: "null"}
+    return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _stage_entry(name: str, kind: type[Stage]) -> Entry:
+    required = [field for field, info in kind.model_fields.items() if info.is_required()]
+    if required:  # what it writes may depend on its fields
+        return Entry(name, "stage", _doc(kind), fields_of(kind), {})
+    stage = kind.model_validate({})
+    columns = {
+        column: f"member .{written.ext}" if isinstance(written, Member) else str(written)
+        for column, written in stage.writes.items()
+    }
+    return Entry(name, "stage", _doc(kind), fields_of(kind), columns, tuple(stage.reads))
+
+
+def _doc(kind: type) -> str:
+    return inspect.getdoc(kind) or ""
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True, validated_data={})
+    if value is PydanticUndefined or isinstance(value, BaseModel):
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "null" if value is None else str(value)
+
+
+def _what(field: FieldInfo) -> str:
+    return field.description or ""

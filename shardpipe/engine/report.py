@@ -1,0 +1,238 @@
+"""Where a run stands, read from what is committed, so that it tells the same from any machine.
+
+status(store)              every Dataset of a root: units, clips seen, kept, dropped by rule, failed, bytes, rate
+funnel(store, "train")     the same of the Datasets that one was made from, in their order
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from shardpipe.core.errors import IncompleteError
+from shardpipe.core.work import Phase, Usage
+from shardpipe.engine.timings import Timing, clips_per_s, read_timings, total
+from shardpipe.storage.dataset import Dataset, Layer, LayerRows, Row, check_inputs, unit_list
+from shardpipe.storage.store import Store
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The clips that one rule (or the errors of one stage) dropped, and their seconds of video."""
+
+    reason: str
+    num_clips: int
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class PassStatus:
+    """One Dataset. Counts are of clips that were still kept when its pass saw them, over the units that are done.
+
+    num_units is None while the input's units are not known. num_shards, num_shards_done: of an emitted Dataset's plan.
+    usage: what the units took, of all phases; None if no worker left a note. eta_s: at the last rate of clips.
+    """
+
+    name: str
+    emit: str
+    complete: bool
+    num_units: int | None = None
+    num_units_done: int = 0
+    num_shards: int = 0
+    num_shards_done: int = 0
+    num_seen: int = 0
+    num_kept: int = 0
+    num_dropped: int = 0
+    num_failed: int = 0
+    seen_s: float = 0.0
+    kept_s: float = 0.0
+    num_bytes: int = 0
+    losses: tuple[Loss, ...] = ()
+    usage: Usage | None = None
+    clips_per_s: float | None = None
+    eta_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Status:
+    """The Datasets of a root, each after those that it was made from."""
+
+    root: str
+    passes: tuple[PassStatus, ...]
+
+    @property
+    def usage(self) -> Usage:
+        """What all of it took."""
+        return sum((each.usage for each in self.passes if each.usage is not None), Usage())
+
+
+def status(store: Store, *, only: Sequence[str] | None = None) -> Status:
+    """Where every Dataset of a root stands, or those of the names in `only` that are there."""
+    names = sorted(
+        {path.split("/", 1)[0] for path in store.list("") if path.count("/") == 1 and path.endswith("/dataset.json")}
+    )
+    datasets = {name: Dataset.open(store, name) for name in names}
+    order: dict[str, None] = {}
+    for name in names:
+        order |= dict.fromkeys(ancestry(store, name))
+    return _report(store, [datasets[name] for name in order if only is None or name in only])
+
+
+def funnel(store: Store, name: str) -> Status:
+    """Where the Dataset `name` and those that it was made from stand; raises IncompleteError if there is none."""
+    return _report(store, [Dataset.open(store, each) for each in ancestry(store, name)])
+
+
+def ancestry(store: Store, name: str) -> list[str]:
+    """The Datasets that `name` was made from, first to last, itself last."""
+    found: dict[str, None] = {}
+    for prefix in Dataset.open(store, name).info.layers:
+        if prefix != ".":
+            found |= dict.fromkeys(ancestry(store, prefix.removeprefix("../")))
+    return [*found, name]
+
+
+def _report(store: Store, datasets: Sequence[Dataset]) -> Status:
+    tallies = {each.name: _Tally(each) for each in datasets}
+    by_base: dict[str, list[_Tally]] = {}
+    for tally in tallies.values():
+        by_base.setdefault(tally.layers[0].name, []).append(tally)
+    for group in by_base.values():
+        _count(store, group)
+    return Status(store.url, tuple(tally.result(store) for tally in tallies.values()))
+
+
+def _count(store: Store, group: Sequence["_Tally"]) -> None:
+    """Count the rows of all passes over one base, each rows object read once."""
+    done: dict[str, dict[str, str]] = {}
+    base = group[0].layers[0]
+    units = unit_list(store, base)
+    for tally in group:
+        tally.num_units = len(units)
+        for layer in tally.layers:
+            if layer.name not in done:
+                done[layer.name] = layer.log.done()
+    for unit in units:
+        read: dict[str, LayerRows | None] = {base.name: base.read([unit], done[base.name])}
+        rows = read[base.name]
+        if rows is None:
+            continue
+        for tally in group:
+            for layer in tally.layers[1:]:
+                if layer.name not in read:
+                    read[layer.name] = layer.read(layer.slices(unit, len(rows.rows)), done[layer.name])
+            tally.add(store, [read[layer.name] for layer in tally.layers])
+
+
+@dataclass
+class _Tally:
+    """The counts of one Dataset, filled unit by unit."""
+
+    dataset: Dataset
+    num_units: int | None = None
+    num_units_done: int = 0
+    num_bytes: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    seen_s: float = 0.0
+    kept_s: float = 0.0
+    lost: Counter[str] = field(default_factory=Counter)
+    lost_s: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.layers: list[Layer] = self.dataset.pass_layers()
+
+    def add(self, store: Store, parts: Sequence[LayerRows | None]) -> None:
+        """Count one unit, of which `parts` are the layers' rows, this pass's last."""
+        found = [part for part in parts if part is not None]
+        if len(found) < len(parts) or not self._fresh(store, found):
+            return
+        self.num_units_done += 1
+        *before, own = found
+        self.num_bytes += sum(meta.tar.num_bytes for meta in own.metas if meta.tar is not None)
+        alive = _kept_keys(before)
+        durations = {row["key"]: row.get("duration_s") or 0.0 for row in found[0].rows}
+        for row in own.rows:
+            if alive is None or row["key"] in alive:
+                self._add_row(row, durations[row["key"]])
+
+    def _fresh(self, store: Store, parts: Sequence[LayerRows]) -> bool:
+        inputs: dict[str, str] = {}
+        for part in parts:
+            try:
+                check_inputs(store, part, inputs)
+            except IncompleteError:
+                return False
+            inputs |= dict(zip(part.paths, part.sha256s, strict=True))
+        return True
+
+    def _add_row(self, row: Row, duration_s: float) -> None:
+        self.counts["seen"] += 1
+        self.seen_s += duration_s
+        self.counts["failed"] += row["error"] is not None
+        if row["kept"]:
+            self.counts["kept"] += 1
+            self.kept_s += duration_s
+            return
+        reason = row["dropped_by"] or f"error: {self.dataset.name}"
+        self.lost[reason] += 1
+        self.lost_s[reason] = self.lost_s.get(reason, 0.0) + duration_s
+
+    def result(self, store: Store) -> PassStatus:
+        """The counts as one value, with what lies beside the rows: shards and timings."""
+        dataset, info = self.dataset, self.dataset.info
+        shards, shards_done, num_bytes = _shards(store, dataset)
+        timings = read_timings(store, dataset.name, "cut" if info.kind == "cut" else "rows")
+        rate = clips_per_s(timings)
+        all_done = bool(self.num_units) and self.num_units_done == self.num_units
+        complete = dataset.is_complete() if info.kind == "pass" and info.emit == "shards" else all_done
+        return PassStatus(
+            name=dataset.name,
+            emit=info.emit,
+            complete=complete,
+            num_units=self.num_units,
+            num_units_done=self.num_units_done,
+            num_shards=shards,
+            num_shards_done=shards_done,
+            num_seen=self.counts["seen"],
+            num_kept=self.counts["kept"],
+            num_dropped=self.counts["seen"] - self.counts["kept"],
+            num_failed=self.counts["failed"],
+            seen_s=self.seen_s,
+            kept_s=self.kept_s,
+            num_bytes=self.num_bytes + num_bytes,
+            losses=tuple(Loss(reason, count, self.lost_s[reason]) for reason, count in self.lost.most_common()),
+            usage=_all_usage(store, dataset.name, timings),
+            clips_per_s=rate,
+            eta_s=self._eta_s(rate) if not complete else None,
+        )
+
+    def _eta_s(self, rate: float | None) -> float | None:
+        if not rate or not self.num_units or not self.num_units_done:
+            return None
+        clips_a_unit = self.counts["seen"] / self.num_units_done
+        return (self.num_units - self.num_units_done) * clips_a_unit / rate
+
+
+def _kept_keys(parts: Iterable[LayerRows]) -> set[str] | None:
+    """The keys that all of `parts` kept; None if there are no parts (the pass is the first)."""
+    alive: set[str] | None = None
+    for part in parts:
+        dropped = {row["key"] for row in part.rows if not row["kept"]}
+        alive = (alive if alive is not None else {row["key"] for row in part.rows}) - dropped
+    return alive
+
+
+def _shards(store: Store, dataset: Dataset) -> tuple[int, int, int]:
+    """(planned, written, bytes written) of an emitted Dataset's shards; zeros for a rows Dataset."""
+    if dataset.info.emit != "shards" or dataset.info.kind == "cut":
+        return 0, 0, 0
+    layer = Layer(store, dataset.info, "emit")
+    planned = set(unit_list(store, layer))
+    tars: Mapping[str, int] = store.list(f"{dataset.name}/shards")
+    num_bytes = sum(size for path, size in tars.items() if path.endswith(".tar"))
+    return len(planned), len(planned & set(layer.log.done())), num_bytes
+
+
+def _all_usage(store: Store, name: str, timings: Sequence[Timing]) -> Usage | None:
+    emitted: Phase = "emit"
+    every = [*timings, *read_timings(store, name, emitted)]
+    return total(every) if every else None
