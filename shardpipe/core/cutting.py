@@ -15,15 +15,21 @@ class WriteSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: Literal["auto", "encode", "editlist"] = "auto"
+    method: Literal["auto", "encode", "editlist"] = Field(
+        default="auto",
+        description="auto: copied where that is exact, else the ends or all re-encoded; editlist: lossless, at any frame",
+    )
     max_trim_s: float = Field(
         default=0.5, ge=0, description="auto: how much of a scene's start may be given up to begin at an IDR"
     )
-    audio: bool = False
-    codec: Literal["h264", "hevc", "av1", "vp9"] = "h264"
-    encoder: Literal["software", "nvenc"] = "software"
-    crf: int = Field(default=18, ge=0, le=63)
-    preset: str = "veryfast"
+    audio: bool = Field(default=False, description="keep the first audio stream, in sync")
+    codec: Literal["h264", "hevc", "av1", "vp9"] = Field(default="h264", description="encode: what is encoded")
+    encoder: Literal["software", "nvenc"] = Field(
+        default="software",
+        description="encode: nvenc where a probe encode succeeds; other bytes on each GPU generation",
+    )
+    crf: int = Field(default=18, ge=0, le=63, description="quality of what is encoded: lower is better and larger")
+    preset: str = Field(default="veryfast", description="the encoder's own name for its speed")
     gop_s: float = Field(default=1.0, gt=0, description="encode: seconds between keyframes, for random access")
     short_side: int | None = Field(default=None, ge=16, description="encode: scale down to this short side; never up")
     fps: float | None = Field(default=None, gt=0, description="encode: resample to this constant rate")
