@@ -26,7 +26,7 @@ class WriteSpec(BaseModel):
     codec: Literal["h264", "hevc", "av1", "vp9"] = Field(default="h264", description="encode: what is encoded")
     encoder: Literal["software", "nvenc"] = Field(
         default="software",
-        description="encode: nvenc where a probe encode succeeds; other bytes on each GPU generation",
+        description="encode: nvenc needs a GPU that has an encoder and is probed first",
     )
     crf: int = Field(default=18, ge=0, le=63, description="quality of what is encoded: lower is better and larger")
     preset: str = Field(default="veryfast", description="the encoder's own name for its speed")
