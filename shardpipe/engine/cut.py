@@ -29,7 +29,7 @@ from shardpipe.engine.worker import UnitWorker, Watch, scratch_folder
 from shardpipe.media.probe import probe
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.metered import Meter, MeteredStore
-from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta, decode_rows, encode_rows
+from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta, decode_table, encode_rows
 from shardpipe.storage.store import Store
 from shardpipe.storage.tar import TarWriter
 
@@ -150,7 +150,7 @@ def read_units(store: Store, name: str) -> dict[str, list[Row]]:
     """Each unit's parts, from all batches of sources."""
     units: dict[str, list[Row]] = {}
     for path in sorted(store.list(f"{name}/sources")):
-        table, _ = decode_rows(store.read(path))
+        table, _ = decode_table(store.read(path))
         for row in table.to_pylist():
             units.setdefault(row["unit"], []).append(row)
     return units

@@ -95,8 +95,10 @@ class PassWorker:
             return None
         decoders: list[Decoder] = [InProcessDecoder()]
         if self.task.decoders:
-            limits = {"timeout_s": self.task.clip_timeout_s, "memory_bytes": self.task.clip_memory}
-            processes = [DecodeProcess(**limits) for _ in range(self.task.decoders)]
+            processes = [
+                DecodeProcess(timeout_s=self.task.clip_timeout_s, memory_bytes=self.task.clip_memory)
+                for _ in range(self.task.decoders)
+            ]
             for process in processes:
                 process.start()
             decoders = list(processes)

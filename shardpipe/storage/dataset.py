@@ -195,6 +195,17 @@ class View:
                 return False
         return True
 
+    def done_of(self, layer: Layer) -> Mapping[str, str]:
+        """The units (or slices) of one of its layers that the listing showed, each to the path of its rows."""
+        return self._done[layer.name]
+
+    def num_clips(self, unit: str) -> int:
+        """How many clips the base has in this unit."""
+        base = self.base.read([unit], self._done[self.base.name])
+        if base is None:
+            raise IncompleteError(f"{self.store.url}/{self.base.name} has no rows of unit {unit} yet")
+        return len(base.rows)
+
     def fold(self, unit: str) -> Fold:
         """The folded rows; raises IncompleteError where a layer has none yet, or has rows of inputs that changed since."""
         base = self.base.read([unit], self._done[self.base.name])
@@ -253,7 +264,7 @@ def unit_list(store: Store, base: Layer) -> list[str]:
     for path in sorted(store.list(f"{base.name}/{folder}")):
         table, _ = decode_table(store.read(path))
         names.update(dict.fromkeys(table.column(column).to_pylist()))
-    return [name for name in names if name is not None]
+    return list(names)
 
 
 @dataclass(frozen=True)
@@ -285,7 +296,7 @@ class Dataset:
 
     def pass_layers(self) -> list[Layer]:
         """The layers whose rows this Dataset's own pass made and read: the base, then passes, itself last."""
-        layers = []
+        layers: list[Layer] = []
         for prefix in self.info.layers:
             info = self.info if prefix == "." else Dataset.open(self.store, prefix.removeprefix("../")).info
             form: Literal["rows", "emit"] = "emit" if not layers and info.emit == "shards" and prefix != "." else "rows"

@@ -1,0 +1,59 @@
+"""The batches of raw inputs: `clips/sources/0000.parquet`, 0001 with `--add-sources`. Each is written once, before its first unit."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shardpipe.config.models import CLIPS, CutConfig
+from shardpipe.core.columns import Columns
+from shardpipe.core.errors import ConfigError
+from shardpipe.engine.cut import times_reader
+from shardpipe.engine.cutplan import PART_COLUMNS, plan_units
+from shardpipe.engine.sources import Found, Listing, list_sources
+from shardpipe.storage.rows import decode_table, encode_table
+from shardpipe.storage.store import Store
+
+
+def first_batch(store: Store, cut: CutConfig, listing: Listing, passthrough: Columns) -> None:
+    """Create the first batch; if another driver was faster, its batch counts."""
+    _create(store, 0, listing.videos, cut, passthrough, facts={"sources": list(cut.source_list)}, first_unit=0)
+
+
+def add_batch(store: Store, cut: CutConfig, url: str, passthrough: Columns) -> int:
+    """Append the videos at `url` that no batch has yet; their number. Raises ConfigError if columns do not fit."""
+    listing = list_sources([url])
+    extra = {name: kind for name, kind in listing.columns.items() if passthrough.get(name) != kind}
+    if extra:
+        named = ", ".join(f"{name} ({kind})" for name, kind in extra.items())
+        raise ConfigError(
+            f"--add-sources {url}: its columns {named} are not those of the first batch: {dict(passthrough)}"
+        )
+    while True:
+        paths = sorted(store.list(f"{CLIPS}/sources"))
+        known, units = set(), set()
+        for path in paths:
+            table, _ = decode_table(store.read(path))
+            known.update(table.column("url").to_pylist())
+            units.update(table.column("unit").to_pylist())
+        new = [video for video in listing.videos if video.url not in known]
+        if not new:
+            return 0
+        if _create(store, len(paths), new, cut, passthrough, facts={"sources": [url]}, first_unit=len(units)):
+            return len(new)
+
+
+def _create(
+    store: Store,
+    index: int,
+    videos: Sequence[Found],
+    cut: CutConfig,
+    passthrough: Columns,
+    *,
+    facts: Mapping[str, Any],
+    first_unit: int,
+) -> bool:
+    """Create batch `index`; False if what is there now is another's."""
+    rows = plan_units(
+        videos, times_of=times_reader(), shard_bytes=cut.shard_bytes, unit_s=cut.unit_s, first_unit=first_unit
+    )
+    data = encode_table({**PART_COLUMNS, **passthrough}, rows, facts)
+    return store.create(f"{CLIPS}/sources/{index:04d}.parquet", data) == data

@@ -1,0 +1,106 @@
+"""Which units of a pass are still to do. A unit is done if, and only if, its rows exist and its input has not changed."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from shardpipe.config.models import CLIPS
+from shardpipe.core.errors import IncompleteError
+from shardpipe.core.work import UnitJob
+from shardpipe.engine.cut import read_units
+from shardpipe.storage.commit import RowsLog
+from shardpipe.storage.dataset import Dataset, View
+from shardpipe.storage.rows import decode_meta
+from shardpipe.storage.store import Store
+
+READERS = 8
+
+
+@dataclass(frozen=True)
+class Todo:
+    """The units of one pass: all names, how many are done, the jobs left, and how many wait for their input."""
+
+    names: list[str]
+    num_done: int
+    jobs: list[UnitJob]
+    num_waiting: int = 0
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing is left."""
+        return not self.jobs and not self.num_waiting
+
+    def limited(self, limit: int | None) -> "Todo":
+        """At most the first `limit` units of the list."""
+        if limit is None:
+            return self
+        wanted = set(self.names[:limit])
+        jobs = [job for job in self.jobs if job.name in wanted]
+        return Todo(self.names, self.num_done, jobs, self.num_waiting + len(self.jobs) - len(jobs))
+
+
+def cut_todo(store: Store) -> Todo:
+    """The units of `cut`, from its batches of sources."""
+    units = read_units(store, CLIPS)
+    done = RowsLog(store, CLIPS).done()
+    jobs = [
+        UnitJob(name, cost=sum(part["cost"] or 0.0 for part in parts))
+        for name, parts in units.items()
+        if name not in done
+    ]
+    return Todo(list(units), len(units) - len(jobs), jobs)
+
+
+def pass_todo(store: Store, dataset: Dataset, inputs: View) -> Todo:
+    """The units (or slices) of a pass; the size of a unit's base rows is its cost. A unit whose rows were made from rows since replaced is to do again."""
+    view = dataset.pass_view()
+    own = view.layers[-1]
+    generations = own.log.generations()
+    ready = [unit for unit in inputs.units() if inputs.listed(unit)]
+    sizes = store.list(f"{view.base.name}/{view.base.form}")
+    with ThreadPoolExecutor(READERS) as pool:
+        found = list(pool.map(lambda unit: _slices(view, unit), ready))
+    names: list[str] = []
+    jobs = []
+    for unit, (unit_names, fresh) in zip(ready, found, strict=True):
+        names += unit_names
+        cost = float(sizes.get(view.done_of(view.base)[unit], 1))
+        for name in unit_names:
+            if name not in generations:
+                jobs.append(UnitJob(name, cost=cost))
+            elif not fresh:
+                jobs.append(UnitJob(name, cost=cost, generation=generations[name] + 1))
+    num_waiting = len(inputs.units()) - len(ready)
+    return Todo(names, len(names) - len(jobs), jobs, num_waiting)
+
+
+def _slices(view: View, unit: str) -> tuple[list[str], bool]:
+    """The names of a unit's slices, whether its rows (where there are any) are of today's input."""
+    own = view.layers[-1]
+    names = [unit]
+    if own.info.unit_clips is not None:
+        names = own.slices(unit, view.num_clips(unit))
+    fresh = True
+    if all(name in view.done_of(own) for name in names):
+        try:
+            view.fold(unit)
+        except IncompleteError:
+            fresh = False
+    return names, fresh
+
+
+def failed_share(store: Store, name: str) -> tuple[int, int]:
+    """(failed, seen) clips of all committed rows of a pass."""
+    paths = list(RowsLog(store, name).done().values())
+    with ThreadPoolExecutor(READERS) as pool:
+        counts = list(pool.map(lambda path: decode_meta(store.read(path)).counts, paths))
+    return sum(int(each["failed"]) for each in counts), sum(int(each["seen"]) for each in counts)
+
+
+def failed_units(store: Store, name: str) -> list[tuple[str, int]]:
+    """Units that have failed clips, and the generation that a retry of each would write."""
+    log = RowsLog(store, name)
+    found = []
+    for unit, generation in log.generations().items():
+        if decode_meta(store.read(log.path(unit, generation))).counts["failed"]:
+            found.append((unit, generation + 1))
+    return found

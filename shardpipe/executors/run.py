@@ -1,0 +1,276 @@
+"""A run from end to end: cut, then each pass's rows, plan and shards, over an executor. What is committed is never redone."""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from shardpipe.config.models import CLIPS, Config
+from shardpipe.config.parts import EmitConfig
+from shardpipe.core.errors import ConfigError, IncompleteError, PassFailed
+from shardpipe.core.report import PlannedPhase, PlanReport, RunReport
+from shardpipe.core.work import Outcome, Phase, Progress, Silent, UnitJob, Usage
+from shardpipe.engine.batches import add_batch, first_batch
+from shardpipe.engine.emit import EmitTask
+from shardpipe.engine.emitplan import make_plan
+from shardpipe.engine.index import finish_emit
+from shardpipe.engine.passwork import input_layers
+from shardpipe.engine.plansettings import PlanSettings
+from shardpipe.engine.prepare import (
+    Prepared,
+    PreparedPass,
+    cut_task,
+    ensure_dataset,
+    pass_task,
+    passthrough_of,
+    prepare,
+)
+from shardpipe.engine.timings import read_timings, record_timing, total
+from shardpipe.engine.units import Todo, cut_todo, failed_share, pass_todo
+from shardpipe.engine.worker import Task
+from shardpipe.executors.local import LocalExecutor, LocalSettings
+from shardpipe.storage.commit import RowsLog
+from shardpipe.storage.dataset import Dataset, View
+from shardpipe.storage.store import Store, open_store
+
+
+class Executor(Protocol):
+    """Places workers and hands out units."""
+
+    def run(self, task: Task, jobs: Sequence[UnitJob], progress: Progress) -> Iterator[Outcome]:
+        """Do all jobs, and give an Outcome for each as it ends."""
+
+
+@dataclass
+class _Run:
+    """One run's state: what is complete, what is not and why."""
+
+    store: Store
+    config: Config
+    executor: Executor
+    progress: Progress
+    limit: int | None = None
+    partial: bool = False
+    complete: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    pending: dict[str, str] = field(default_factory=dict)
+
+    def phase(self, task: Task, todo: Todo) -> None:
+        """Do the units of one phase that are left."""
+        self.progress.phase(task.name, task.phase, num_units=len(todo.names), num_done=todo.num_done)
+        started = time.time()
+        for outcome in self.executor.run(task, todo.jobs, self.progress):
+            if outcome.error is not None:
+                self.failed[f"{task.name}/{outcome.unit}"] = outcome.error
+            else:
+                now = time.time()
+                began = max(started, now - outcome.usage.wall_s)
+                record_timing(self.store, task.name, task.phase, outcome=outcome, started_s=began, ended_s=now)
+            self.progress.unit(outcome)
+
+    def failed_of(self, name: str) -> bool:
+        """Whether a unit of this pass failed in this run."""
+        return any(unit.startswith(f"{name}/") for unit in self.failed)
+
+    def check_failures(self, name: str, max_failed: float) -> None:
+        """Raise PassFailed if more clips failed than the pass allows."""
+        num_failed, num_seen = failed_share(self.store, name)
+        if num_failed > max_failed * num_seen:
+            raise PassFailed(
+                f"{name}: {num_failed} of {num_seen} clips failed, more than max_failed = {max_failed:g} allows: "
+                "see `shardpipe status ROOT`, then "
+                "`shardpipe retry ROOT`, or raise max_failed"
+            )
+
+
+def run_config(
+    config: Config,
+    *,
+    only: str | None = None,
+    limit: int | None = None,
+    partial: bool = False,
+    add_sources: str | None = None,
+    progress: Progress | None = None,
+    store: Store | None = None,
+    executor: Executor | None = None,
+) -> RunReport:
+    """Do what is left to do of `config`.
+
+    only: run this pass alone. limit: stop each phase after so many units. partial: run later passes on what earlier
+    ones have so far; nothing is emitted then. add_sources: append the videos there as a new batch first.
+    Raises ConfigError before anything ran, PassFailed where more clips failed than a pass allows.
+    """
+    store = store or open_store(config.root)
+    prepared = prepare(store, config)
+    names = [CLIPS, *(each.name for each in config.passes)]
+    if only is not None and only not in names:
+        raise ConfigError(f"--pass {only}: there is no such pass; one of {', '.join(names)}")
+    run = _Run(store, config, executor or local_executor(config), progress or Silent(), limit, partial)
+    if add_sources is not None and config.cut is None:
+        raise ConfigError("--add-sources: the config has no `cut`")
+    if config.cut is not None and only in (None, CLIPS):
+        _run_cut(run, prepared, add_sources)
+    elif CLIPS not in run.pending:
+        run.complete.append(CLIPS)
+    for each in prepared.passes:
+        if only in (None, each.config.name) and _inputs_ready(run, each):
+            _run_pass(run, each)
+    return RunReport(config.root, tuple(run.complete), run.failed, run.pending)
+
+
+def _run_cut(run: _Run, prepared: Prepared, add_sources: str | None) -> None:
+    assert prepared.cut is not None
+    info = ensure_dataset(run.store, prepared.clips.info)
+    if prepared.listing is not None:
+        first_batch(run.store, prepared.cut, prepared.listing, passthrough_of(prepared.clips))
+    if add_sources is not None:
+        num_new = add_batch(run.store, prepared.cut, add_sources, passthrough_of(prepared.clips))
+        run.progress.note(f"{num_new} new videos at {add_sources}")
+    todo = cut_todo(run.store).limited(run.limit)
+    run.phase(cut_task(prepared, run.config), todo)
+    if run.failed_of(CLIPS):
+        run.pending[CLIPS] = "units failed; run again to try them again"
+    elif todo.num_waiting:
+        run.pending[CLIPS] = f"--limit left {todo.num_waiting} units"
+    else:
+        run.check_failures(info.name, prepared.cut.max_failed)
+        run.complete.append(CLIPS)
+
+
+def _inputs_ready(run: _Run, each: PreparedPass) -> bool:
+    """Whether the pass may run: its inputs are complete, or `--partial` or `--limit` take them as they are."""
+    missing = [name for name in each.config.inputs if name in run.pending]
+    emitted = [name for name in missing if _is_emitted(run.config, name)]
+    if not missing or (not emitted and (run.partial or run.limit is not None)):
+        return True
+    run.pending[each.config.name] = f"{', '.join(missing)} is not complete"
+    return False
+
+
+def _is_emitted(config: Config, name: str) -> bool:
+    named = config.pass_named(name)
+    return named is not None and named.emit.kind == "shards"
+
+
+def _run_pass(run: _Run, each: PreparedPass) -> None:
+    name = each.config.name
+    inputs = View(run.store, input_layers(run.store, each.config.inputs))
+    info = ensure_dataset(run.store, each.shape.info)
+    dataset = Dataset(run.store, info)
+    todo = pass_todo(run.store, dataset, inputs).limited(run.limit)
+    run.phase(pass_task(each, info, run.config, decoders=num_decoders(run.config)), todo)
+    if run.failed_of(name):
+        run.pending[name] = "units failed; run again to try them again"
+    elif todo.num_waiting:
+        run.pending[name] = f"{todo.num_waiting} units were left out, or wait for their input"
+    if info.emit == "shards" and (run.partial or run.limit is not None):
+        run.pending.setdefault(name, "nothing is emitted with --partial or --limit")
+        return
+    finished = not todo.num_waiting
+    if finished and not run.failed_of(name):
+        run.check_failures(name, each.config.max_failed)
+    if info.emit == "shards":
+        _emit(run, dataset, PlanSettings.of(each.config), finished=finished)
+    if name not in run.pending:
+        run.complete.append(name)
+
+
+def _emit(run: _Run, dataset: Dataset, settings: PlanSettings, *, finished: bool) -> None:
+    """Plan what can be planned, write its shards, and the index once all are there."""
+    name = dataset.name
+    plan = make_plan(dataset, settings, finished=finished)
+    if plan.windows:
+        done = RowsLog(run.store, name, folder="emit").done()
+        units = plan.shard_units
+        jobs = [UnitJob(unit) for unit in units if unit not in done]
+        run.phase(EmitTask(name), Todo(units, len(units) - len(jobs), jobs))
+    if not plan.is_whole:
+        run.pending[name] = plan.waiting_for
+    elif run.failed_of(name):
+        run.pending.setdefault(name, "shards failed; run again to try them again")
+    else:
+        run.pending.pop(name, None)
+        finish_emit(dataset, plan)
+
+
+def emit_pass(
+    root: str, name: str, settings: EmitConfig, *, shard_bytes: int, progress: Progress | None = None
+) -> RunReport:
+    """Emit shards of a finished pass from its committed rows; raises ConfigError or IncompleteError."""
+    store = open_store(root)
+    dataset = Dataset.open(store, name)
+    config = Config.model_validate({"root": root, "passes": [{"name": "unused", "from": CLIPS, "emit": "rows"}]})
+    run = _Run(store, config, local_executor(config), progress or Silent())
+    _emit(run, dataset, PlanSettings.of_emit(settings, shard_bytes), finished=True)
+    if name in run.pending:
+        errors = "; ".join(run.failed.values())
+        raise PassFailed(f"{root}/{name} is not emitted: {errors or run.pending[name]}")
+    return RunReport(root, (name,), run.failed, run.pending)
+
+
+def plan_config(config: Config) -> PlanReport:
+    """What a run would do now; checks everything and changes nothing."""
+    store = open_store(config.root, read_only=True)
+    prepared = prepare(store, config)
+    phases: list[PlannedPhase] = []
+    if config.cut is not None:
+        todo = cut_todo(store) if prepared.listing is None else None
+        phases.append(_planned(store, CLIPS, "cut", todo))
+    for each in prepared.passes:
+        phases.append(_planned(store, each.config.name, "rows", _pass_todo_if_any(store, each)))
+        if each.shape.info.emit == "shards":
+            phases.append(_planned(store, each.config.name, "emit", None))
+    return PlanReport(config.root, tuple(phases))
+
+
+def _pass_todo_if_any(store: Store, each: PreparedPass) -> Todo | None:
+    """The units of a pass, None while its input does not exist."""
+    try:
+        inputs = View(store, input_layers(store, each.config.inputs))
+        return pass_todo(store, Dataset(store, each.shape.info), inputs)
+    except IncompleteError:
+        return None
+
+
+def _planned(store: Store, name: str, phase: Phase, todo: Todo | None) -> PlannedPhase:
+    if todo is None:
+        return PlannedPhase(name, phase)
+    timings = read_timings(store, name, phase)
+    num_left = len(todo.jobs) + todo.num_waiting
+    if not timings:
+        return PlannedPhase(name, phase, len(todo.names), todo.num_done)
+    share = num_left / len(timings)
+    used = total(timings)
+    usage = Usage(
+        used.wall_s * share,
+        used.cpu_s * share,
+        used.gpu_s * share,
+        round(used.bytes_read * share),
+        round(used.bytes_written * share),
+        round(used.requests * share),
+    )
+    num_clips = round(sum(timing.num_clips for timing in timings) * share)
+    return PlannedPhase(name, phase, len(todo.names), todo.num_done, num_clips, usage)
+
+
+def local_executor(config: Config) -> LocalExecutor:
+    """The executor that `execute:` asks for."""
+    execute = config.execute
+    devices = tuple(execute.devices or ("cpu",))
+    num_workers = execute.workers or (len(devices) if execute.devices else num_cores())
+    return LocalExecutor(config.root, LocalSettings(num_workers, devices, execute.tries))
+
+
+def num_decoders(config: Config) -> int:
+    """Decode processes of each worker of a pass: its share of the cores, one at least."""
+    execute = config.execute
+    if execute.decoders is not None:
+        return execute.decoders
+    num_workers = execute.workers or (len(execute.devices) if execute.devices else num_cores())
+    return max(1, num_cores() // num_workers)
+
+
+def num_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
