@@ -13,7 +13,11 @@ from pydantic_core import PydanticUndefined
 
 from shardpipe.config.registry import detector_types, stage_types
 from shardpipe.core.columns import Member
+from shardpipe.core.detector import Detector
 from shardpipe.core.stage import Stage
+
+SIZES = ("_bytes", "_memory")
+MIB = 2**20
 
 
 @dataclass(frozen=True)
@@ -54,15 +58,23 @@ def catalogue() -> list[Entry]:
 
 
 def fields_of(model: type[BaseModel]) -> tuple[Field, ...]:
-    """The fields of a config part, less `type`, which names it."""
+    """The fields of a config part; of a stage or detector less `type`, which names it."""
+    named = issubclass(model, Stage | Detector)
     return tuple(
-        Field(field.alias or name, type_text(field.annotation), _default(field), _what(field))
+        _field(field.alias or name, field)
         for name, field in model.model_fields.items()
-        if name != "type"
+        if not (named and name == "type")
     )
 
 
-def type_text(annotation: Any) -> str:  # noqa: ANN401  a type expression
+def _field(name: str, field: FieldInfo) -> Field:
+    what = field.description or ""
+    if name.endswith(SIZES):
+        return Field(name, "size", f"{field.default // MIB}MiB", what)
+    return Field(name, type_text(field.annotation), _default(field), what)
+
+
+def type_text(annotation: Any) -> str:  # noqa: ANN401, PLR0911  a type expression, a kind a line
     """A type as a config's author reads it: `number`, `dis or raft`, `list of text`."""
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
@@ -75,6 +87,8 @@ def type_text(annotation: Any) -> str:  # noqa: ANN401  a type expression
         return f"list of {type_text(inner[0])}"
     if origin is dict:
         return f"mapping of {type_text(inner[0])} to {type_text(inner[1])}"
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "stage" if annotation is Stage else "mapping"
     names = {bool: "true or false", int: "whole number", float: "number", str: "text", types.NoneType: "null"}
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
@@ -99,12 +113,10 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True, validated_data={})
-    if value is PydanticUndefined or isinstance(value, BaseModel):
+    if value is PydanticUndefined:
         return ""
+    if isinstance(value, BaseModel):
+        return "{}"
     if isinstance(value, bool):
         return str(value).lower()
     return "null" if value is None else str(value)
-
-
-def _what(field: FieldInfo) -> str:
-    return field.description or ""

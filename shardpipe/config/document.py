@@ -1,5 +1,6 @@
 """A YAML file as plain values, with the line on which each of them stands. Strict: a key may be given once."""
 
+import math
 import sys
 from collections.abc import Hashable
 from typing import Any
@@ -73,7 +74,12 @@ class _Reader:
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.value(item, (*path, i)) for i, item in enumerate(node.value)]
-        return node.value if node.tag == TIMESTAMP else self._loader.construct_object(node)
+        if node.tag == TIMESTAMP:
+            return node.value
+        value = self._loader.construct_object(node)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{self._line(node)}: {dotted(path)}: {node.value} is no usable number")
+        return value
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         lines: dict[Hashable, int] = {}

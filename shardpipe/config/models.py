@@ -65,8 +65,8 @@ class CutConfig(BaseModel):
     sources: Names = Field(
         description="a folder, glob, prefix, list file, tars, csv or parquet with a url column; or a list of these"
     )
-    scenes: ScenesConfig
-    write: WriteSpec = Field(default_factory=WriteSpec)
+    scenes: ScenesConfig = Field(description="the detector, and which scenes become clips")
+    write: WriteSpec = Field(default_factory=WriteSpec, description="how a clip's mp4 is made")
     shard_bytes: NumBytes = Field(default=512 * 2**20, description="target size of a clip shard")
     unit_s: float = Field(default=600.0, gt=0, description="seconds of video a unit: longer videos are split")
     max_failed: float = Field(
@@ -89,7 +89,7 @@ class PassConfig(BaseModel):
     keep: list[Text] = Field(
         default=[], description="rules: SQL boolean expressions over a clip's columns; a clip stays if all are true"
     )
-    stages: list[AnyStage] = []
+    stages: list[AnyStage] = Field(default=[], description="what runs on the clips, in this order")
     emit: EmitConfig = Field(description="`rows`, `shards`, or a mapping of shard options; there is no default")
     shard_bytes: NumBytes = Field(default=512 * 2**20, description="target size of an emitted shard")
     unit_clips: int | None = Field(
@@ -133,9 +133,9 @@ class Config(BaseModel):
 
     root: Text = Field(description="where the Datasets lie: a local folder or any fsspec url")
     cut: CutConfig | None = Field(default=None, description="left out where `clips` is in the root already")
-    passes: list[PassConfig] = []
-    execute: ExecuteConfig = Field(default_factory=ExecuteConfig)
-    prices: Prices | None = None
+    passes: list[PassConfig] = Field(default=[], description="in the order in which they run")
+    execute: ExecuteConfig = Field(default_factory=ExecuteConfig, description="who works")
+    prices: Prices | None = Field(default=None, description="for `plan` and the funnel to print costs")
 
     @model_validator(mode="after")
     def _passes_fit(self) -> Self:

@@ -23,7 +23,7 @@ from shardpipe.core.errors import ConfigError
 from shardpipe.core.scene import ScenePolicy
 from shardpipe.core.stage import Stage
 
-STRICT = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+STRICT = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
 
 def _type_of(value: object, known: list[str]) -> str:
@@ -96,7 +96,7 @@ class EmitConfig(BaseModel):
 
     model_config = STRICT
 
-    kind: Literal["rows", "shards"] = "shards"
+    kind: Literal["rows", "shards"] = Field(default="shards", description="mostly left out: a mapping means shards")
     members: list[str] = Field(
         default=["json", "mp4"],
         min_length=1,
@@ -138,7 +138,7 @@ class ExecuteConfig(BaseModel):
 
     model_config = STRICT
 
-    type: Literal["local"] = "local"
+    type: Literal["local"] = Field(default="local", description="spawned processes on this machine")
     workers: int | None = Field(
         default=None, ge=1, description="worker processes; one a device, or one a core, if not given"
     )
@@ -163,7 +163,7 @@ class Prices(BaseModel):
 
     model_config = STRICT
 
-    currency: str = "USD"
+    currency: str = Field(default="USD", description="a name, for the tables")
     cpu_hour: float = Field(default=0.0, ge=0, description="one core for an hour")
     gpu_hour: float = Field(default=0.0, ge=0, description="one GPU for an hour")
     requests_1000: float = Field(default=0.0, ge=0, description="1,000 requests to the object store")
