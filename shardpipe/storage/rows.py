@@ -92,7 +92,12 @@ def encode_table(columns: Columns, rows: Sequence[Row], facts: Mapping[str, Any]
     """
     _refuse_unknown(columns, rows)
     arrays = [_array(name, kind, rows) for name, kind in columns.items()]
-    table = pa.Table.from_arrays(arrays, schema=arrow_schema(columns))
+    return encode_arrow(pa.Table.from_arrays(arrays, schema=arrow_schema(columns)), facts)
+
+
+def encode_arrow(table: pa.Table, facts: Mapping[str, Any]) -> bytes:
+    """As `encode_table`, of values in Arrow that were checked when they were first written."""
+    table = table.combine_chunks()  # the bytes must not depend on how the table was put together
     sink = io.BytesIO()
     with pq.ParquetWriter(
         sink,
@@ -114,7 +119,7 @@ def encode_table(columns: Columns, rows: Sequence[Row], facts: Mapping[str, Any]
 def decode_table(data: bytes) -> tuple[pa.Table, dict[str, Any]]:
     """The inverse of `encode_table`; IntegrityError if the object is damaged or was not written by it."""
     try:
-        table = pq.read_table(io.BytesIO(data), use_threads=False, page_checksum_verification=True)
+        table = pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True).read(use_threads=False)
     except DAMAGED as error:
         raise IntegrityError(f"not a whole rows object: {error}; run `shardpipe verify`") from error
     return table.replace_schema_metadata(None), _facts(table.schema.metadata)
