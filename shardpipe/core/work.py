@@ -13,6 +13,7 @@ class UnitJob:
     generation: of the rows to write (0 but for retries and stale rows).
     poisoned: key (or url) to reason: clips that killed a worker, to be committed as errors without being touched.
     suspects: keys that were in a batch when a worker died: run one by one.
+    retry: do only the clips that failed in the generation before; the others' results are taken from it.
     """
 
     name: str
@@ -20,6 +21,7 @@ class UnitJob:
     generation: int = 0
     poisoned: dict[str, str] = field(default_factory=dict)
     suspects: frozenset[str] = frozenset()
+    retry: bool = False
 
 
 @dataclass(frozen=True)

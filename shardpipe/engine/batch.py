@@ -22,6 +22,7 @@ class ClipState:
 
     row: its folded columns so far. new: the columns that this pass gave it. members: name to bytes.
     reused: ids of the results that were taken from an earlier pass.
+    settled: its whole row, where a retry takes it from the generation before.
     """
 
     key: str
@@ -31,12 +32,12 @@ class ClipState:
     reused: frozenset[str] = frozenset()
     dropped_by: str | None = None
     error: str | None = None
-    seen: bool = False
+    settled: Row | None = None
 
     @property
     def alive(self) -> bool:
         """Whether the clip goes on to the next step."""
-        return self.dropped_by is None
+        return self.dropped_by is None and self.settled is None
 
     def fail(self, step: StageStep, message: str) -> None:
         """Take a stage's error as its `on_error` says; raises UnitError for `fail`."""

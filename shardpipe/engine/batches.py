@@ -6,8 +6,8 @@ from typing import Any
 from shardpipe.config.models import CLIPS, CutConfig
 from shardpipe.core.columns import Columns
 from shardpipe.core.errors import ConfigError
-from shardpipe.engine.cut import times_reader
 from shardpipe.engine.cutplan import PART_COLUMNS, plan_units
+from shardpipe.engine.rawfile import times_reader
 from shardpipe.engine.sources import Found, Listing, list_sources
 from shardpipe.storage.rows import decode_table, encode_table
 from shardpipe.storage.store import Store

@@ -5,36 +5,31 @@
 A video that cannot be read becomes one error row; a clip that cannot be cut becomes one too.
 """
 
-import io
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
-
-from fsspec.core import url_to_fs
+from typing import Any
 
 from shardpipe.core.clip import CLIP_COLUMNS, LOCATION, STATE, video_id
 from shardpipe.core.columns import Columns
 from shardpipe.core.cutting import WriteSpec
 from shardpipe.core.detector import Detector
-from shardpipe.core.errors import MediaError
+from shardpipe.core.errors import IntegrityError, MediaError
+from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.core.scene import ScenePolicy
 from shardpipe.core.work import Outcome, Phase, UnitJob, Usage
-from shardpipe.engine.cutplan import Times
 from shardpipe.engine.cutvideo import Part, cut_part
+from shardpipe.engine.rawfile import open_source, part_label
 from shardpipe.engine.sidecar import sidecar
-from shardpipe.engine.sources import Found, identity_of
 from shardpipe.engine.worker import UnitWorker, Watch, scratch_folder
 from shardpipe.media.probe import probe
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.metered import Meter, MeteredStore
-from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta, decode_table, encode_rows
+from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta, decode_rows, decode_table, encode_rows
 from shardpipe.storage.store import Store
 from shardpipe.storage.tar import TarWriter
 
 Row = dict[str, Any]
-REMOTE_BLOCK = 8 << 20
 TIMES_DURATION = 60.0
 """A part of a video may take so many times its duration before it counts as hung, and `clip_timeout_s` more."""
 
@@ -86,7 +81,11 @@ class CutWorker(UnitWorker):
     ) -> tuple[list[Row], TarRef | None]:
         rows: list[Row] = []
         with TarWriter(tar_path) as tar:
+            settled = self._settled(job) if job.retry else {}
             for part in parts:
+                if part["url"] in settled:
+                    rows += self._copied(tar, settled.pop(part["url"]))
+                    continue
                 for row, file in self._guarded(job, part, scratch):
                     row |= {name: part[name] for name in self.task.passthrough}
                     rows.append(row)
@@ -103,6 +102,28 @@ class CutWorker(UnitWorker):
             if row.get("offset") is not None:
                 row["shard"] = name
         return rows, TarRef(name, written.num_bytes, written.sha256)
+
+    def _settled(self, job: UnitJob) -> dict[str, list[Row]]:
+        """For a retry: the rows of each video of this unit that gave no error in the generation before."""
+        log = RowsLog(self.store, self.task.name)
+        table, _ = decode_rows(self.store.read(log.path(job.name, job.generation - 1)))
+        by_source: dict[str, list[Row]] = {}
+        for row in table.to_pylist():
+            by_source.setdefault(row["source"], []).append(row)
+        return {url: rows for url, rows in by_source.items() if all(row["error"] is None for row in rows)}
+
+    def _copied(self, tar: TarWriter, rows: list[Row]) -> list[Row]:
+        """Clips of the generation before, as they are, into the new tar."""
+        columns = {**CLIP_COLUMNS, **self.task.passthrough}
+        for row in rows:
+            data = self.store.read_range(f"{self.task.name}/{row['shard']}", row["offset"], row["size"])
+            if sha256_hex(data) != row["sha256"]:
+                raise IntegrityError(
+                    f"{self.task.name}/{row['shard']}: clip {row['key']} is damaged: run `shardpipe verify`"
+                )
+            tar.add(f"{row['key']}.json", sidecar(row, columns))
+            row["offset"], row["size"] = tar.add(f"{row['key']}.mp4", data)
+        return rows
 
     def _pack(self, tar: TarWriter, row: Row, file: Path) -> tuple[int, int]:
         columns = {**CLIP_COLUMNS, **self.task.passthrough}
@@ -156,11 +177,6 @@ def read_units(store: Store, name: str) -> dict[str, list[Row]]:
     return units
 
 
-def part_label(part: Mapping[str, Any]) -> str:
-    """A name for a part of a video in messages: its url, and which part."""
-    return f"{part['url']}#{part['part']}" if part["part"] else str(part["url"])
-
-
 def error_row(part: Mapping[str, Any], message: str) -> Row:
     """The row of a video (or part) that gave no clips."""
     own = video_id(part["url"])
@@ -195,84 +211,3 @@ def outcome_of(unit: str, counts: Mapping[str, int | float], usage: Usage) -> Ou
         kept_s=float(counts["kept_s"]),
         usage=usage,
     )
-
-
-def open_source(part: Mapping[str, Any]) -> AbstractContextManager[Any]:
-    """A part's video as media input: a path, or a seekable file; raises MediaError if it is gone or was replaced."""
-    container, url = part["container"], part["container"] or part["url"]
-    try:
-        fs, path = url_to_fs(url)
-        found = identity_of(fs.info(path))
-    except (OSError, ValueError, ImportError) as exc:
-        raise MediaError(f"cannot open {url}: {exc}") from exc
-    if part["etag"] is not None and found != part["etag"]:
-        raise MediaError(
-            f"{url} was replaced since it was listed (was {part['etag']}, is {found}): add it as a new source"
-        )
-    local = path if "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)) else None
-    if container is None and local is not None:
-        return nullcontext(Path(local))
-    opened: Callable[[], BinaryIO] = lambda: fs.open(path, "rb", block_size=REMOTE_BLOCK)  # noqa: E731
-    if container is None:
-        return opened()
-    return Slice(opened(), part["offset"], part["size"])
-
-
-class Slice(io.RawIOBase):
-    """A range of a seekable file as a file of its own: a member of a tar."""
-
-    def __init__(self, inner: BinaryIO, offset: int, size: int) -> None:
-        self._inner, self._offset, self._size, self._at = inner, offset, size, 0
-
-    def readable(self) -> bool:
-        """Always."""
-        return True
-
-    def seekable(self) -> bool:
-        """Always."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """As io says."""
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
-        self._at = max(0, start + offset)
-        return self._at
-
-    def tell(self) -> int:
-        """As io says."""
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:  # noqa: ANN401  any writable buffer
-        """As io says."""
-        self._inner.seek(self._offset + self._at)
-        data = self._inner.read(max(0, min(len(buffer), self._size - self._at)))
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-    def close(self) -> None:
-        """Close the whole."""
-        if not self.closed:
-            self._inner.close()
-        super().close()
-
-
-def times_reader() -> Callable[[Found], Times | None]:
-    """What `plan_units` asks of each video: when it begins and how long it is, from its header."""
-
-    def times_of(video: Found) -> Times | None:
-        part = {
-            "url": video.url,
-            "container": video.container,
-            "offset": video.offset,
-            "size": video.size,
-            "etag": None,
-        }
-        try:
-            with open_source(part) as media:
-                facts = probe(media)
-        except (MediaError, OSError):
-            return None
-        return Times(facts.start_s, facts.duration_s)
-
-    return times_of

@@ -46,6 +46,7 @@ class Media:
 
 
 def view_of(view: mmap.mmap, at: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """The uint8 array of this shape that lies at byte `at` of a slot."""
     count = int(np.prod(shape))
     return np.frombuffer(view, dtype=np.uint8, count=count, offset=at).reshape(shape)
 
@@ -126,5 +127,5 @@ def _limit_memory(memory_bytes: int) -> None:
         return
     with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
         pages = int(file.read().split()[0])
-    limit = pages * PAGE + memory_bytes
+    limit = pages * mmap.PAGESIZE + memory_bytes
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

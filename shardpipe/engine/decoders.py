@@ -141,6 +141,7 @@ class DecodeProcess:
         self._conn.send(("decode", slot.number, media, tuple(requests)))
         reply = self._reply()
         if reply[0] == "need":
+            os.close(slot.fd)  # too small from now on: its memory goes with the last view of it
             slot = self._new_slot(reply[1])
             self._send_slot(slot)
             self._conn.send(("copy", slot.number))

@@ -21,7 +21,7 @@ from shardpipe.engine.cut import outcome_of
 from shardpipe.engine.decoders import Decoded, DecodeProcess, Decoder, InProcessDecoder, Media
 from shardpipe.engine.flow import DecodeFlow, Fetch, Ticket
 from shardpipe.engine.program import Program, StageStep, Step, union_requests
-from shardpipe.engine.reuse import Reuse
+from shardpipe.engine.reuse import Reuse, settle
 from shardpipe.engine.sink import Sink
 from shardpipe.engine.worker import Jobs, Watch, failed
 from shardpipe.storage.dataset import Dataset, Fold, Layer, Row, View
@@ -135,7 +135,9 @@ class PassWorker:
         for clip in clips:
             if clip.key in job.poisoned:
                 clip.dropped_by, clip.error = "error: crash", job.poisoned[clip.key]
-        self.reuse.fill(fold.unit, clips)
+        if job.retry:
+            settle(self.store, self.task, job, clips)
+        self.reuse.fill(fold.unit, [clip for clip in clips if clip.alive])
         flight = _Flight(job, fold, clips, queue.SimpleQueue())
         for batch in self._batches(flight, clips):
             self._run_steps(flight, self._early, batch, {})
@@ -235,7 +237,6 @@ class PassWorker:
     def _run_stage(self, flight: _Flight, step: StageStep, clips: list[ClipState], decoded: dict[str, Decoded]) -> None:
         ready, frame_sets = [], []
         for clip in clips:
-            clip.seen = True
             frames = decoded.get(clip.key)
             if step.requests and frames is not None and frames.error is not None:
                 clip.fail(step, frames.error)

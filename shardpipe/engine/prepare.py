@@ -11,7 +11,7 @@ from typing import Any
 
 from shardpipe.config.models import CLIPS, Config, CutConfig, PassConfig
 from shardpipe.core.clip import CLIP_COLUMNS
-from shardpipe.core.columns import Columns, ColumnType
+from shardpipe.core.columns import ColumnType
 from shardpipe.core.errors import ConfigError, IncompleteError
 from shardpipe.core.fingerprint import difference, fingerprint
 from shardpipe.engine.cut import CutTask
@@ -85,7 +85,9 @@ def _clips_shape(store: Store, cut: CutConfig | None) -> tuple[Shape, Listing | 
         return _shape_of_clips(found), None
     has_units = bool(store.list(f"{CLIPS}/sources"))
     listing = None if has_units else list_sources(cut.source_list)
-    passthrough = _passthrough(found) if found is not None and has_units else dict((listing or Listing([], {})).columns)
+    passthrough = (
+        passthrough_columns(found) if found is not None and has_units else dict((listing or Listing([], {})).columns)
+    )
     identity = {
         "format": FORMAT,
         "sources": list(cut.source_list),
@@ -114,13 +116,9 @@ def _shape_of_clips(info: DatasetInfo) -> Shape:
     return Shape(info, info.typed_columns, results, {}, (info.name,))
 
 
-def _passthrough(info: DatasetInfo) -> dict[str, ColumnType]:
+def passthrough_columns(info: DatasetInfo) -> dict[str, ColumnType]:
+    """The sources' own columns, out of those of `clips`."""
     return {name: kind for name, kind in info.typed_columns.items() if name not in CLIP_COLUMNS}
-
-
-def passthrough_of(shape: Shape) -> Columns:
-    """The sources' own columns."""
-    return _passthrough(shape.info)
 
 
 def _pass_shape(store: Store, config: PassConfig, inputs: Sequence[Shape]) -> tuple[Shape, Program]:
@@ -238,7 +236,7 @@ def cut_task(prepared: Prepared, config: Config) -> CutTask:
         detector=cut.scenes.detector,
         policy=cut.scenes.policy,
         write=cut.write,
-        passthrough=passthrough_of(prepared.clips),
+        passthrough=passthrough_columns(prepared.clips.info),
         clip_timeout_s=config.execute.clip_timeout_s,
     )
 

@@ -7,9 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from shardpipe.core.errors import IncompleteError
+from shardpipe.core.work import UnitJob
 from shardpipe.engine.batch import ClipState
 from shardpipe.engine.program import StageStep
+from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, Row, View
+from shardpipe.storage.rows import decode_rows
 from shardpipe.storage.store import Store
 
 if TYPE_CHECKING:
@@ -66,3 +69,19 @@ def _take(store: Store, clip: ClipState, old: Row, matches: Sequence[tuple[Stage
             assert place is not None
             clip.members[name] = store.read_range(*place)
         clip.reused = clip.reused | {step.result_id}
+
+
+def settle(store: Store, task: "PassTask", job: UnitJob, clips: Sequence[ClipState]) -> None:
+    """For a retry: mark the clips that did not fail in the generation before, with the rows that they got there."""
+    log = RowsLog(store, task.name)
+    table, meta = decode_rows(store.read(log.path(job.name, job.generation - 1)))
+    old = {row["key"]: row for row in table.to_pylist()}
+    for clip in clips:
+        row = old.get(clip.key)
+        if row is None or row["error"] is not None:
+            continue
+        for name in task.program.members:
+            offset, size = row.pop(f"member_{name}_offset"), row.pop(f"member_{name}_size")
+            if offset is not None and meta.members_tar is not None:
+                clip.members[name] = store.read_range(f"{task.name}/{meta.members_tar.name}", offset, size)
+        clip.settled = row

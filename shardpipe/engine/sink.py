@@ -44,6 +44,8 @@ class Sink:
         return dict(decode_meta(self._log.commit(job.name, data, job.generation)).counts)
 
     def _row(self, clip: ClipState) -> dict[str, Any]:
+        if clip.settled is not None:
+            return dict(clip.settled)
         state = {"kept": clip.alive, "dropped_by": clip.dropped_by, "error": clip.error}
         columns = {name: clip.new.get(name) for name in self._task.program.columns}
         return {"key": clip.key, **state, **columns}

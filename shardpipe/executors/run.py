@@ -1,6 +1,5 @@
 """A run from end to end: cut, then each pass's rows, plan and shards, over an executor. What is committed is never redone."""
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -23,13 +22,13 @@ from shardpipe.engine.prepare import (
     cut_task,
     ensure_dataset,
     pass_task,
-    passthrough_of,
+    passthrough_columns,
     prepare,
 )
 from shardpipe.engine.timings import read_timings, record_timing, total
 from shardpipe.engine.units import Todo, cut_todo, failed_share, pass_todo
 from shardpipe.engine.worker import Task
-from shardpipe.executors.local import LocalExecutor, LocalSettings
+from shardpipe.executors.placing import local_executor, num_decoders
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, View
 from shardpipe.storage.store import Store, open_store
@@ -123,9 +122,9 @@ def _run_cut(run: _Run, prepared: Prepared, add_sources: str | None) -> None:
     assert prepared.cut is not None
     info = ensure_dataset(run.store, prepared.clips.info)
     if prepared.listing is not None:
-        first_batch(run.store, prepared.cut, prepared.listing, passthrough_of(prepared.clips))
+        first_batch(run.store, prepared.cut, prepared.listing, passthrough_columns(prepared.clips.info))
     if add_sources is not None:
-        num_new = add_batch(run.store, prepared.cut, add_sources, passthrough_of(prepared.clips))
+        num_new = add_batch(run.store, prepared.cut, add_sources, passthrough_columns(prepared.clips.info))
         run.progress.note(f"{num_new} new videos at {add_sources}")
     todo = cut_todo(run.store).limited(run.limit)
     run.phase(cut_task(prepared, run.config), todo)
@@ -252,25 +251,3 @@ def _planned(store: Store, name: str, phase: Phase, todo: Todo | None) -> Planne
     )
     num_clips = round(sum(timing.num_clips for timing in timings) * share)
     return PlannedPhase(name, phase, len(todo.names), todo.num_done, num_clips, usage)
-
-
-def local_executor(config: Config) -> LocalExecutor:
-    """The executor that `execute:` asks for."""
-    execute = config.execute
-    devices = tuple(execute.devices or ("cpu",))
-    num_workers = execute.workers or (len(devices) if execute.devices else num_cores())
-    return LocalExecutor(config.root, LocalSettings(num_workers, devices, execute.tries))
-
-
-def num_decoders(config: Config) -> int:
-    """Decode processes of each worker of a pass: its share of the cores, one at least."""
-    execute = config.execute
-    if execute.decoders is not None:
-        return execute.decoders
-    num_workers = execute.workers or (len(execute.devices) if execute.devices else num_cores())
-    return max(1, num_cores() // num_workers)
-
-
-def num_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,157 @@
+"""`retry`: only the clips that failed, again, as a complete new generation of their units' rows.
+
+Everything that a retry needs is in `dataset.json`, so it runs without the config. It is refused for rows that a plan
+was made from: shards are never replaced, so their rows may not change either.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from shardpipe.config.models import CLIPS
+from shardpipe.config.parts import ExecuteConfig, ScenesConfig
+from shardpipe.config.registry import stage_class
+from shardpipe.core.cutting import WriteSpec
+from shardpipe.core.errors import ConfigError
+from shardpipe.core.report import RunReport
+from shardpipe.core.stage import Stage
+from shardpipe.core.work import Progress, Silent, UnitJob
+from shardpipe.engine.cut import CutTask
+from shardpipe.engine.passwork import PassTask, input_layers
+from shardpipe.engine.prepare import passthrough_columns
+from shardpipe.engine.program import compile_program
+from shardpipe.engine.report import ancestry
+from shardpipe.engine.units import failed_units
+from shardpipe.engine.worker import Task
+from shardpipe.executors.local import LocalExecutor, LocalSettings
+from shardpipe.executors.placing import num_cores
+from shardpipe.storage.dataset import Dataset, DatasetInfo, View
+from shardpipe.storage.store import Store, open_store
+
+
+def retry_root(root: str, *, progress: Progress | None = None) -> RunReport:
+    """Redo the failed clips of every Dataset of a root, inputs first; raises ConfigError where that is refused."""
+    store = open_store(root)
+    progress = progress or Silent()
+    datasets = _datasets(store)
+    refused: dict[str, str] = {}
+    failed: dict[str, str] = {}
+    done = []
+    for dataset in datasets:
+        units = failed_units(store, dataset.name)
+        if not units:
+            continue
+        planned = [
+            other.name for other in datasets if dataset.name in ancestry(store, other.name) and _is_planned(other)
+        ]
+        if planned:
+            refused[dataset.name] = (
+                f"its failed clips are not retried: the shards of {', '.join(planned)} are planned from its rows, and "
+                "shards are never replaced. Cut or score them under another name"
+            )
+            continue
+        failed |= _retry(store, dataset, units, progress)
+        done.append(dataset.name)
+    if refused and not done:
+        raise ConfigError("; ".join(f"{name}: {why}" for name, why in refused.items()))
+    return RunReport(root, tuple(done), failed, refused)
+
+
+def _retry(store: Store, dataset: Dataset, units: list[tuple[str, int]], progress: Progress) -> dict[str, str]:
+    task = _task(store, dataset)
+    jobs = [UnitJob(unit, generation=generation, retry=True) for unit, generation in units]
+    progress.phase(task.name, task.phase, num_units=len(jobs), num_done=0)
+    executor = LocalExecutor(store.url, LocalSettings(num_cores()))
+    failed = {}
+    for outcome in executor.run(task, jobs, progress):
+        if outcome.error is not None:
+            failed[f"{task.name}/{outcome.unit}"] = outcome.error
+        progress.unit(outcome)
+    return failed
+
+
+def _datasets(store: Store) -> list[Dataset]:
+    """All Datasets of a root, each after those that it was made from."""
+    names = sorted(path.split("/", 1)[0] for path in store.list("") if path.endswith("/dataset.json"))
+    order: dict[str, None] = {}
+    for name in names:
+        order |= dict.fromkeys(ancestry(store, name))
+    return [Dataset.open(store, name) for name in order]
+
+
+def _is_planned(dataset: Dataset) -> bool:
+    return bool(dataset.store.list(f"{dataset.name}/plan"))
+
+
+def _task(store: Store, dataset: Dataset) -> Task:
+    info = dataset.info
+    return _cut_task(info) if info.kind == "cut" else _pass_task(store, info)
+
+
+def _cut_task(info: DatasetInfo) -> CutTask:
+    scenes = info.identity["scenes"]
+    parts = {**_without_version(scenes["detector"]), **scenes["policy"]}
+    found = ScenesConfig.model_validate(parts)
+    if found.detector.identity != scenes["detector"]:
+        raise ConfigError(
+            f"{CLIPS}: its detector {found.detector.type} has changed since (version): cut under another root"
+        )
+    return CutTask(
+        name=info.name,
+        fingerprint=info.fingerprint,
+        detector=found.detector,
+        policy=found.policy,
+        write=WriteSpec.model_validate(info.identity["write"]),
+        passthrough=passthrough_columns(info),
+        clip_timeout_s=ExecuteConfig().clip_timeout_s,
+    )
+
+
+def _pass_task(store: Store, info: DatasetInfo) -> PassTask:
+    steps = info.identity["steps"]
+    inputs = tuple(info.identity["inputs"])
+    view = View(store, input_layers(store, inputs))
+    rename = {own: new for step in steps for own, new in step.get("rename", {}).items()}
+    program = compile_program(
+        info.name,
+        stages=[_stage(step) for step in steps if "stage" in step],
+        keep=[text for step in steps for text in step.get("keep", [])],
+        inputs=view.columns(),
+        input_results={},
+        rename=rename,
+    )
+    execute = ExecuteConfig()
+    return PassTask(
+        name=info.name,
+        fingerprint=info.fingerprint,
+        program=program,
+        inputs=inputs,
+        reuse=(),
+        unit_clips=info.unit_clips,
+        batch_clips=16,
+        decoders=1,
+        clip_timeout_s=execute.clip_timeout_s,
+        batch_timeout_s=execute.batch_timeout_s,
+        clip_memory=execute.clip_memory,
+    )
+
+
+def _stage(step: Mapping[str, Any]) -> Stage:
+    identity = step["stage"]
+    try:
+        stage = stage_class(identity["type"]).model_validate(
+            {**_without_version(identity), "on_error": step["on_error"]}
+        )
+    except ValidationError as exc:
+        raise ConfigError(f"stage {identity['type']} no longer takes the fields that it ran with: {exc}") from exc
+    if stage.identity != identity:
+        raise ConfigError(
+            f"stage {identity['type']} has changed since (version {identity['version']}, now {stage.version}): "
+            "a retry would mix two kinds of results. Run it as a new pass"
+        )
+    return stage
+
+
+def _without_version(identity: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in identity.items() if name != "version"}
