@@ -222,8 +222,8 @@ def _kept_keys(parts: Iterable[LayerRows]) -> set[str] | None:
 
 
 def _shards(store: Store, dataset: Dataset) -> tuple[int, int, int]:
-    """(planned, written, bytes written) of an emitted Dataset's shards; zeros for a rows Dataset."""
-    if dataset.info.emit != "shards" or dataset.info.kind == "cut":
+    """(planned, written, bytes written) of a pass's shards; zeros where nothing is planned."""
+    if dataset.info.kind == "cut":
         return 0, 0, 0
     layer = Layer(store, dataset.info, "emit")
     planned = set(unit_list(store, layer))
