@@ -93,7 +93,7 @@ def _decode_into(conn: Connection, slots: dict[int, mmap.mmap], message: tuple[A
     began = time.process_time()
     arena = _Arena(slots[number])
     try:
-        frames = sample(media.read(), requests, arena.allocate)
+        frames = sample(media.read(), requests, allocate=arena.allocate)
     except (MediaError, MemoryError) as exc:
         text = str(exc) or "the decoder ran out of the memory that a clip may take"
         conn.send(("error", text, time.process_time() - began))

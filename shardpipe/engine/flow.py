@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 from shardpipe.core.errors import ShardpipeError
 from shardpipe.core.frames import FrameRequest
-from shardpipe.engine.decoders import Decoded, Decoder, Media
+from shardpipe.engine.decodechild import Media
+from shardpipe.engine.decoders import Decoded, Decoder
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from shardpipe.core.frames import FrameRequest, Frames
 from shardpipe.core.work import Outcome, Phase, UnitJob
 from shardpipe.engine.batch import ClipState, run_stage
 from shardpipe.engine.cut import outcome_of
-from shardpipe.engine.decoders import Decoded, DecodeProcess, Decoder, InProcessDecoder, Media
+from shardpipe.engine.decodechild import Media
+from shardpipe.engine.decoders import Decoded, DecodeProcess, Decoder, InProcessDecoder
 from shardpipe.engine.flow import DecodeFlow, Fetch, Ticket
 from shardpipe.engine.program import Program, StageStep, Step, union_requests
 from shardpipe.engine.reuse import Reuse, settle

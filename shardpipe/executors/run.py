@@ -13,7 +13,7 @@ from shardpipe.core.work import Outcome, Phase, Progress, Silent, UnitJob, Usage
 from shardpipe.engine.batches import add_batch, first_batch
 from shardpipe.engine.emit import EmitTask
 from shardpipe.engine.emitplan import make_plan
-from shardpipe.engine.index import finish_emit
+from shardpipe.engine.index import finish
 from shardpipe.engine.passwork import input_layers
 from shardpipe.engine.plansettings import PlanSettings
 from shardpipe.engine.prepare import (
@@ -190,7 +190,7 @@ def _emit(run: _Run, dataset: Dataset, settings: PlanSettings, *, finished: bool
         run.pending.setdefault(name, "shards failed; run again to try them again")
     else:
         run.pending.pop(name, None)
-        finish_emit(dataset, plan)
+        finish(run.store, name)
 
 
 def emit_pass(

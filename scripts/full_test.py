@@ -1,0 +1,58 @@
+"""Runs all tests, slow ones too, and writes what they counted to docs/full-test.md."""
+
+import platform
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+ROOT = Path(__file__).resolve().parent.parent
+REPORT = ROOT / "docs" / "full-test.md"
+
+
+def main(arguments: list[str]) -> int:
+    junit = ROOT / "build" / "full-test.xml"
+    junit.parent.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", "--timeout", "3600"]
+    began = time.monotonic()
+    code = subprocess.run([*command, f"--junitxml={junit}", *arguments], cwd=ROOT, check=False).returncode
+    if not arguments:
+        REPORT.write_text(summary(junit, time.monotonic() - began, code), encoding="utf-8")
+    return code
+
+
+def summary(junit: Path, seconds: float, code: int) -> str:
+    """A Markdown page: counts by folder, and everything that did not pass."""
+    cases = ET.parse(junit).getroot().iter("testcase")  # noqa: S314  our own pytest wrote it
+    folders: dict[str, list[int]] = {}
+    odd = []
+    for case in cases:
+        where = case.get("classname", "").removeprefix("tests.").split(".")[0]
+        counts = folders.setdefault(where, [0, 0, 0])
+        problem = next((child for child in case if child.tag in ("failure", "error")), None)
+        skipped = case.find("skipped")
+        counts[1 if problem is not None else 2 if skipped is not None else 0] += 1
+        if problem is not None or skipped is not None:
+            found = problem if problem is not None else skipped
+            assert found is not None
+            odd.append(f"* {case.get('classname')}::{case.get('name')}: {found.tag}: {found.get('message', '')[:200]}")
+    lines = [
+        "# The last full test run",
+        "",
+        f"`scripts/test --full`: exit {code}, {seconds / 60:.0f} minutes, Python {platform.python_version()}, "
+        f"av {version('av')}, pyarrow {version('pyarrow')}, opencv {version('opencv-python-headless')}.",
+        "",
+        "| tests | passed | failed | skipped |",
+        "|---|---|---|---|",
+        *(f"| {name} | {a} | {b} | {c} |" for name, (a, b, c) in sorted(folders.items())),
+        "",
+        *(["Not passed:", "", *odd] if odd else ["Everything passed."]),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
