@@ -88,8 +88,11 @@ def media_errors(doing: str) -> Iterator[None]:
 
 
 @contextmanager
-def open_media(inp: MediaInput) -> Iterator[InputContainer]:
+def open_media(inp: MediaInput, *, quick: bool = False) -> Iterator[InputContainer]:
     """The opened container of a video, closed at the end.
+
+    `quick` does not decode a first frame to complete the streams' facts (pix_fmt may be missing), which for a short
+    720p clip costs as much as its next five frames: for who only decodes.
 
     Raises MediaError for anything but a plain media container. Errors inside the `with` body pass as they are:
     wrap reads in `media_errors`.
@@ -104,7 +107,7 @@ def open_media(inp: MediaInput) -> Iterator[InputContainer]:
                 _Bytes(file),
                 "r",
                 container_options={"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "none"},
-                options={"max_pixels": str(MAX_PIXELS)},
+                options={"max_pixels": str(MAX_PIXELS), **({"skip_frame": "all"} if quick else {})},
                 metadata_errors="replace",
                 buffer_size=READ_BYTES,
                 io_open=_refuse,
