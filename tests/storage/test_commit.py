@@ -1,0 +1,69 @@
+"""The rows log: what is done, which generation counts, who wins."""
+
+from pathlib import Path
+
+import pytest
+
+from shardpipe.storage.commit import RowsLog
+from shardpipe.storage.store import Store, open_store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(str(tmp_path))
+
+
+def test_a_unit_is_done_when_its_rows_exist(store: Store) -> None:
+    log = RowsLog(store, "score")
+    assert log.done() == {}
+    assert log.read("000000") is None
+    assert log.commit("000001-00", b"b") == b"b"
+    assert log.commit("000000", b"a") == b"a"
+    assert log.done() == {"000000": "score/rows/000000.parquet", "000001-00": "score/rows/000001-00.parquet"}
+    assert list(log.done()) == ["000000", "000001-00"]
+    assert log.read("000000") == b"a"
+
+
+def test_the_first_commit_wins(store: Store) -> None:
+    assert RowsLog(store, "score").commit("000000", b"first") == b"first"
+    assert RowsLog(store, "score").commit("000000", b"second") == b"first"
+
+
+def test_the_highest_generation_counts(store: Store) -> None:
+    log = RowsLog(store, "score")
+    for generation in (0, 2, 10, 9):
+        log.commit("000000", str(generation).encode(), generation)
+    assert log.generations() == {"000000": 10}
+    assert log.done() == {"000000": "score/rows/000000.10.parquet"}
+    assert log.read("000000") == b"10"
+
+
+def test_other_files_are_not_units(store: Store) -> None:
+    for name in (
+        "x.txt",
+        "a.0.parquet",
+        "a.01.parquet",
+        "a.b.parquet",
+        "sub/000000.parquet",
+        ".parquet",
+        "a.parquet.tmp",
+    ):
+        store.create(f"score/rows/{name}", b"x")
+    store.create("score2/rows/000000.parquet", b"x")
+    assert RowsLog(store, "score").done() == {}
+
+
+def test_bad_units_are_refused(store: Store) -> None:
+    log = RowsLog(store, "score")
+    for unit in ("", "a.b", "../x", "a/b", "a b"):
+        with pytest.raises(ValueError, match="bad unit"):
+            log.commit(unit, b"x")
+    with pytest.raises(ValueError, match="bad unit"):
+        log.commit("a", b"x", -1)
+
+
+def test_records_of_an_emit_are_a_log_too(store: Store) -> None:
+    log = RowsLog(store, "train", folder="emit")
+    log.commit("000000", b"x")
+    assert log.done() == {"000000": "train/emit/000000.parquet"}
+    assert RowsLog(store, "", folder="rows").path("a") == "rows/a.parquet"
