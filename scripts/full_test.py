@@ -41,8 +41,10 @@ def summary(junit: Path, seconds: float, code: int) -> str:
     lines = [
         "# The last full test run",
         "",
-        f"`scripts/test --full`: exit {code}, {seconds / 60:.0f} minutes, Python {platform.python_version()}, "
-        f"av {version('av')}, pyarrow {version('pyarrow')}, opencv {version('opencv-python-headless')}.",
+        (
+            f"`scripts/test --full`: exit {code}, {seconds / 60:.0f} minutes, Python {platform.python_version()}, "
+            f"av {version('av')}, pyarrow {version('pyarrow')}, opencv {version('opencv-python-headless')}."
+        ),
         "",
         "| tests | passed | failed | skipped |",
         "|---|---|---|---|",
