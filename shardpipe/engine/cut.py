@@ -17,7 +17,8 @@ from shardpipe.core.detector import Detector
 from shardpipe.core.errors import IntegrityError, MediaError
 from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.core.scene import ScenePolicy
-from shardpipe.core.work import Outcome, Phase, UnitJob, Usage
+from shardpipe.core.work import Outcome, Phase, UnitJob
+from shardpipe.engine.counts import count, outcome_of
 from shardpipe.engine.cutvideo import Part, cut_part
 from shardpipe.engine.rawfile import open_source, part_label
 from shardpipe.engine.sidecar import sidecar
@@ -184,30 +185,3 @@ def error_row(part: Mapping[str, Any], message: str) -> Row:
     empty = dict.fromkeys([*CLIP_COLUMNS, *LOCATION])
     state = {"kept": False, "dropped_by": "error: cut", "error": message}
     return {**empty, "key": key, "source": part["url"], "video_id": own, **state}
-
-
-def count(rows: list[Row]) -> dict[str, int | float]:
-    """The counts that rows carry in their metadata; seconds are of the clips."""
-    kept = [row for row in rows if row["kept"]]
-    return {
-        "seen": len(rows),
-        "kept": len(kept),
-        "failed": sum(row["error"] is not None for row in rows),
-        "seen_s": round(sum(row.get("duration_s") or 0.0 for row in rows), 6),
-        "kept_s": round(sum(row.get("duration_s") or 0.0 for row in kept), 6),
-    }
-
-
-def outcome_of(unit: str, counts: Mapping[str, int | float], usage: Usage) -> Outcome:
-    """The Outcome of a committed unit."""
-    seen, kept = int(counts["seen"]), int(counts["kept"])
-    return Outcome(
-        unit,
-        num_seen=seen,
-        num_kept=kept,
-        num_dropped=seen - kept,
-        num_failed=int(counts["failed"]),
-        duration_s=float(counts["seen_s"]),
-        kept_s=float(counts["kept_s"]),
-        usage=usage,
-    )

@@ -17,7 +17,7 @@ from shardpipe.core.errors import ShardpipeError
 from shardpipe.core.frames import FrameRequest, Frames
 from shardpipe.core.work import Outcome, Phase, UnitJob
 from shardpipe.engine.batch import ClipState, run_stage
-from shardpipe.engine.cut import outcome_of
+from shardpipe.engine.counts import outcome_of
 from shardpipe.engine.decodechild import Media
 from shardpipe.engine.decoders import Decoded, DecodeProcess, Decoder, InProcessDecoder
 from shardpipe.engine.flow import DecodeFlow, Fetch, Ticket

@@ -7,7 +7,7 @@ from shardpipe.core.clip import STATE
 from shardpipe.core.columns import Columns, int64, string
 from shardpipe.core.work import UnitJob
 from shardpipe.engine.batch import ClipState
-from shardpipe.engine.cut import count
+from shardpipe.engine.counts import count
 from shardpipe.engine.worker import scratch_folder
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Fold

@@ -1,0 +1,33 @@
+"""The counts that a rows object carries in its metadata, and the Outcome that they make."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from shardpipe.core.work import Outcome, Usage
+
+
+def count(rows: Sequence[Mapping[str, Any]]) -> dict[str, int | float]:
+    """The counts that rows carry in their metadata; seconds are of the clips."""
+    kept = [row for row in rows if row["kept"]]
+    return {
+        "seen": len(rows),
+        "kept": len(kept),
+        "failed": sum(row["error"] is not None for row in rows),
+        "seen_s": round(sum(row.get("duration_s") or 0.0 for row in rows), 6),
+        "kept_s": round(sum(row.get("duration_s") or 0.0 for row in kept), 6),
+    }
+
+
+def outcome_of(unit: str, counts: Mapping[str, int | float], usage: Usage) -> Outcome:
+    """The Outcome of a committed unit."""
+    seen, kept = int(counts["seen"]), int(counts["kept"])
+    return Outcome(
+        unit,
+        num_seen=seen,
+        num_kept=kept,
+        num_dropped=seen - kept,
+        num_failed=int(counts["failed"]),
+        duration_s=float(counts["seen_s"]),
+        kept_s=float(counts["kept_s"]),
+        usage=usage,
+    )
