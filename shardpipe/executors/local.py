@@ -292,3 +292,5 @@ def worker_main(conn: Connection, root: str, task: Task, device: str, parent: in
             send(("done", outcome))
     finally:
         worker.close()
+    logging.shutdown()
+    os._exit(0)  # all is committed and told: no need to wait for libraries to take themselves down

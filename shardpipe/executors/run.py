@@ -28,7 +28,7 @@ from shardpipe.engine.prepare import (
 from shardpipe.engine.timings import read_timings, record_timing, total
 from shardpipe.engine.units import Todo, cut_todo, failed_share, pass_todo
 from shardpipe.engine.worker import Task
-from shardpipe.executors.placing import local_executor, num_decoders
+from shardpipe.executors.placing import executor_for, num_decoders
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, View
 from shardpipe.storage.store import Store, open_store
@@ -105,7 +105,7 @@ def run_config(
     names = [CLIPS, *(each.name for each in config.passes)]
     if only is not None and only not in names:
         raise ConfigError(f"--pass {only}: there is no such pass; one of {', '.join(names)}")
-    run = _Run(store, config, executor or local_executor(config), progress or Silent(), limit, partial)
+    run = _Run(store, config, executor or executor_for(config, store), progress or Silent(), limit, partial)
     if add_sources is not None and config.cut is None:
         raise ConfigError("--add-sources: the config has no `cut`")
     if config.cut is not None and only in (None, CLIPS):
@@ -200,7 +200,7 @@ def emit_pass(
     store = open_store(root)
     dataset = Dataset.open(store, name)
     config = Config.model_validate({"root": root, "passes": [{"name": "unused", "from": CLIPS, "emit": "rows"}]})
-    run = _Run(store, config, local_executor(config), progress or Silent())
+    run = _Run(store, config, executor_for(config, store), progress or Silent())
     _emit(run, dataset, PlanSettings.of_emit(settings, shard_bytes), finished=True)
     if name in run.pending:
         errors = "; ".join(run.failed.values())
