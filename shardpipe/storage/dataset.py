@@ -24,6 +24,7 @@ from shardpipe.storage.store import Store
 FORMAT = 1
 Row = dict[str, Any]
 MEMBER_OFFSET = re.compile(r"member_(.+)_offset\Z")
+MADE = ("json", "mp4", "txt")  # the members that emit makes from columns and media
 STATE_NAMES = ("kept", "dropped_by", "error")
 
 
@@ -127,6 +128,15 @@ class Layer:
             rows += [self._located(row, meta) for row in table.to_pylist()]
         return LayerRows(paths, tuple(sha256_hex(blob) for blob in blobs), tuple(metas), rows)
 
+    def member_extensions(self, done: Mapping[str, str]) -> list[str]:
+        """The members that it gives to the next pass: those that its stages wrote, or that its shards hold."""
+        if self.form == "rows":
+            return list(self.info.members.values())
+        for path in done.values():  # all records have the same columns
+            names = dict.fromkeys(decode_rows(self.store.read(path))[0].column_names)
+            return [ext for ext in self._member_names(names).values() if ext not in MADE]
+        return []
+
     def _located(self, row: Row, meta: RowsMeta) -> Row:
         """`row` with its media's place relative to the root, and its members gathered under one name."""
         if row.get("shard") is not None:
@@ -139,7 +149,7 @@ class Layer:
         row["members"] = members
         return row
 
-    def _member_names(self, row: Row) -> dict[str, str]:
+    def _member_names(self, row: Mapping[str, Any]) -> dict[str, str]:
         """The members that `row` may have, name to extension: a record of an emitted shard calls them by extension."""
         if self.form == "rows":
             return self.info.members
@@ -176,8 +186,8 @@ class View:
         return found
 
     def members(self) -> dict[str, str]:
-        """Member extension to the layer that writes it."""
-        return {ext: layer.name for layer in self.layers for ext in layer.info.members.values()}
+        """Member extension to the layer that has it; an emitted Dataset's json and txt are not counted."""
+        return {ext: layer.name for layer in self.layers for ext in layer.member_extensions(self._done[layer.name])}
 
     def is_done(self, unit: str) -> bool:
         """Whether every layer has rows of this unit and none is stale (reads them)."""
@@ -298,9 +308,9 @@ class Dataset:
         """The layers whose rows this Dataset's own pass made and read: the base, then passes, itself last."""
         layers: list[Layer] = []
         for prefix in self.info.layers:
-            info = self.info if prefix == "." else Dataset.open(self.store, prefix.removeprefix("../")).info
-            form: Literal["rows", "emit"] = "emit" if not layers and info.emit == "shards" and prefix != "." else "rows"
-            layers.append(Layer(self.store, info, form))
+            dataset = self if prefix == "." else Dataset.open(self.store, prefix.removeprefix("../"))
+            is_emitted = not layers and dataset is not self and dataset.info.emit == "shards"
+            layers += dataset.next_layers() if is_emitted else [Layer(self.store, dataset.info, "rows")]
         return layers
 
     def pass_view(self) -> View:
@@ -323,7 +333,7 @@ class Dataset:
 
     def _emitted_info(self) -> DatasetInfo:
         """This Dataset seen as a base: its records hold every folded column."""
-        columns = {name: str(kind) for name, kind in self.pass_view().columns().items()}
+        columns = {name: text for layer in self.pass_layers() for name, text in layer.info.columns.items()}
         return self.info.model_copy(update={"columns": columns, "members": {}, "layers": ["."], "unit_clips": None})
 
     def columns(self) -> Columns:

@@ -24,7 +24,7 @@ def test_each_clip_is_in_exactly_one_shard(items: list[Packable], target: int, s
 @given(clips, targets, seeds)
 def test_sizes_and_buckets(items: list[Packable], target: int, seed: int | None) -> None:
     shards = pack(items, shard_bytes=target, shuffle=seed)
-    for shard, after in zip(shards, [*shards[1:], None], strict=True):
+    for shard, after in zip(shards, [*shards[1:], None], strict=False):
         assert len({items[place].bucket for place in shard}) == 1
         num_bytes = sum(items[place].num_bytes for place in shard) + END_BYTES
         assert len(shard) == 1 or num_bytes - items[shard[-1]].num_bytes < target  # at most the target plus one clip

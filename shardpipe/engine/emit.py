@@ -1,0 +1,238 @@
+"""Emit: one shard as a pure function of its plan and the committed rows. No model runs, and nothing is decoded.
+
+    kept clips' bytes ─ checked by sha256 ─▶ shards/train-000000.tar   put whole
+                                             shards/train-000000.tar.idx
+    folded rows ───────────────────────────▶ emit/000000.parquet       the record, last: the shard is done
+
+Two workers on one shard write the same bytes. A clip whose bytes are not those of its row fails the shard: it is never
+left out, and never let through.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shardpipe.core.clip import LOCATION, STATE
+from shardpipe.core.columns import Columns, int64
+from shardpipe.core.errors import IntegrityError
+from shardpipe.core.fingerprint import fingerprint, sha256_hex
+from shardpipe.core.work import Outcome, Phase, UnitJob
+from shardpipe.engine.counts import count, outcome_of
+from shardpipe.engine.emitplan import Window, read_windows
+from shardpipe.engine.plansettings import PlanSettings
+from shardpipe.engine.sidecar import sidecar
+from shardpipe.engine.worker import UnitWorker, Watch, scratch_folder
+from shardpipe.storage.commit import RowsLog
+from shardpipe.storage.dataset import Dataset, Row, View
+from shardpipe.storage.metered import Meter, MeteredStore
+from shardpipe.storage.ranges import read_ranges
+from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta, encode_rows
+from shardpipe.storage.store import Store
+from shardpipe.storage.tar import TarWriter
+
+READ_BYTES = 64 << 20
+"""Media read ahead of the tar: clips of so many bytes at once, so that neighbours in a base tar share a read."""
+
+MAX_FOLDED = 50_000
+"""Folded rows kept for the next shard, which mostly needs the same units."""
+
+
+@dataclass(frozen=True)
+class EmitTask:
+    """The emit phase of a pass; its units are the shards of the plan."""
+
+    name: str
+    phase: Phase = "emit"
+
+    def make(self, store: Store, device: str, watch: Watch) -> "EmitWorker":  # noqa: ARG002  it needs no device
+        """A worker; the plan is read once."""
+        return EmitWorker(store, self.name, watch)
+
+
+class EmitWorker(UnitWorker):
+    """Writes shards one by one."""
+
+    def __init__(self, store: Store, name: str, watch: Watch) -> None:
+        super().__init__(watch)
+        metered = MeteredStore(store)
+        self._meter = Meter(metered)
+        self._emitter = Emitter(metered, name)
+
+    def do(self, job: UnitJob) -> Outcome:
+        """Write one shard, unless its record is there."""
+        meta = self._emitter.emit(job.name)
+        return outcome_of(job.name, meta.counts, self._meter.lap())
+
+
+class Emitter:
+    """Writes the shards of the Dataset `name` as its windows plan them."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store = store
+        self._name = name
+        self._view: View = Dataset.open(store, name).pass_view()
+        self._columns = self._view.columns()
+        self._windows = {unit: window for window in read_windows(store, name) for unit in window.shard_units}
+        self._folds: OrderedDict[str, dict[str, Row]] = OrderedDict()
+        self._log = RowsLog(store, name, folder="emit")
+
+    def emit(self, unit: str) -> RowsMeta:
+        """Make one shard with its index and its record; what the record that is there now says."""
+        window = self._windows[unit]
+        settings = PlanSettings.model_validate({**window.settings})
+        planned = window.clips(unit)
+        rows = self._rows(window, planned)
+        tar = shard_name(self._name, unit)
+        with scratch_folder(self._store) as folder:
+            path = folder / "shard.tar"
+            with TarWriter(path, md5=True) as writer:
+                places = self._write(writer, planned, rows, settings)
+                written = writer.close()
+            self._store.put_file(f"{self._name}/{tar}", path)
+        self._create(f"{self._name}/{tar}.idx", writer.index())
+        ref = TarRef(tar, written.num_bytes, written.sha256, written.md5)
+        others = [ext for ext in settings.members if ext != "mp4"]
+        meta = RowsMeta(
+            fingerprint=fingerprint(dict(window.settings)),
+            unit=unit,
+            inputs={window.path: window.sha256},
+            tar=ref,
+            members_tar=ref if others else None,
+            counts=count(rows),
+        )
+        records = [record_row(row, tar, place, self._columns) for row, place in zip(rows, places, strict=True)]
+        there = decode_meta(self._log.commit(unit, encode_rows(record_columns(self._columns, others), records, meta)))
+        if there.tar != ref:
+            raise IntegrityError(
+                f"{self._store.url}/{self._log.path(unit)} names another tar than this plan gives: run `shardpipe verify`"
+            )
+        return there
+
+    def _create(self, path: str, data: bytes) -> None:
+        """Create an object that can only be these bytes."""
+        if self._store.create(path, data) != data:
+            raise IntegrityError(
+                f"{self._store.url}/{path} is there with other bytes than its plan gives: run `shardpipe verify`"
+            )
+
+    def _rows(self, window: Window, planned: Sequence[Row]) -> list[Row]:
+        """The folded row of each planned clip; IntegrityError if rows are no longer those that were planned."""
+        rows = []
+        for clip in planned:
+            if clip["unit"] not in self._folds:
+                self._fold(window, clip["unit"])
+            row = self._folds[clip["unit"]].get(clip["key"])
+            place = {"media": row["shard"], **{name: row[name] for name in ("offset", "size", "sha256")}} if row else {}
+            if row is None or any(clip[name] != value for name, value in place.items()):
+                raise IntegrityError(
+                    f"{self._store.url}/{window.path}: clip {clip['key']} is not as planned: run `shardpipe verify`"
+                )
+            rows.append(row)
+        return rows
+
+    def _fold(self, window: Window, unit: str) -> None:
+        """Read a unit's rows into the cache."""
+        fold = self._view.fold(unit)
+        for path, sha256 in fold.inputs.items():
+            if window.inputs.get(path) != sha256:
+                raise IntegrityError(
+                    f"{self._store.url}/{path} is not what {window.path} was made from: emitted shards would not be "
+                    "what was planned. Run `shardpipe verify`"
+                )
+        self._folds[unit] = {row["key"]: row for row in fold.rows if row["kept"]}
+        while len(self._folds) > 1 and sum(len(rows) for rows in self._folds.values()) > MAX_FOLDED:
+            self._folds.popitem(last=False)
+
+    def _write(
+        self, writer: TarWriter, planned: Sequence[Row], rows: Sequence[Row], settings: PlanSettings
+    ) -> list[dict[str, tuple[int, int]]]:
+        """Write all samples; where each one's members came to lie, by extension."""
+        columns = settings.sidecar_columns(self._columns)
+        places = []
+        for row, media in zip(rows, self._media(planned, rows, settings.members), strict=True):
+            place = {}
+            for ext in settings.members:
+                match ext:
+                    case "json":
+                        data: bytes | memoryview = sidecar(row, columns)
+                    case "txt":
+                        data = row["text"].encode()
+                    case _:
+                        data = media[ext]
+                place[ext] = writer.add(f"{row['key']}.{ext}", data)
+            places.append(place)
+        return places
+
+    def _media(
+        self, planned: Sequence[Row], rows: Sequence[Row], members: Sequence[str]
+    ) -> Iterator[dict[str, memoryview]]:
+        """The mp4 (checked) and the layers' members of each clip, in order; read in runs of READ_BYTES."""
+        own = [ext for ext in members if ext not in ("json", "mp4", "txt")]
+        for start, end in runs([clip["size"] for clip in planned], READ_BYTES):
+            wanted: dict[str, list[tuple[int, str, int, int]]] = {}
+            for i in range(start, end):
+                clip = planned[i]
+                wanted.setdefault(clip["media"], []).append((i, "mp4", clip["offset"], clip["size"]))
+                for ext in own:
+                    path, offset, size = rows[i]["members"][ext]
+                    wanted.setdefault(path, []).append((i, ext, offset, size))
+            found: list[dict[str, memoryview]] = [{} for _ in range(start, end)]
+            for path, parts in wanted.items():
+                for i, ext, data in self._read(path, parts, planned):
+                    found[i - start][ext] = data
+            for clip, media in zip(planned[start:end], found, strict=True):
+                if sha256_hex(media["mp4"]) != clip["sha256"]:
+                    raise IntegrityError(
+                        f"clip {clip['key']}: bytes {clip['offset']} to {clip['offset'] + clip['size']} of "
+                        f"{self._store.url}/{clip['media']} are not those that were cut (their sha256 is not the row's). "
+                        "Restore that object; no shard is written with other bytes"
+                    )
+                yield media
+
+    def _read(
+        self, path: str, parts: Sequence[tuple[int, str, int, int]], planned: Sequence[Row]
+    ) -> Iterator[tuple[int, str, memoryview]]:
+        """Parts of one tar: (place in the shard, extension, bytes)."""
+        try:
+            for j, data in read_ranges(self._store, path, [(offset, size) for _, _, offset, size in parts]):
+                yield parts[j][0], parts[j][1], data
+        except (FileNotFoundError, IntegrityError) as error:
+            reason = "it is gone" if isinstance(error, FileNotFoundError) else str(error)
+            raise IntegrityError(
+                f"clip {planned[parts[0][0]]['key']} (or one after it) cannot be read from "
+                f"{self._store.url}/{path}: {reason}. Restore that object"
+            ) from None
+
+
+def shard_name(name: str, unit: str) -> str:
+    """A shard's tar, relative to its Dataset."""
+    return f"shards/{name}-{unit}.tar"
+
+
+def runs(sizes: Sequence[int], max_bytes: int) -> Iterator[tuple[int, int]]:
+    """Consecutive parts [start, end) of `sizes` whose sum is at most `max_bytes`, or that are one item."""
+    start = total = 0
+    for i, size in enumerate(sizes):
+        if i > start and total + size > max_bytes:
+            yield start, i
+            start, total = i, 0
+        total += size
+    if start < len(sizes):
+        yield start, len(sizes)
+
+
+def record_columns(columns: Columns, others: Sequence[str]) -> Columns:
+    """The schema of a record: a base layer's, and the places of the members other than mp4."""
+    places = {f"member_{ext}_{what}": int64 for ext in others for what in ("offset", "size")}
+    return {**columns, **STATE, **LOCATION, **places}
+
+
+def record_row(row: Row, tar: str, places: Mapping[str, tuple[int, int]], columns: Columns) -> dict[str, Any]:
+    """A clip's row in the record: its folded columns, and where its members lie now."""
+    found: dict[str, Any] = {name: row[name] for name in columns}
+    found |= {name: row[name] for name in STATE}
+    for ext, (offset, size) in places.items():
+        names = ("offset", "size") if ext == "mp4" else (f"member_{ext}_offset", f"member_{ext}_size")
+        found |= dict(zip(names, (offset, size), strict=True))
+    return {**found, "shard": tar}
