@@ -1,6 +1,6 @@
 """The class that authors of scene detectors extend. It sees small frames in order, and names cuts as it finds them."""
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -69,11 +69,12 @@ class Detector(BaseModel, ABC):
 class DetectorRun(ABC):
     """A detector at work on one run of frames."""
 
+    @abstractmethod
     def process(self, time_s: float, bgr: NDArray[np.uint8]) -> Sequence[Transition]:
-        """See the next frame (uint8 [H, W, 3]; the array is yours only during the call); give the transitions that are
-        certain now, in order of time.
+        """The transitions that are certain now, in order of time, after seeing the next frame.
+
+        bgr: uint8 [H, W, 3], of the detector's `size`. Do not change it.
         """
-        raise NotImplementedError
 
     def finish(self) -> Sequence[Transition]:
         """Transitions that were still open when the frames ended."""
@@ -84,7 +85,6 @@ class DetectorRun(ABC):
         """Whether cuts from here on would be the same had the run begun earlier in the video."""
         return True
 
-    @property
-    def lag_s(self) -> float:
-        """Seconds of frames after a cut that are needed to be certain of it."""
-        return 1.0
+    def certain_until(self, now_s: float) -> float:
+        """The time before which no transition starts that is not given yet; `now_s` is the last frame's time."""
+        return now_s - 1.0

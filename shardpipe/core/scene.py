@@ -149,7 +149,7 @@ def unit_edge(
     return Edge(end_s, end_s) if forced >= end_s - EPS_S else Edge(forced, forced, forced=True)
 
 
-def part_spans(  # one argument a fact; all that the spans of a unit depend on
+def part_edges(  # one argument a fact; all that the spans of a unit depend on
     policy: ScenePolicy,
     transitions: Sequence[Transition],
     *,
@@ -158,8 +158,8 @@ def part_spans(  # one argument a fact; all that the spans of a unit depend on
     grid: Grid,
     start_edge_s: float | None = None,
     end_edge_s: float | None = None,
-) -> list[SceneSpan]:
-    """The spans of one unit, in order, of a video whose frames lie in [start_s, end_s).
+) -> tuple[Edge, Edge] | None:
+    """Where a unit begins and ends, of a video whose frames lie in [start_s, end_s); None if nothing is its own.
 
     start_edge_s, end_edge_s: the unit's nominal edges, None at the video's own ends. transitions: merged, in order of
     time; at least those between where this unit starts and `unit_edge` of its end.
@@ -168,14 +168,20 @@ def part_spans(  # one argument a fact; all that the spans of a unit depend on
     begin, end = Edge(first, first), Edge(last, last)
     if end_edge_s is not None and end_edge_s < last - EPS_S:
         if end_edge_s <= first + EPS_S:
-            return []
+            return None
         end = unit_edge(transitions, end_edge_s, max_s=policy.max_s, end_s=last, grid=grid)
     if start_edge_s is not None and start_edge_s > first + EPS_S:
         if start_edge_s >= last - EPS_S:
-            return []
+            return None
         begin = unit_edge(transitions, start_edge_s, max_s=policy.max_s, end_s=last, grid=grid)
-    found = scenes(transitions, begin, end)
-    return [span for scene in found for span in scene_spans(policy, scene, grid)]
+    return begin, end
+
+
+def spans_between(
+    policy: ScenePolicy, transitions: Sequence[Transition], edges: tuple[Edge, Edge], grid: Grid
+) -> list[SceneSpan]:
+    """The spans of all scenes between two edges, in order of time."""
+    return [span for scene in scenes(transitions, *edges) for span in scene_spans(policy, scene, grid)]
 
 
 def window(policy: ScenePolicy, *, start_s: float, end_s: float, grid: Grid) -> tuple[float, float]:

@@ -72,7 +72,6 @@ class AdaptiveRun(DetectorRun):
         self._last_cut: FrameTimecode | None = None
         self._last_change: FrameTimecode | None = None
         self._settled = False
-        self._lag_s = (config.window_width + 1) / float(self._rate)
 
     def process(self, time_s: float, bgr: NDArray[np.uint8]) -> Sequence[Transition]:
         """A cut is known `window_width` frames later."""
@@ -100,7 +99,6 @@ class AdaptiveRun(DetectorRun):
         """Whether the minimum length has passed once without a change."""
         return self._settled
 
-    @property
-    def lag_s(self) -> float:
-        """The neighbours after a frame, at the average rate."""
-        return max(0.5, self._lag_s)
+    def certain_until(self, now_s: float) -> float:
+        """The oldest frame whose neighbours have not all been seen."""
+        return self._recent[0][1] if len(self._recent) == self._recent.maxlen else now_s - 1.0

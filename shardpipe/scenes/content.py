@@ -1,5 +1,6 @@
 """Hard cuts by PySceneDetect's ContentDetector: a frame whose change is above a fixed threshold."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -70,12 +71,12 @@ class ContentRun(DetectorRun):
         )
         mode = FlashFilter.Mode.MERGE if config.filter_mode == "merge" else FlashFilter.Mode.SUPPRESS
         self._filter = FlashFilter(mode=mode, length=config.min_scene_len)
-        self._last_s = 0.0
+        self._last_s = -math.inf
         self._quiet_since: FrameTimecode | None = None
         self._alone = False  # the last change had the minimum length free of changes before it
         self._settled = False
-        self._lag_s = config.min_scene_len if isinstance(config.min_scene_len, float) else 0.0
-        self._lag_s = max(self._lag_s, (config.min_scene_len + 1) / float(self._rate))
+        length = config.min_scene_len
+        self._open_s = length + 0.5 if isinstance(length, float) else 2 * (length + 1) / float(self._rate) + 0.5
 
     def process(self, time_s: float, bgr: NDArray[np.uint8]) -> Sequence[Transition]:
         """A cut is known at its frame; one that closes a run of merged cuts, the minimum length later."""
@@ -106,7 +107,6 @@ class ContentRun(DetectorRun):
         """Whether the filter's state no longer depends on where the run began."""
         return self._settled
 
-    @property
-    def lag_s(self) -> float:
-        """How long a run of merged cuts stays open after its last."""
-        return max(0.5, self._lag_s)
+    def certain_until(self, now_s: float) -> float:
+        """The last change, as long as it may still be given as the end of a run of merged cuts."""
+        return min(now_s, self._last_s) if now_s - self._last_s < self._open_s else now_s
