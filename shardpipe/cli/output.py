@@ -53,9 +53,18 @@ def hours(seconds: float | None) -> str:
     """Hours with as many digits as tell something: `0.004`, `1.25`, `1,250`; `-` for None."""
     if seconds is None:
         return "-"
+    if seconds == 0:
+        return "0"
     value = seconds / 3600
     digits = 0 if value >= 100 else 2 if value >= 1 else 4  # noqa: PLR2004
     return f"{value:,.{digits}f}"
+
+
+def money(amount: float | None) -> str:
+    """An amount with as many digits as tell something: `0.0042`, `12.50`; `-` for None."""
+    if amount is None:
+        return "-"
+    return f"{amount:,.2f}" if amount >= 1 or amount == 0 else f"{amount:.2g}"
 
 
 def share(part: float, whole: float) -> str:

@@ -18,7 +18,7 @@ def command(config: ConfigFile, *, overrides: Overrides = None, as_json: AsJson 
 
 def show_plan(config: "Config", *, as_json: bool) -> None:
     """Write the plan of `config` to stdout."""
-    from shardpipe.cli.output import hours, num_bytes, write_json, write_line, write_table  # noqa: PLC0415
+    from shardpipe.cli.output import hours, money, num_bytes, write_json, write_line, write_table  # noqa: PLC0415
     from shardpipe.cli.tables import cost  # noqa: PLC0415
     from shardpipe.executors.run import plan_config  # noqa: PLC0415
 
@@ -42,7 +42,7 @@ def show_plan(config: "Config", *, as_json: bool) -> None:
         ]
         row += [num_bytes(use.bytes_read + use.bytes_written if use else None)]
         if config.prices is not None:
-            row += [f"{cost(use, config.prices):.2f}" if use else "-"]
+            row += [money(cost(use, config.prices)) if use else "-"]
         rows.append(row)
     write_line(f"root  {report.root}")
     write_table([*header, *([config.prices.currency] if config.prices is not None else [])], rows, left=2)

@@ -20,7 +20,7 @@ LINE_EVERY_S = 5.0
 def describe(meter: Meter, now_s: float) -> str:
     """`3/12 units, 41.2 clips/s, 63% kept, 2 failed, 0:41 left`."""
     parts = [meter.units_text]
-    if meter.phase != "emit":
+    if meter.phase != "emit" and meter.clips_per_s(now_s) > 0:
         parts.append(f"{meter.clips_per_s(now_s):.1f} clips/s")
     if meter.keep_rate is not None and meter.phase != "emit":
         parts.append(f"{100 * meter.keep_rate:.0f}% kept")

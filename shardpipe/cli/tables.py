@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from shardpipe.cli.output import clock, hours, num_bytes, share, write_json, write_line, write_table
+from shardpipe.cli.output import clock, hours, money, num_bytes, share, write_json, write_line, write_table
 from shardpipe.config.parts import Prices
 from shardpipe.core.work import Usage
 from shardpipe.engine.report import PassStatus, Status
@@ -81,7 +81,15 @@ def write_funnel(
         rows.append([each.name, "clips seen", f"{each.num_seen:,}", hours(each.seen_s), ""])
         for loss in each.losses:
             part = share(loss.num_clips, each.num_seen)
-            rows.append(["", f"- {loss.reason}", f"-{loss.num_clips:,}", f"-{hours(loss.duration_s)}", part])
+            rows.append(
+                [
+                    "",
+                    f"- {loss.reason}",
+                    f"-{loss.num_clips:,}",
+                    f"-{hours(loss.duration_s)}" if loss.duration_s else "0",
+                    part,
+                ]
+            )
         rows.append(["", "kept", f"{each.num_kept:,}", hours(each.kept_s), share(each.num_kept, each.num_seen)])
     write_table(["pass", "", "clips", "hours", "share"], rows, left=2)
     write_line("")
@@ -90,8 +98,8 @@ def write_funnel(
         f"took  {hours(usage.cpu_s)} CPU hours, {hours(usage.gpu_s)} GPU hours, {usage.requests:,} requests, {moved}"
     )
     if prices is not None and total is not None:
-        each_1000 = "" if per_1000 is None else f", {per_1000:.2f} for 1,000 kept clips"
-        write_line(f"cost  {total:.2f} {prices.currency}{each_1000}")
+        each_1000 = "" if per_1000 is None else f", {money(per_1000)} for 1,000 kept clips"
+        write_line(f"cost  {money(total)} {prices.currency}{each_1000}")
     for each in found.passes:
         write_line(_place(found.root, each))
 

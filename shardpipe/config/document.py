@@ -84,6 +84,8 @@ class _Reader:
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         lines: dict[Hashable, int] = {}
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise ConfigError(f"{self._line(key)}: {dotted(path)}: a key must be a word")
             if key.value in lines:
                 raise ConfigError(
                     f"{self._line(key)}: {dotted((*path, key.value))}: given twice, first on line {lines[key.value]}"
@@ -92,8 +94,6 @@ class _Reader:
         self._loader.flatten_mapping(node)  # puts what `<<` merges first, so the mapping's own keys win
         values: dict[str, Any] = {}
         for key, item in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise ConfigError(f"{self._line(key)}: {dotted(path)}: a key must be a word")
             at = (*path, key.value)
             self._places[at] = self._line(key)
             values[key.value] = self.value(item, at)

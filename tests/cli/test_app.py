@@ -1,0 +1,116 @@
+"""The command line: arguments, exit codes, and what goes to stdout and stderr."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.small_run import write_small_run
+
+from shardpipe.cli.app import COMMANDS, run_app
+
+SHARDPIPE = [sys.executable, "-m", "shardpipe"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app([command, "--help"]) == 0
+    assert "Usage: shardpipe " + command in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app(["--version"]) == 0
+    assert capsys.readouterr().out.strip()[0].isdigit()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["rnu"], "No such command 'rnu'"),
+        (["run"], "Missing argument"),
+        (["run", "x.yaml", "--limit", "0"], "--limit"),
+        (["run", "nowhere.yaml"], "nowhere.yaml: the config cannot be read"),
+        (["plan", "nowhere.yaml"], "nowhere.yaml: the config cannot be read"),
+        (["status", "nowhere"], "nowhere: there is no Dataset here"),
+        (["inspect", "/"], "names no Dataset"),
+        (["emit", "nowhere/train", "--shard-bytes", "5 apples"], "is no size"),
+        (["stages", "flwo"], "'flwo' is no stage or detector (did you mean 'flow'?)"),
+    ],
+)
+def test_what_the_user_got_wrong_exits_2(
+    arguments: list[str],
+    expected: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_app(arguments) == 2
+    found = capsys.readouterr()
+    assert found.out == ""
+    assert expected in found.err
+    assert "Traceback" not in found.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["inspect", "nowhere/train"], "is no Dataset"),
+        (["inspect", "nowhere/a.tar"], "there is no such shard"),
+    ],
+)
+def test_what_is_not_there_exits_1(
+    arguments: list[str],
+    expected: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_app(arguments) == 1
+    assert expected in capsys.readouterr().err
+
+
+def test_stages_lists_and_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app(["stages"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"\n{name} " in listed for name in ("flow", "quality", "adaptive", "fixed"))
+    assert run_app(["stages", "flow"]) == 0
+    shown = capsys.readouterr().out
+    assert "flow_px_s" in shown
+    assert "engine" in shown
+    assert run_app(["stages", "flow", "--json"]) == 0
+    assert '"columns": {"flow_px_s": "float32"' in capsys.readouterr().out
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from shardpipe.cli.app import build_app; build_app()\n"
+        "print([m for m in ('pyarrow', 'numpy', 'av', 'cv2', 'duckdb', 'torch', 'pydantic') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+    config = write_small_run(tmp_path)
+    process = subprocess.Popen(
+        [*SHARDPIPE, "run", str(config)],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    first = process.stderr.readline()
+    assert first.startswith("clips: ")
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert err.rstrip().endswith(f"To go on from there: shardpipe run {config}")
+    assert out == ""
