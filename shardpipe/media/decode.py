@@ -14,19 +14,21 @@ import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from shardpipe.core.errors import MediaError
 from shardpipe.media.source import MediaInput, media_errors, open_media, video_stream
-from shardpipe.media.timeline import counts_frames, from_keyframe, shown_at, video_packets
+from shardpipe.media.timeline import counts_frames, from_keyframe, is_shown, shown_at, video_packets
 
 STEPS_BACK_S = (0.0, 2.0, 10.0, 60.0)
 """How much earlier a seek is tried again when it lands behind the wanted time; then from the very beginning."""
 
 AREA_EXACT = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 """swscale's area average, with the same bytes on every CPU (without the last two its SIMD paths round differently)."""
+
+BT601 = Colorspace.ITU601
 
 
 def decode(inp: MediaInput, *, start_s: float | None = None, end_s: float | None = None) -> Iterator[VideoFrame]:
@@ -72,7 +74,7 @@ def frames(packets: "Iterable[Packet[VideoStream]]", stream: VideoStream, *, by_
         if packet is not None:
             at = shown_at(packet, by_dts=by_dts)
             first = at if first is None else first
-            if at is not None and not packet.is_discard:
+            if at is not None and is_shown(packet):
                 heapq.heappush(waiting, at)
         with _decoding(at if at is not None else last, stream):
             decoded = context.decode(packet)
@@ -151,6 +153,8 @@ class SmallBgr:
                 self._width,
                 self._height,
                 "yuv420p" if self._even else "bgr24",
+                src_colorspace=BT601,
+                dst_colorspace=BT601,
                 interpolation=AREA_EXACT,
                 dst_color_range=ColorRange.MPEG if self._even else ColorRange.JPEG,
                 threads=1,

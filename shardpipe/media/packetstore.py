@@ -11,7 +11,7 @@ from av.video.stream import VideoStream
 
 from shardpipe.media.decode import frames
 from shardpipe.media.pick import Clock, Indices
-from shardpipe.media.timeline import shown_at, timeline
+from shardpipe.media.timeline import is_shown, shown_at, timeline
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -39,7 +39,7 @@ class PacketStore:
     @property
     def key_frames(self) -> Indices:
         """Which of the shown frames (indices into clock.pts) are keyframes."""
-        times = [self._at[i] for i in self._keys if not self._packets[i].is_discard]
+        times = [self._at[i] for i in self._keys if is_shown(self._packets[i])]
         return np.flatnonzero(np.isin(self.clock.pts, np.array(times, np.int64)))
 
     def decoded(self, wanted: list[int]) -> Iterator[VideoFrame]:
@@ -84,7 +84,7 @@ class PacketStore:
     def _holders(self) -> dict[int, int]:
         """By tick: the packet that holds the frame shown then."""
         packets = range(len(self._packets) - 1, -1, -1)
-        return {at: i for i in packets if (at := self._at[i]) is not None and not self._packets[i].is_discard}
+        return {at: i for i in packets if (at := self._at[i]) is not None and is_shown(self._packets[i])}
 
     def _key_for(self, holder: int, pts: int) -> int:
         """The last keyframe up to packet `holder` that is shown at or before `pts`."""

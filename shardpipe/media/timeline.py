@@ -5,7 +5,7 @@ The rules, which decoding follows too (`decode.py`):
 * A frame is shown at its packet's pts, or at its dts where it has none.
 * AVI stores no presentation times, and FFmpeg's guesses are wrong for B-frames: there, the i-th frame shown has the
   i-th smallest dts.
-* Not shown are frames that an edit list hides, packets before the first keyframe, and frames that come after the
+* Not shown are frames that an edit list hides, VP8's hidden reference frames, packets before the first keyframe, and frames that come after the
   first keyframe but are shown before it (they refer to what is missing).
 * Of two frames with one time, only one is shown.
 """
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from shardpipe.core.errors import MediaError
 from shardpipe.media.source import media_errors
 
+VP8_SHOW_FRAME = 0x10  # RFC 6386, 9.1: bit 4 of a frame's first byte
 MAX_BACK_S = 1.0
 """dts that go back by more than this are a restarted clock (two recordings in one file), which is refused."""
 
@@ -47,6 +48,13 @@ def shown_at(packet: "Packet[VideoStream]", *, by_dts: bool) -> int | None:
     if by_dts or packet.pts is None:
         return packet.dts
     return packet.pts
+
+
+def is_shown(packet: "Packet[VideoStream]") -> bool:
+    """False for a packet whose frame is decoded, but never shown."""
+    if packet.is_discard:  # by an edit list
+        return False
+    return packet.stream.codec_context.name != "vp8" or bool(memoryview(packet)[0] & VP8_SHOW_FRAME)
 
 
 def video_packets(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
@@ -83,7 +91,7 @@ def timeline(packets: "Iterable[Packet[VideoStream]]", *, by_dts: bool) -> Timel
         if at is None:
             continue
         first = at if first is None else first
-        if at >= first and not packet.is_discard:
+        if at >= first and is_shown(packet):
             times.append(at)
             lengths.append(packet.duration or 0)
     if not times:
