@@ -19,6 +19,7 @@ Picture = NDArray[np.uint8]
 Engine = Callable[[Picture], Any]
 
 SURE = 0.5  # detection score from which the PaddleOCR detectors are built to be trusted, rapidocr's own default
+LARGEST = 0.5  # of the picture; on soft textures the detector now and then takes everything for one line
 READABLE = 0.5  # recognition score from which a line is text, rapidocr's own default
 
 log = logging.getLogger(__name__)
@@ -107,7 +108,7 @@ class Ocr(Stage):
         return [
             Region(np.asarray(box, dtype=np.int32), float(score))
             for box, score in zip(found.boxes, found.scores, strict=True)
-            if score > self.min_score
+            if score > self.min_score and cv2.contourArea(np.float32(box)) <= LARGEST * bgr.shape[0] * bgr.shape[1]
         ]
 
     def read(self, bgr: Picture, region: Region) -> str | None:

@@ -145,6 +145,8 @@ def blockiness(frames: Gray) -> float | None:
 
 def _step_profile(frames: Gray, axis: int) -> Floats:
     """The step between neighbouring rows (axis 1) or columns (axis 2) of [T, H, W], relative to that nearby: [H - 1] or [W - 1]."""
+    if frames.shape[axis] <= 2 * BLUR_REACH + 1:
+        return np.empty(0)
     profiles = []
     for frame in frames:
         if axis == 1:
@@ -152,8 +154,6 @@ def _step_profile(frames: Gray, axis: int) -> Floats:
         else:
             steps = cv2.reduce(cv2.absdiff(frame[:, 1:], frame[:, :-1]), 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S)
         step = steps.ravel() / frame.shape[2 - axis]
-        if len(step) < 2 * BLUR_REACH + 1:
-            return np.empty(0)
         padded = np.pad(step, BLUR_REACH, mode="reflect")
         windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * BLUR_REACH + 1)
         nearby = (windows.sum(axis=1) - step) / (2 * BLUR_REACH)

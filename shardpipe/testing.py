@@ -1,0 +1,192 @@
+"""For tests of stages and of what uses shardpipe: a check of a stage's contract, small clips and shards, a crashing store.
+
+from shardpipe.testing import check_stage
+
+def test_brightness():
+    results = check_stage({"type": "brightness"})
+    assert results["black"] == {"brightness": 0.0}
+"""
+
+import math
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shardpipe._synthetic import clip_facts, make_clip, make_shard, synthetic_clips
+from shardpipe.config.registry import stage_class
+from shardpipe.core.columns import NAME, RESERVED, ColumnType, Member, check_value
+from shardpipe.core.errors import StageError
+from shardpipe.core.fingerprint import canonical_json
+from shardpipe.core.frames import FrameRequest
+from shardpipe.core.stage import ClipError, ClipView, Result, Stage
+from shardpipe.media.probe import probe
+from shardpipe.media.sample import sample
+from shardpipe.storage.crashing import CrashingStore
+
+__all__ = ["CrashingStore", "check_stage", "make_clip", "make_shard", "score_clip", "synthetic_clips"]
+
+SAME = 1e-6  # relative difference of two floats that count as the same result
+
+
+def check_stage(
+    stage: Stage | Mapping[str, Any],
+    *,
+    row: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+    tolerance: float = SAME,
+) -> dict[str, Result]:
+    """Runs a stage as the engine would, on small made-up clips, and gives its result for each: {name of the clip: result}.
+
+    stage: a stage, or its config as in YAML (`{"type": "brightness"}`), which also checks that its entry point is found.
+    row: values of the columns that it reads, for half of the clips; the others have null in each column, as real rows may.
+    tolerance: relative difference allowed between the floats of two runs; a model's results may depend on the batch a little.
+
+    Raises StageError where the contract is broken: config that does not survive YAML or pickle; names or types in `writes`
+    that no table takes; too few results, missing or unknown columns, values of another type, NaN; results that depend
+    on the batch, the order or an earlier run; inputs changed, or frames kept in a result.
+    """
+    made = _made(stage)
+    _check_config(made)
+    _check_declared(made)
+    views = synthetic_clips(made, row=row)
+    fresh = pickle.loads(pickle.dumps(made))  # noqa: S301  a worker gets it so
+    fresh.setup(device)
+    before = pickle.dumps(views)
+    results = _run(fresh, views)
+    if pickle.dumps(views) != before:
+        raise StageError(f"{made.type}: process changed its inputs; copy frames and rows before you write to them")
+    kept = {view.key: _copied(result) for view, result in zip(views, results, strict=True)}
+    singles = {view.key: _run(fresh, [view])[0] for view in views}
+    _check_same(made, kept, singles, tolerance, "alone, and in a batch")
+    backwards = dict(zip([view.key for view in reversed(views)], _run(fresh, views[::-1]), strict=True))
+    _check_same(made, kept, backwards, tolerance, "in a batch in reverse order")
+    again = _made(made)
+    again.setup(device)
+    _check_same(made, kept, {view.key: _run(again, [view])[0] for view in views}, tolerance, "by a second instance")
+    for view in views:  # the engine uses the frames' memory again
+        for frames in view.frame_sets:
+            frames.data.fill(77)
+    _check_same(made, kept, dict(zip(kept, results, strict=True)), 0.0, "after its frames' memory was used again")
+    return kept
+
+
+def score_clip(stage: Stage | Mapping[str, Any], clip: Path | bytes, *, row: Mapping[str, Any] | None = None) -> Result:
+    """A stage's result for one real video file (or its bytes), on the CPU, without a pass."""
+    made = _made(stage)
+    made.setup("cpu")
+    facts = probe(clip)
+    width, height = facts.display_size
+    known = clip_facts(width, height, facts.num_frames, float(facts.fps))
+    frame_sets = tuple(sample(clip, made.frame_requests))
+    values = dict.fromkeys(made.reads) | known | dict(row or {})
+    return _run(made, [ClipView(key="clip", row=values, frame_sets=frame_sets)])[0]
+
+
+def _made(stage: Stage | Mapping[str, Any]) -> Stage:
+    """A fresh stage, by way of the config that a YAML file would hold."""
+    config = stage.model_dump(mode="json") if isinstance(stage, Stage) else dict(stage)
+    kind = type(stage) if isinstance(stage, Stage) else stage_class(str(config.get("type", "")))
+    made = kind.model_validate(config)
+    if isinstance(stage, Stage) and made != stage:
+        raise StageError(f"{made.type}: its fields do not survive being written as YAML: {stage!r} became {made!r}")
+    return made
+
+
+def _check_config(stage: Stage) -> None:
+    """Frozen, refuses unknown fields, has an identity that JSON takes, survives pickle."""
+    config = type(stage).model_config
+    if not config.get("frozen") or config.get("extra") != "forbid":
+        raise StageError(
+            f"{stage.type}: a stage is frozen and forbids unknown fields; leave model_config as Stage has it"
+        )
+    if type(stage).model_fields["type"].default != stage.type:
+        raise StageError(
+            f'{stage.type}: declare its type with a default: type: Literal["{stage.type}"] = "{stage.type}"'
+        )
+    canonical_json(stage.identity)
+    if pickle.loads(pickle.dumps(stage)) != stage:  # noqa: S301  our own bytes
+        raise StageError(f"{stage.type}: it is another stage after pickle; workers get stages so")
+
+
+def _check_declared(stage: Stage) -> None:
+    """`writes`, `reads` and `frames` hold what the engine takes."""
+    if not stage.writes:
+        raise StageError(f"{stage.type}: `writes` is empty; name at least one column")
+    for name, kind in stage.writes.items():
+        if not isinstance(kind, ColumnType | Member):
+            raise StageError(f"{stage.type}: column {name} needs a type of shardpipe.core.columns, not {kind!r}")
+        if not NAME.match(name) or name in RESERVED:
+            raise StageError(f"{stage.type}: {name!r} is no column name: small letters, digits and _, and not reserved")
+    if isinstance(stage.reads, str) or not all(isinstance(name, str) for name in stage.reads):
+        raise StageError(f"{stage.type}: `reads` is a list of column names, not {stage.reads!r}")
+    for request in stage.frame_requests:
+        if not isinstance(request, FrameRequest):
+            raise StageError(f"{stage.type}: `frames` gives {request!r}; give a FrameRequest or a tuple of them")
+    if stage.writes != stage.writes or stage.frame_requests != stage.frame_requests:
+        raise StageError(f"{stage.type}: `writes` and `frames` must be the same each time they are asked for")
+
+
+def _run(stage: Stage, views: Sequence[ClipView]) -> list[Result]:
+    """Process a batch; one whole result a clip, or StageError."""
+    results = list(stage.process(views))
+    if len(results) != len(views):
+        raise StageError(
+            f"{stage.type}: process gave {len(results)} results for {len(views)} clips; give one each, in order"
+        )
+    return [_checked(stage, view.key, result) for view, result in zip(views, results, strict=True)]
+
+
+def _checked(stage: Stage, key: str, result: Result) -> Result:
+    """A result with values as the table stores them; StageError says what does not fit."""
+    where = f"{stage.type}, clip {key}"
+    if isinstance(result, ClipError):
+        if not result.message:
+            raise StageError(f"{where}: a ClipError without a message")
+        return result
+    if set(result) != set(stage.writes):
+        raise StageError(f"{where}: gave the columns {sorted(result)}, but `writes` names {sorted(stage.writes)}")
+    for name, kind in stage.writes.items():
+        value = result[name]
+        if isinstance(kind, Member):
+            if not isinstance(value, bytes | None):
+                raise StageError(f"{where}: member {name} must be bytes or None, not {type(value).__name__}")
+        else:
+            try:
+                check_value(name, kind, value)
+            except StageError as error:
+                raise StageError(f"{where}: {error}") from error
+    return result
+
+
+def _copied(result: Result) -> Result:
+    """The result apart from any memory it shares."""
+    return result if isinstance(result, ClipError) else {name: _plain(value) for name, value in result.items()}
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401  any column's value
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _check_same(
+    stage: Stage, first: Mapping[str, Result], second: Mapping[str, Result], tolerance: float, how: str
+) -> None:
+    """StageError where a clip's two results differ."""
+    for key, result in first.items():
+        other = _copied(second[key])
+        if not _alike(result, other, tolerance):
+            raise StageError(f"{stage.type}, clip {key}: another result {how}: {result!r:.300}, then {other!r:.300}")
+
+
+def _alike(a: Any, b: Any, tolerance: float) -> bool:  # noqa: ANN401
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return set(a) == set(b) and all(_alike(a[name], b[name], tolerance) for name in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(_alike(x, y, tolerance) for x, y in zip(a, b, strict=True))
+    if isinstance(a, float) and isinstance(b, float):
+        return math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance)
+    return bool(a == b)
