@@ -66,7 +66,7 @@ def video_packets(container: InputContainer, stream: VideoStream) -> "Iterator[P
 
 
 def from_keyframe(packets: "Iterable[Packet[VideoStream]]") -> "Iterator[Packet[VideoStream]]":
-    """Packets from the first keyframe on. Raises MediaError where the clock restarts."""
+    """Packets from the first keyframe on. Raises MediaError where the clock restarts, and if there is no keyframe."""
     started, last = False, None
     for packet in packets:
         started = started or packet.is_keyframe
@@ -78,6 +78,8 @@ def from_keyframe(packets: "Iterable[Packet[VideoStream]]") -> "Iterator[Packet[
                 raise MediaError(f"timestamps restart after {at:.3f} s: split the file there, or remux it")
             last = packet.dts
         yield packet
+    if not started:
+        raise MediaError("it has no keyframe, so no frame can be decoded")
 
 
 def timeline(packets: "Iterable[Packet[VideoStream]]", *, by_dts: bool) -> Timeline:

@@ -8,7 +8,7 @@ import av
 import psutil
 import pytest
 from support.boxes import with_reference
-from support.numbered import make_numbered, number_of
+from support.numbered import make_numbered
 from support.opens import watching
 
 from shardpipe.core.errors import MediaError
@@ -140,9 +140,9 @@ def test_mov_references_are_not_followed(tmp_path: Path) -> None:
     with watching(canary) as watch:
         av.open(str(path), container_options={"enable_drefs": "1", "use_absolute_path": "1"}).close()
         assert watch.opened()  # the trap works
-        assert [number_of(frame) for frame in decode(path)] == [0, 1, 2, 3, 4]  # its own bytes are read
-        probe(path)
-        sample(path, ONE)
+        for read in (probe, lambda x: list(decode(x)), lambda x: sample(x, ONE)):
+            with pytest.raises(MediaError):
+                read(path)
         assert not watch.opened()
 
 
