@@ -78,9 +78,7 @@ def run_app(arguments: Sequence[str]) -> int:
         print(f"shardpipe: {error}", file=sys.stderr)  # noqa: T201  the one place where errors are told
         return 2 if isinstance(error, ConfigError) else 1
     except (KeyboardInterrupt, typer.Abort):
-        again = shlex.join(["shardpipe", *arguments])
-        print(f"\nstopped; what was committed stays. To go on from there: {again}", file=sys.stderr)  # noqa: T201
-        return INTERRUPTED
+        code = INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our stdout has gone (`| head`): nothing is left to say
         return 1
@@ -90,4 +88,7 @@ def run_app(arguments: Sequence[str]) -> int:
         usage = cast("_UsageError", error)
         usage.show()
         return usage.exit_code
+    if code == INTERRUPTED:  # newer releases of typer give the code, older ones raise
+        again = shlex.join(["shardpipe", *arguments])
+        print(f"\nstopped; what was committed stays. To go on from there: {again}", file=sys.stderr)  # noqa: T201
     return int(code or 0)

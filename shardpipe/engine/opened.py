@@ -1,5 +1,6 @@
 """A Dataset opened for reading: rows as Arrow, clips and folded sidecars by key. What `open_dataset` gives."""
 
+import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -9,6 +10,7 @@ import pyarrow as pa
 from shardpipe.core.columns import ColumnType
 from shardpipe.core.errors import ConfigError, IncompleteError, IntegrityError
 from shardpipe.core.fingerprint import sha256_hex
+from shardpipe.engine.sidecar import sidecar
 from shardpipe.storage.dataset import Dataset, Row, View
 from shardpipe.storage.rows import arrow_schema, arrow_type
 from shardpipe.storage.store import open_store
@@ -99,8 +101,9 @@ class OpenDataset:
         return self.sidecar_of(self.row(key))
 
     def sidecar_of(self, row: Row) -> dict[str, Any]:
-        """The sidecar in a folded row: its data columns, without state and location."""
-        return {name: row[name] for name in sorted(self.columns)}
+        """The sidecar in a folded row: its data columns as `emit` writes them, without state and location."""
+        found: dict[str, Any] = json.loads(sidecar(row, self.columns))
+        return found
 
     def clip(self, key: str) -> bytes:
         """The mp4 of one clip, checked by its sha256; raises KeyError if the clip is not there or has no media."""
