@@ -33,7 +33,7 @@ def dataset_card(name: str, settings: PlanSettings, columns: Columns) -> str:
         lines += _member(ext, shown)
     members = ", ".join(f"`KEY.{ext}`" for ext in settings.members)
     lines += ["---", "", f"# {name}", "", f"WebDataset shards made by shardpipe. Each clip has {members}.", ""]
-    lines += [f"    webdataset.WebDataset('shards/{name}-{{000000..}}.tar', shardshuffle=False)", ""]
+    lines += ["    webdataset.WebDataset(open('urls.txt').read().split(), shardshuffle=False)", ""]
     lines += ["`urls.txt` lists the shards, `wids.json` describes them, `index.parquet` has one row a clip.", ""]
     if "json" in settings.members:
         lines += ["| column | type |", "|---|---|", *(f"| `{column}` | {kind} |" for column, kind in shown.items()), ""]
@@ -53,4 +53,4 @@ def _member(ext: str, columns: Columns) -> list[str]:
 def _feature(column: str, kind: ColumnType) -> list[str]:
     """The feature of one column of the sidecar."""
     dtype = DTYPES[kind.scalar]
-    return [f"- name: {column}", f"  list: {dtype}" if kind.is_list else f"  dtype: {dtype}"]
+    return [f'- name: "{column}"', f"  list: {dtype}" if kind.is_list else f"  dtype: {dtype}"]
