@@ -77,8 +77,13 @@ class ParameterSets:
         raise ValueError("no id is left for another parameter set")
 
     def joined(self, other: "ParameterSets") -> "ParameterSets":
-        """These sets and `other`'s."""
-        return ParameterSets({**self.sps, **other.sps}, {**self.pps, **other.pps})
+        """These sets and `other`'s; `changed` if the two have different contents for one id."""
+        both = ParameterSets(dict(self.sps), dict(self.pps), self.changed or other.changed)
+        for ident, unit in other.sps.items():
+            both._put(both.sps, ident, unit)
+        for ident, unit in other.pps.items():
+            both._put(both.pps, ident, unit)
+        return both
 
     def avcc(self) -> bytes:
         """The avcC record: what mp4 stores before the first sample. Raises ValueError where there is no SPS or PPS."""

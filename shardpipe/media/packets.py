@@ -85,7 +85,7 @@ class PacketIndex:
         """Packets from which decoding gives all frames shown at or after that packet's own."""
         return np.flatnonzero(self.access != Access.NONE)
 
-    @property
+    @cached_property
     def reorder(self) -> int:
         """The most packets that come before one that is shown before them."""
         order = np.argsort(np.argsort(self.at, kind="stable"), kind="stable")

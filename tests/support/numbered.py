@@ -19,6 +19,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from support.numbered_tracks import Beeps, beep_packets, filler
+
 COLUMNS, ROWS, NUMBER_BITS = 8, 2, 12
 UNREADABLE = -1
 TEXTURES = 64  # scenes that look different
@@ -31,17 +33,6 @@ class Numbered:
     path: Path
     times_s: tuple[Fraction, ...]
     scenes: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Beeps:
-    """An audio track of silence with a 1 kHz tone of `tone_s` starting with every `every`-th frame."""
-
-    every: int = 10
-    tone_s: float = 0.02
-    rate: int = 48000
-    codec: str = "aac"
-    layout: str = "mono"
 
 
 @dataclass(frozen=True)
@@ -121,8 +112,12 @@ def read_number(luma: NDArray[Any], *, turn: int = 0) -> int:
 
 
 def luma_of(frame: av.VideoFrame) -> NDArray[Any]:
-    """The picture of a decoded frame as gray, uint8 [H, W], as coded (rotation not applied)."""
-    return frame.to_ndarray(format="gray")
+    """The luma of a decoded frame, [H, W], as coded (rotation not applied): of YUV its plane, without any conversion."""
+    if not frame.format.name.startswith(("yuv", "gray")):
+        return frame.to_ndarray(format="gray")
+    plane, deep = frame.planes[0], frame.format.components[0].bits > 8
+    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+    return rows.view("<u2")[:, : plane.width] if deep else rows[:, : plane.width]
 
 
 def number_of(frame: av.VideoFrame) -> int:
@@ -243,9 +238,9 @@ def make_numbered(
                 numbers=numbers,
             )
         ]
-        tracks += [_filler(other, len(times)) for other in others]
+        tracks += [filler(other, len(times)) for other in others]
         if audio:
-            tracks.append(_sound(sound, audio, times, fps))
+            tracks.append(beep_packets(sound, audio, times, fps))
         _mux(out, tracks)
     return Numbered(Path(path), tuple(times), tuple(scenes))
 
@@ -297,32 +292,3 @@ def numbered_frame(
         rgba[size[1] // 2 :, :, 3] = np.linspace(0, 255, size[0]).astype(np.uint8)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgba), format="rgba")
     return frame.reformat(format=pix_fmt, dst_color_range=2 if full_range else None)
-
-
-def _filler(stream: Any, num_frames: int) -> Iterator[tuple[float, list[av.Packet]]]:
-    rate = float(stream.codec_context.framerate)
-    for index in range(num_frames):
-        frame = av.VideoFrame.from_ndarray(np.full((72, 64), 16 + index % 200, np.uint8), format="yuv420p")
-        frame.pts = index
-        yield index / rate, stream.encode(frame)
-    yield num_frames / rate, stream.encode(None)
-
-
-def _sound(stream: Any, beeps: Beeps, times: list[Fraction], fps: Fraction) -> Iterator[tuple[float, list[av.Packet]]]:
-    rate = beeps.rate
-    first = times[0]
-    total = int((times[-1] - first + 1 / fps) * rate)
-    wave = np.zeros(total, np.float32)
-    tone = 0.8 * np.sin(2 * np.pi * 1000 * np.arange(int(beeps.tone_s * rate)) / rate).astype(np.float32)
-    for time in times[:: beeps.every]:
-        at = int((time - first) * rate)
-        wave[at : at + len(tone)] = tone[: total - at]
-    channels = 2 if beeps.layout == "stereo" else 1
-    for at in range(0, total, 1024):
-        chunk = np.repeat(wave[None, at : at + 1024], channels, axis=0)
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(chunk), format="fltp", layout=beeps.layout)
-        frame.sample_rate = rate
-        frame.time_base = Fraction(1, rate)
-        frame.pts = at + round(first * rate)
-        yield float(first) + at / rate, stream.encode(frame)
-    yield float(times[-1]) + 1, stream.encode(None)
