@@ -1,4 +1,4 @@
-"""From the steps of the whole picture to what a camera operator would call them."""
+"""The path of a camera: from the steps of the whole picture to distances travelled and to shake."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -6,82 +6,104 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from shardpipe.stages._global_motion import STILL, Similarity
+from shardpipe.stages._similarity import STILL, Similarity
 
 Series = NDArray[np.float64]
 
 SMOOTH_S = 0.3
-X, Y, ZOOM, ROLL = range(4)
-MEAN_ARM = 0.33  # mean displacement of a 16:9 picture's points, in widths, by a zoom of e or a turn of one radian
+SMOOTH_ARM = 15  # frames each way: 1.7 s at 9 a second
+MEAN_ARM = 0.33  # mean distance of a 16:9 picture's points from its centre, in widths
+MIN_SHAKE_FRAMES = 7
+SHAKE_OVER = 5
+SHAKE_PERCENTILE = 40
 
 
 @dataclass(frozen=True)
 class CameraPath:
-    """Where the content went: float64 [T, 4]: right in widths, down in heights, log of the zoom, radians turned.
+    """Where the picture's content went.
 
-    known_s: the seconds in which the steps could be told; length_s: of all.
+    at: float64 [T, 4]: right in widths, down in heights, log of its growth, radians turned clockwise.
+    size: width and height, of which only the ratio counts. known_s: seconds in which the steps could be told.
     """
 
     times_s: Series
     at: Series
-    size: tuple[float, float]
+    size: tuple[int, int]
     known_s: float
-    length_s: float
 
     @property
-    def aspect(self) -> float:
-        return self.size[1] / self.size[0]
+    def length_s(self) -> float:
+        """Seconds from the first frame to the last."""
+        return float(self.times_s[-1] - self.times_s[0])
+
+    @property
+    def arms(self) -> Series:
+        """Widths that the picture's points move on average for one unit of each of the four."""
+        return np.array([1.0, self.size[1] / self.size[0], MEAN_ARM, MEAN_ARM])
 
 
 @dataclass(frozen=True)
 class Travel:
-    """Movement of one kind, both ways, in the path's units, and its mean speed a second."""
+    """How far a line went up, and down, in its own units."""
 
-    forth: float
-    back: float
+    up: float
+    down: float
+
+    @property
+    def most(self) -> float:
+        """The longer of the two."""
+        return max(self.up, self.down)
 
 
-def camera_path(steps: Sequence[Similarity | None], times_s: Series, size: tuple[float, float]) -> CameraPath:
-    """The path of `steps` (pixels in a picture of width and height `size`); unknown steps count as none."""
+def camera_path(steps: Sequence[Similarity | None], times_s: Series, size: tuple[int, int]) -> CameraPath:
+    """The path of `steps` (pixels in a picture of `size`), each along the axes that the picture then has; unknown
+    steps count as none.
+    """
     moves = np.zeros((len(steps) + 1, 4))
-    known = np.array([step is not None for step in steps])
     for i, step in enumerate(steps, 1):
         if step is not None:
             moves[i] = (step.b.real / size[0], step.b.imag / size[1], np.log(abs(step.a)), np.angle(step.a))
-    gaps_s = np.diff(times_s)
-    return CameraPath(times_s, np.cumsum(moves, axis=0), size, float(gaps_s[known].sum()), float(gaps_s.sum()))
+    known = np.array([step is not None for step in steps])
+    return CameraPath(times_s, np.cumsum(moves, axis=0), size, float(np.diff(times_s)[known].sum()))
 
 
-def other_axes(steps: Sequence[Similarity | None], path: CameraPath) -> list[CameraPath]:
-    """The path with its shifts along the axes of the first picture: moved after, and before, it is turned and grown."""
+def along_first_axes(steps: Sequence[Similarity | None], path: CameraPath) -> list[CameraPath]:
+    """The same path with its shifts measured along the axes of the first picture: as if it were first turned and grown
+    and then shifted, and the other way round. A straight pan may be straight in one of these only, when the camera
+    also rolls or zooms.
+    """
     whole = [STILL]
     for step in steps:
         whole.append((step or STILL).after(whole[-1]))
-    b = np.array([each.b for each in whole])
-    a = np.array([each.a for each in whole])
+    a, b = np.array([each.a for each in whole]), np.array([each.b for each in whole])
+    width, height = path.size
     return [
-        replace(path, at=np.column_stack([s.real / path.size[0], s.imag / path.size[1], path.at[:, 2:]]))
-        for s in (b, b / a)
+        replace(path, at=np.column_stack([shift.real / width, shift.imag / height, path.at[:, 2:]]))
+        for shift in (b, b / a)
     ]
 
 
 def smoothed(path: CameraPath) -> Series:
-    """The path without what is quicker than about a second: a line through the neighbours of each point, weighted by a
-    bell of `SMOOTH_S`."""
-    away = path.times_s[:, None] - path.times_s
-    bell = np.exp(-0.5 * (away / SMOOTH_S) ** 2)
+    """The path, float64 [T, 4], without what is quicker than about a second: at each frame a line through those near
+    it in time, weighted by a bell of `SMOOTH_S`.
+    """
+    count = len(path.times_s)
+    near = np.arange(count)[:, None] + np.arange(-SMOOTH_ARM, SMOOTH_ARM + 1)
+    inside = (near >= 0) & (near < count)
+    near = near.clip(0, count - 1)
+    away = path.times_s[near] - path.times_s[:, None]
+    bell = np.exp(-0.5 * (away / SMOOTH_S) ** 2) * inside
     s0, s1, s2 = bell.sum(1), (bell * away).sum(1), (bell * away**2).sum(1)
     line = bell * (s2[:, None] - s1[:, None] * away) / (s0 * s2 - s1**2 + 1e-12)[:, None]
-    return np.asarray(line @ path.at)
+    return np.asarray(np.einsum("ij,ijk->ik", line, path.at[near]))
 
 
 def travel(line: Series, still: float) -> Travel:
     """How far a smooth line goes up and down, not counting turns back of less than `still`."""
     turns = [float(line[0])]
-    ahead = float(line[0])  # the farthest point since the last turn, in the direction of travel
+    ahead = float(line[0])  # the farthest point since the last turn
     for value in map(float, line[1:]):
-        rising = ahead - turns[-1]
-        if rising == 0.0 or (value - ahead) * rising > 0:
+        if ahead == turns[-1] or (value - ahead) * (ahead - turns[-1]) > 0:
             ahead = value
         elif abs(value - ahead) > still:
             turns.append(ahead)
@@ -91,22 +113,23 @@ def travel(line: Series, still: float) -> Travel:
 
 
 def shakiness(path: CameraPath) -> float:
-    """Root mean square, in widths, of how far the picture is from where its neighbours in time put it."""
-    if len(path.times_s) < 7:
+    """Root mean square, in widths, of how far the picture is from where the frames before and after put it.
+
+    Taken over stretches of five frames, of which the 40th percentile counts: a start or a stop is no shake.
+    0 for clips of fewer than seven frames.
+    """
+    if len(path.times_s) < MIN_SHAKE_FRAMES:
         return 0.0
-    arms = np.array([1.0, path.aspect, MEAN_ARM, MEAN_ARM])
-    residual = np.abs(_unexpected(path.times_s, path.at * arms)) ** 2
-    energy = residual.sum(1)
-    local = np.convolve(energy, np.ones(5) / 5, "valid")
-    return float(np.sqrt(np.percentile(local, 40)))
+    energy = (_unexpected(path.times_s, path.at * path.arms) ** 2).sum(1)
+    over = min(SHAKE_OVER, len(energy))
+    local = np.convolve(energy, np.ones(over) / over, "valid")
+    return float(np.sqrt(np.percentile(local, SHAKE_PERCENTILE)))
 
 
 def _unexpected(times_s: Series, at: Series) -> Series:
-    """For each inner point, its distance from the parabola through the two points before it and the two after it."""
-    out = np.zeros((len(times_s) - 4, at.shape[1]))
-    for i in range(2, len(times_s) - 2):
-        near = [i - 2, i - 1, i + 1, i + 2]
-        t = times_s[near] - times_s[i]
-        design = np.stack([np.ones(4), t, t**2], axis=1)
-        out[i - 2] = at[i] - (np.linalg.pinv(design) @ at[near])[0]
-    return out
+    """For each inner frame, its distance from the parabola through the two before it and the two after it."""
+    inner = np.arange(2, len(times_s) - 2)
+    near = inner[:, None] + np.array([-2, -1, 1, 2])
+    t = times_s[near] - times_s[inner][:, None]
+    parabola = np.linalg.pinv(np.stack([np.ones_like(t), t, t**2], axis=2))[:, 0]
+    return np.asarray(at[inner] - np.einsum("ij,ijk->ik", parabola, at[near]))

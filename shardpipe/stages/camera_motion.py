@@ -1,6 +1,8 @@
 """Camera motion: what the camera did in a clip."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from math import degrees, radians
 from typing import Literal
 
 import numpy as np
@@ -8,79 +10,136 @@ import numpy as np
 from shardpipe.core.columns import Columns, float32, list_of, string
 from shardpipe.core.frames import FrameRequest, Frames, Rate
 from shardpipe.core.stage import ClipView, Result, Stage
-from shardpipe.stages import _camera_path as paths
+from shardpipe.stages._camera_path import (
+    CameraPath,
+    Travel,
+    along_first_axes,
+    camera_path,
+    shakiness,
+    smoothed,
+    travel,
+)
 from shardpipe.stages._global_motion import global_motion
 from shardpipe.stages._one_thread import one_thread
 
-FRAMES_PER_S = 9.0
+FRAMES_PER_S = 9.0  # none of 24, 25, 30 and 60 fps is a multiple: a regular shake cannot hide between the frames
+MIN_FRAMES = 3
+MIN_KNOWN = 0.5
+WAY_BACK = 0.3
+SHAKE = 0.003
+SHAKE_OF_SPEED_S = 0.008
+SHAKE_TRAVEL = 2.5
+SHAKE_TURNS = 1.5
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of move: its names as the content goes up and down the path's column, and how far it must go.
+
+    It must travel `per_s` for each second of the clip, but `least` at least and `enough` suffices; turns back of under
+    `still` do not count. beside: least ratios to the pan, tilt, zoom and roll of the clip, in mean displacement.
+    """
+
+    up: str
+    down: str
+    per_s: float
+    least: float
+    enough: float
+    still: float
+    beside: tuple[float, float, float, float]
+
+
+KINDS = (
+    Kind("pan_left", "pan_right", 0.005, 0.008, 0.04, 0.006, (0.0, 0.15, 0.25, 0.25)),
+    Kind("tilt_up", "tilt_down", 0.005, 0.008, 0.04, 0.008, (0.15, 0.0, 0.25, 0.25)),
+    Kind("zoom_in", "zoom_out", 0.008, 0.012, 0.06, 0.008, (0.08, 0.08, 0.0, 0.1)),
+    Kind("roll", "roll", radians(0.6), radians(1.2), radians(5), radians(0.8), (0.08, 0.08, 0.1, 0.0)),
+)
 
 
 class CameraMotion(Stage):
-    """c"""
+    """Names what the camera did, from the motion of the whole picture; things that move before it do not count.
+
+    cmotion: some of pan_left, pan_right, tilt_up, tilt_down, zoom_in, zoom_out, roll and shake, in this order, or
+    `static` alone. The names are the camera's: pan_right is a camera that turns right, so the content moves left;
+    tilt_up moves it down; zoom_in makes it grow; roll turns it either way; shake is quick irregular motion. A move
+    counts from about 0.5 % of the width, 0.8 % of size or 0.6 degrees a second on average over the clip; a pan and a
+    move back are two labels.
+    cmotion_pan, cmotion_tilt: net camera speed in widths a second to the right, and heights a second upwards.
+    cmotion_zoom: net growth of the content, natural logarithm a second: 0.1 is 10 % closer each second.
+    cmotion_roll: net turn of the content, degrees a second, clockwise positive.
+    cmotion_shake: root mean square of the quick motion, in widths: 0 steady, from about 0.003 labelled.
+
+    All are null where the motion cannot be told: in fewer than three frames, or where in over half of the time no
+    motion is shared by enough of the picture, as in a plain wall, black, or water. Speeds are per second of the clip's
+    time and do not depend on fps. Black bars are left out.
+    """
 
     type: Literal["camera_motion"] = "camera_motion"
 
     @property
     def frames(self) -> FrameRequest:
+        """Nine gray frames a second, long side 256; at least eight, where the clip has them."""
         return FrameRequest(Rate(FRAMES_PER_S, min_frames=8), long_side=256, pixels="gray")
 
     @property
     def writes(self) -> Columns:
-        return {"cmotion": list_of(string)}
+        """The labels and the numbers behind them."""
+        numbers = dict.fromkeys(("pan", "tilt", "zoom", "roll", "shake"), float32)
+        return {"cmotion": list_of(string), **{f"cmotion_{name}": kind for name, kind in numbers.items()}}
 
     def process(self, batch: Sequence[ClipView]) -> Sequence[Result]:
+        """One result a clip."""
         with one_thread():
-            return [self._label(view.frames) for view in batch]
+            return [self._describe(view.frames) for view in batch]
 
-    def _label(self, frames: Frames) -> Result:
-        return {"cmotion": labels(frames)[0]}
+    def _describe(self, frames: Frames) -> Result:
+        if len(frames) < MIN_FRAMES:
+            return dict.fromkeys(self.writes)
+        motion = global_motion(frames)
+        path = camera_path(motion.steps, frames.times_s, motion.size)
+        if motion.at_rest:
+            return dict.fromkeys(self.writes, 0.0) | {"cmotion": ["static"]}
+        if path.known_s < MIN_KNOWN * path.length_s:
+            return dict.fromkeys(self.writes)
+        shake = shakiness(path)
+        found = labels(path, shake)
+        if {"zoom_in", "zoom_out", "roll"} & set(found):
+            found = min([found, *(labels(each, shake) for each in along_first_axes(motion.steps, path))], key=len)
+        right, down, growth, turn = (float(net) for net in path.at[-1] / path.known_s)
+        return {
+            "cmotion": found or ["static"],
+            "cmotion_pan": -right,
+            "cmotion_tilt": down,
+            "cmotion_zoom": growth,
+            "cmotion_roll": degrees(turn),
+            "cmotion_shake": shake,
+        }
 
 
-def labels(frames: Frames):
-    if len(frames) < 3:
-        return None, None
-    steps, side = global_motion(frames)
-    h, w = frames.data.shape[1:]
-    s = side / max(h, w)
-    path = paths.camera_path(steps, frames.times_s, (w * s, h * s))
-    smooth = paths.smoothed(path)
-    D = path.known_s
-    info = dict(known=path.known_s / path.length_s, net=np.round(path.at[-1], 4), shake=round(paths.shakiness(path), 5))
-    if path.known_s < 0.5 * path.length_s:
-        return None, info
-    out = label(path, smooth, D, info)
-    if {"zoom_in", "zoom_out", "roll"} & set(out):
-        for at in paths.other_axes(steps, path):
-            alt = label(at, paths.smoothed(at), D, info)
-            if len(alt) < len(out):
-                out = alt
-    return out or ["static"], info
+def labels(path: CameraPath, shake: float) -> list[str]:
+    """The names of a path's moves, without `static`; `shake` is its shakiness."""
+    line = smoothed(path)
+    steps = np.diff(line[:, :2], axis=0) * path.arms[:2]
+    shakes = shake > SHAKE + SHAKE_OF_SPEED_S * float(np.hypot(*steps.T).sum()) / path.length_s
+    blur = shake / path.arms if shakes else np.zeros(4)
+    needs = [_need(kind, path.known_s, float(blurred)) for kind, blurred in zip(KINDS, blur, strict=True)]
+    travels = [travel(line[:, i], max(kind.still, SHAKE_TURNS * float(blur[i]))) for i, kind in enumerate(KINDS)]
+    sizes = np.array([each.most for each in travels]) * path.arms
+    counted = sizes * [each.most >= need for each, need in zip(travels, needs, strict=True)]
+    found: list[str] = []
+    for i, kind in enumerate(KINDS):
+        if sizes[i] >= (counted * kind.beside).max():
+            found += [name for name in _names(kind, travels[i], needs[i]) if name not in found]
+    return [*found, "shake"] if shakes else found
 
 
-def label(path, smooth, D, info):
-    sh = info["shake"] if info["shake"] > 0.002 else 0
-    still = np.maximum(
-        [0.006, 0.006 / path.aspect**0.5, 0.008, np.deg2rad(0.8)], 1.5 * sh / np.array([1, path.aspect, 0.33, 0.33])
-    )
-    need = np.array(
-        [np.clip(0.005 * D, 0.008, 0.04)] * 2 + [np.clip(0.008 * D, 0.012, 0.06), np.deg2rad(np.clip(0.6 * D, 1.2, 5))]
-    )
-    need = np.maximum(need, 2.5 * sh / np.array([1, path.aspect, 0.33, 0.33]))
-    trav = [paths.travel(smooth[:, k], still[k]) for k in range(4)]
-    arms = [1.0, path.aspect, 0.33, 0.33]
-    size = [max(t.forth, t.back) * a for t, a in zip(trav, arms)]
-    top = max(size)
-    names = [("pan_left", "pan_right"), ("tilt_up", "tilt_down"), ("zoom_in", "zoom_out"), ("roll", "roll")]
-    ratio = np.array([[0, 0.15, 0.25, 0.25], [0.15, 0, 0.25, 0.25], [0.08, 0.08, 0, 0.1], [0.08, 0.08, 0.1, 0]])
-    out = []
-    for k in range(4):
-        if any(size[k] < ratio[k][j] * size[j] for j in range(4) if size[j] >= need[j] * arms[j]):
-            continue
-        most = max(trav[k].forth, trav[k].back)
-        for name, amount in zip(names[k], (trav[k].forth, trav[k].back)):
-            if amount >= need[k] and amount > 0.3 * most and name not in out:
-                out.append(name)
-    if sh:
-        out.append("shake")
-    info["trav"] = [(round(t.forth, 4), round(t.back, 4)) for t in trav]
-    return out
+def _need(kind: Kind, seconds: float, blur: float) -> float:
+    """How far a move must go to count in a clip of so many seconds; shake moves the smoothed line a little as well."""
+    return max(min(max(kind.per_s * seconds, kind.least), kind.enough), SHAKE_TRAVEL * blur)
+
+
+def _names(kind: Kind, moved: Travel, need: float) -> list[str]:
+    """Its names for the ways it went far enough; a way back must be a good part of the way there."""
+    ways = ((kind.up, moved.up), (kind.down, moved.down))
+    return [name for name, far in ways if far >= need and far > WAY_BACK * moved.most]

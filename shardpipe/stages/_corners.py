@@ -1,0 +1,142 @@
+"""Corners of a key frame, and where they are in later frames."""
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from shardpipe.stages._shift import Gray, Thumb, phase_shift
+from shardpipe.stages._similarity import STILL, Fit, Matches, Points, Similarity, Weights, agreement
+
+WORK_SIDE = 128
+CELL = 10
+WINDOW = (11, 11)
+LEVELS = 2
+EVEN_OVER = (13, 13)
+CONTRAST = 36.0
+NOISE = 3.0
+WEAKEST = 2e-4
+MATCHED = 0.7
+UNCHANGED = 0.45
+LOST = 0.3
+MARGIN_PX = 2
+MIN_CORNERS = 8
+MIN_MATCHED = 0.1
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A frame of at most 128 pixels with its contrast evened out, and the same at half the size."""
+
+    even: Gray
+    half: Thumb
+
+
+@dataclass
+class Key:
+    """A key frame and its corners.
+
+    relief: mean absolute contrast around each. outward: what each counts, 0.25 at the centre to 1.5 at the picture's
+    edges, which things in front of the camera cover less. weights: the same, but less for corners that went other
+    ways than the camera before. first: how many agreed in the first frame after it.
+    """
+
+    picture: Picture
+    x: NDArray[np.intp]
+    y: NDArray[np.intp]
+    relief: NDArray[np.float32]
+    corners: Points = field(init=False)
+    outward: Weights = field(init=False)
+    weights: Weights = field(init=False)
+    first: int = 0
+
+    def __post_init__(self) -> None:
+        height, width = self.picture.even.shape
+        self.corners = (self.x - width / 2 + 1j * (self.y - height / 2)).astype(np.complex64)
+        out = np.maximum(np.abs(self.corners.real) / (width / 2), np.abs(self.corners.imag) / (height / 2))
+        self.outward = (0.25 + 1.25 * out**2).astype(np.float32)
+        self.weights = self.outward.copy()
+
+    def learn(self, fit: Fit) -> None:
+        """Takes notice of which corners moved with the camera."""
+        self.first = self.first or len(fit.agreeing)
+        astray = fit.straying
+        self.weights[astray] = np.maximum(self.weights[astray] * 0.7, self.outward[astray] * 0.4)
+
+    def unchanged_share(self, picture: Picture) -> float:
+        """The weighted share of the corners around which `picture` looks the same, 0 to 1."""
+        if not len(self.x):
+            return 0.0
+        change = cv2.blur(cv2.absdiff(self.picture.even, picture.even), WINDOW)[self.y, self.x]
+        return float(self.outward[change < UNCHANGED * self.relief].sum() / self.outward.sum())
+
+
+def prepare(frame: Gray) -> Picture:
+    """Shrinks to a long side of 128, and evens out the contrast, so that faint and dark parts count too."""
+    scale = min(1.0, WORK_SIDE / max(frame.shape))
+    size = (max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale)))
+    small = cv2.resize(frame.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    detail = small - cv2.blur(small, EVEN_OVER)
+    spread = np.sqrt(np.maximum(cv2.blur(detail * detail, EVEN_OVER), 0))
+    even = np.clip(detail * (CONTRAST / (spread + NOISE)) + 128, 0, 255).astype(np.uint8)
+    half = cv2.resize(even, (max(1, size[0] // 2), max(1, size[1] // 2)), interpolation=cv2.INTER_AREA)
+    return Picture(even, half.astype(np.float32))
+
+
+def key_frame(picture: Picture) -> Key:
+    """The best corner (Shi and Tomasi 1994) of each 10x10 pixels, so that no thing rich in corners outvotes a plain
+    background.
+    """
+    even = picture.even
+    rows, columns = even.shape[0] // CELL, even.shape[1] // CELL
+    strength = cv2.cornerMinEigenVal(even, 5)[: rows * CELL, : columns * CELL]
+    cells = strength.reshape(rows, CELL, columns, CELL).swapaxes(1, 2).reshape(rows * columns, CELL * CELL)
+    strong = np.flatnonzero(cells.max(1, initial=0) > WEAKEST)
+    best = cells[strong].argmax(1) if len(strong) else strong
+    x, y = strong % columns * CELL + best % CELL, strong // columns * CELL + best // CELL
+    relief = cv2.blur(cv2.absdiff(even, cv2.blur(even, WINDOW)), WINDOW)[y, x]
+    return Key(picture, x, y, relief.astype(np.float32))
+
+
+def jump(last: Picture, picture: Picture) -> Similarity:
+    """The shift of the whole picture, by phase correlation; still where there is none."""
+    dx, dy = phase_shift(last.half, picture.half)
+    return Similarity(1, complex(2 * dx, 2 * dy)) if dx or dy else STILL
+
+
+def follow(key: Key, picture: Picture, guess: Similarity, rng: np.random.Generator) -> Fit:
+    """The similarity from the key frame to `picture`: the corners are looked for near where `guess` puts them (pyramids
+    of Lucas and Kanade); those whose surroundings do not look alike are lost. An empty Fit if too few are found.
+    """
+    height, width = picture.even.shape
+    ahead = guess.of(key.corners)
+    inside = (np.abs(ahead.real) < width / 2 - MARGIN_PX) & (np.abs(ahead.imag) < height / 2 - MARGIN_PX)
+    numbers = np.flatnonzero(inside)
+    if len(numbers) < MIN_CORNERS:
+        return Fit()
+    start, weights = key.corners[inside], key.weights[inside]
+    near, status, error = cv2.calcOpticalFlowPyrLK(
+        key.picture.even,
+        picture.even,
+        _pixels(start, width, height),
+        _pixels(ahead[inside], width, height),
+        winSize=WINDOW,
+        maxLevel=LEVELS,
+        flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
+        criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.02),
+        minEigThreshold=1e-3,
+    )
+    alike = (status[:, 0] > 0) & (error[:, 0] < MATCHED * key.relief[inside])
+    if alike.sum() < max(MIN_CORNERS, MIN_MATCHED * len(start)):
+        return Fit()
+    end = (near[:, 0, 0] - width / 2 + 1j * (near[:, 0, 1] - height / 2)).astype(np.complex64)
+    lost = LOST * float(weights[~alike].sum())
+    return agreement(Matches(numbers[alike], start[alike], end[alike], weights[alike], lost), guess, rng)
+
+
+def _pixels(points: Points, width: int, height: int) -> NDArray[np.float32]:
+    """[N, 1, 2] x and y from the upper left."""
+    xy = np.empty((len(points), 1, 2), np.float32)
+    xy[:, 0, 0], xy[:, 0, 1] = points.real + width / 2, points.imag + height / 2
+    return xy
