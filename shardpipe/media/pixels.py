@@ -54,7 +54,8 @@ class PixelReader:
     def _scaled(self, frame: VideoFrame, name: str) -> VideoFrame:
         if frame.colorspace in UNREADABLE and name != "gray" and not frame.format.is_rgb:
             raise MediaError(f"colours in {MATRICES[frame.colorspace]} cannot be converted; transcode the video")
-        matrix = SWSCALE_MATRICES.get(frame.colorspace, BT601)
+        # swscale takes gray for BT.601, and would turn another matrix's luma into that; luma is wanted as it is.
+        matrix = BT601 if name == "gray" else SWSCALE_MATRICES.get(frame.colorspace, BT601)
         with media_errors(f"a frame of {frame.width}x{frame.height} {frame.format.name} cannot be scaled"):
             return self._scaler.reformat(
                 frame,

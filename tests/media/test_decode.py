@@ -107,10 +107,9 @@ def test_size_changes_are_given_as_they_are(tmp_path: Path) -> None:
 def test_a_restarted_clock_is_named(tmp_path: Path) -> None:
     made = make_numbered(tmp_path / "a.ts", num_frames=60, options={"bf": "0"})
     twice = made.path.read_bytes() * 2
-    numbers = []
+    numbers: list[int] = []
     with pytest.raises(MediaError, match=r"timestamps restart after \d+\.\d+ s"):
-        for frame in decode(twice):
-            numbers.append(number_of(frame))
+        numbers.extend(number_of(frame) for frame in decode(twice))
     assert numbers[:50] == list(range(50))
 
 
@@ -121,10 +120,9 @@ def test_frames_before_damage_are_given_and_the_time_is_named(tmp_path: Path) ->
         packets = list(video_packets(container, video_stream(container)))
     at = data.index(bytes(packets[20]))
     data[at : at + 1] = b"\x00"  # no VP9 frame starts so
-    numbers = []
+    numbers: list[int] = []
     with pytest.raises(MediaError, match=r"the frame at 0\.800 s cannot be decoded"):
-        for frame in decode(bytes(data)):
-            numbers.append(number_of(frame))
+        numbers.extend(number_of(frame) for frame in decode(bytes(data)))
     assert numbers == list(range(20))
 
 
