@@ -1,8 +1,10 @@
 """Data for stdout: JSON where a machine reads, plain tables where a person does."""
 
 import json
+import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
@@ -11,7 +13,22 @@ STEP = 1000
 
 def write_json(value: Any, *, indent: int | None = None) -> None:  # noqa: ANN401  any JSON value
     """One JSON value and a line end."""
-    sys.stdout.write(json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def plain(value: Any) -> Any:  # noqa: ANN401  any value that a query gives
+    """`value` as JSON takes it: NaN and infinity as null, decimals as numbers, times and bytes as text."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def write_line(text: str) -> None:

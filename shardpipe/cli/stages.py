@@ -15,15 +15,13 @@ def command(
     """List the stages and scene detectors that a config may name, or show one with its fields and columns."""
     from shardpipe.cli.output import write_json, write_table  # noqa: PLC0415  --help must not wait for numpy
     from shardpipe.config.catalogue import catalogue  # noqa: PLC0415
-    from shardpipe.config.registry import nearest  # noqa: PLC0415
+    from shardpipe.config.registry import detector_names, nearest, stage_names  # noqa: PLC0415
     from shardpipe.core.errors import ConfigError  # noqa: PLC0415
 
-    entries = catalogue()
-    if name is not None:
-        chosen = [each for each in entries if each.type == name]
-        if not chosen:
-            raise ConfigError(f"{name!r} is no stage or detector{nearest(name, [each.type for each in entries])}")
-        entries = chosen
+    entries = catalogue(name)
+    if not entries:
+        known = [*stage_names(), *detector_names()]
+        raise ConfigError(f"{name!r} is no stage or detector{nearest(str(name), known)}; one of {', '.join(known)}")
     if as_json:
         write_json([each.to_json() for each in entries])
     elif name is not None:

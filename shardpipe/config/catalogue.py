@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from shardpipe.config.registry import detector_types, stage_types
+from shardpipe.config.registry import detector_class, detector_names, stage_class, stage_names
 from shardpipe.core.columns import Member
 from shardpipe.core.detector import Detector
 from shardpipe.core.stage import Stage
@@ -51,10 +51,12 @@ class Entry:
         return asdict(self)
 
 
-def catalogue() -> list[Entry]:
-    """Every installed stage, then every detector, by `type`."""
-    found = [_stage_entry(name, kind) for name, kind in stage_types().items()]
-    return found + [Entry(name, "detector", _doc(kind), fields_of(kind), {}) for name, kind in detector_types().items()]
+def catalogue(only: str | None = None) -> list[Entry]:
+    """Every installed stage, then every detector, by `type`; or `only` those of one type, without importing the others."""
+    stages = [name for name in stage_names() if only in (None, name)]
+    detectors = [name for name in detector_names() if only in (None, name)]
+    entries = [_stage_entry(name, stage_class(name)) for name in stages]
+    return entries + [_detector_entry(name, detector_class(name)) for name in detectors]
 
 
 def fields_of(model: type[BaseModel]) -> tuple[Field, ...]:
@@ -103,6 +105,10 @@ def _stage_entry(name: str, kind: type[Stage]) -> Entry:
         for column, written in stage.writes.items()
     }
     return Entry(name, "stage", _doc(kind), fields_of(kind), columns, tuple(stage.reads))
+
+
+def _detector_entry(name: str, kind: type[Detector]) -> Entry:
+    return Entry(name, "detector", _doc(kind), fields_of(kind), {})
 
 
 def _doc(kind: type) -> str:

@@ -138,7 +138,10 @@ class ExecuteConfig(BaseModel):
 
     model_config = STRICT
 
-    type: Literal["local"] = Field(default="local", description="spawned processes on this machine")
+    type: Literal["local", "inline"] = Field(
+        default="local",
+        description="local: spawned processes on this machine; inline: all in the caller's own process, for debugging",
+    )
     workers: int | None = Field(
         default=None, ge=1, description="worker processes; one a device, or one a core, if not given"
     )

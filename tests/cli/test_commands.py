@@ -4,23 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
-from support.small_run import write_small_run
 
 from shardpipe.cli.app import run_app
 
 Captured = pytest.CaptureFixture[str]
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = write_small_run(tmp_path_factory.mktemp("small") / "it")
-    assert run_app(["run", str(path)]) == 0
-    return path
-
-
-@pytest.fixture
-def root(config: Path) -> str:
-    return str(config.parent / "run")
 
 
 def test_run_again_does_nothing_and_ends_with_the_funnel(config: Path, capsys: Captured) -> None:

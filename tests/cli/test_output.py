@@ -1,8 +1,12 @@
 """Numbers and tables as people read them."""
 
+import math
+from datetime import date
+from decimal import Decimal
+
 import pytest
 
-from shardpipe.cli.output import clock, hours, money, num_bytes, share, table_lines
+from shardpipe.cli.output import clock, hours, money, num_bytes, share, table_lines, write_json
 
 
 @pytest.mark.parametrize(
@@ -29,6 +33,23 @@ from shardpipe.cli.output import clock, hours, money, num_bytes, share, table_li
 )
 def test_numbers(found: str, expected: str) -> None:
     assert found == expected
+
+
+def test_any_value_of_a_query_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    write_json(
+        {
+            "sum": Decimal(7),
+            "mean": Decimal("0.5"),
+            "nan": math.nan,
+            "day": date(2024, 5, 1),
+            "raw": b"\xff",
+            "list": (1,),
+        }
+    )
+    assert (
+        capsys.readouterr().out
+        == '{"sum": 7, "mean": 0.5, "nan": null, "day": "2024-05-01", "raw": "ff", "list": [1]}\n'
+    )
 
 
 def test_table() -> None:
