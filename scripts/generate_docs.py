@@ -90,11 +90,14 @@ def stages_page() -> str:
 
 def entry_parts(entry: Entry) -> list[str]:
     """One stage or detector."""
-    parts = [f"### {entry.type}", entry.doc]
+    summary, _, rest = entry.doc.partition("\n\n")
+    parts = [f"### {entry.type}", summary]
+    if rest:
+        parts.append(f"```text\n{rest.strip()}\n```")  # docstrings line things up
     if entry.reads:
         parts.append("Reads " + ", ".join(f"`{name}`" for name in entry.reads) + ".")
     if entry.columns:
-        parts.append(table(("writes", "type"), [(f"`{name}`", kind) for name, kind in entry.columns.items()]))
+        parts.append(table(("writes", "type"), [(f"`{name}`", code(kind)) for name, kind in entry.columns.items()]))
     fields = [(f"`{f.name}`", f.kind, code(f.default), f.what) for f in entry.fields if f.name != "on_error"]
     if fields:
         parts.append(table(("field", "type", "default", "what"), fields))

@@ -38,7 +38,7 @@ def test_generated_pages_are_fresh() -> None:
 
 
 def test_every_block_has_a_language_that_is_checked() -> None:
-    known = {"", "bash", "yaml", "python", "toml"}
+    known = {"", "text", "bash", "yaml", "python", "toml"}
     for page in PAGES:
         assert {language for language, _ in BLOCK.findall(page.read_text(encoding="utf-8"))} <= known, page
 
