@@ -72,7 +72,7 @@ def prepare(store: Store, config: Config) -> Prepared:
 def ensure_dataset(store: Store, info: DatasetInfo) -> DatasetInfo:
     """Create `dataset.json` if it is absent; what is there counts. Raises ConfigError if it is of another configuration."""
     data = store.create(f"{info.name}/dataset.json", info.to_bytes())
-    found = DatasetInfo.model_validate_json(data)
+    found = DatasetInfo.from_bytes(data, f"{store.url}/{info.name}/dataset.json")
     _check_same(store, found, info)
     return found
 

@@ -6,6 +6,7 @@
 A layer's rows count only if every rows object that they were made from still has the sha256 they recorded.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,11 +18,13 @@ from pydantic import BaseModel, ConfigDict
 from shardpipe.core.columns import Columns, ColumnType
 from shardpipe.core.errors import IncompleteError, IntegrityError
 from shardpipe.core.fingerprint import canonical_json, sha256_hex
+from shardpipe.core.fingerprint import fingerprint as digest
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.rows import RowsMeta, decode_rows, decode_table
 from shardpipe.storage.store import Store
 
 FORMAT = 1
+CHECKSUM = "checksum"
 Row = dict[str, Any]
 MEMBER_OFFSET = re.compile(r"member_(.+)_offset\Z")
 MADE = ("json", "mp4", "txt")  # the members that emit makes from columns and media
@@ -51,8 +54,20 @@ class DatasetInfo(BaseModel):
     """Of shardpipe and of the libraries that results depend on: lineage, no part of the fingerprint."""
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON."""
-        return canonical_json(self.model_dump(mode="json"))
+        """Canonical JSON, with a checksum of it."""
+        fields = self.model_dump(mode="json")
+        return canonical_json({**fields, CHECKSUM: digest(fields)})
+
+    @staticmethod
+    def from_bytes(data: bytes, where: str) -> "DatasetInfo":
+        """The inverse; IntegrityError, naming `where`, if a byte of it has changed."""
+        try:
+            fields = json.loads(data)
+            if fields.pop(CHECKSUM) == digest(fields):
+                return DatasetInfo.model_validate(fields)
+        except (ValueError, KeyError, AttributeError):  # a ValidationError is a ValueError
+            pass
+        raise IntegrityError(f"{where} is damaged, or of another format than {FORMAT}: restore it")
 
     @property
     def typed_columns(self) -> dict[str, ColumnType]:
@@ -293,7 +308,7 @@ class Dataset:
             raise IncompleteError(
                 f"{store.url}/{name} is no Dataset (no dataset.json there): run the pass that makes it"
             ) from None
-        return Dataset(store, DatasetInfo.model_validate_json(data))
+        return Dataset(store, DatasetInfo.from_bytes(data, f"{store.url}/{name}/dataset.json"))
 
     @property
     def name(self) -> str:

@@ -17,10 +17,11 @@ import pyarrow.parquet as pq
 
 from shardpipe.core.columns import Columns, ColumnType, Scalar, check_value
 from shardpipe.core.errors import IntegrityError, StageError
-from shardpipe.core.fingerprint import canonical_json
+from shardpipe.core.fingerprint import canonical_json, fingerprint
 
 METADATA_KEY = b"shardpipe"
 FORMAT = 1
+CHECKSUM = "checksum"
 ROW_GROUP = 1 << 16
 DAMAGED = (pa.ArrowException, OSError, ValueError)
 """What pyarrow raises, by place of the damage."""
@@ -112,7 +113,8 @@ def encode_arrow(table: pa.Table, facts: Mapping[str, Any]) -> bytes:
         store_schema=False,  # the types survive without it, and it would add a second, opaque metadata key
     ) as writer:
         writer.write_table(table, row_group_size=ROW_GROUP)
-        writer.add_key_value_metadata({METADATA_KEY: canonical_json({"format": FORMAT, **facts})})
+        facts = {"format": FORMAT, **facts}
+        writer.add_key_value_metadata({METADATA_KEY: canonical_json({**facts, CHECKSUM: fingerprint(facts)})})
     return sink.getvalue()
 
 
@@ -205,9 +207,12 @@ def _facts(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
         raise IntegrityError("this Parquet file was not written by shardpipe: its metadata is missing")
     try:
         facts: dict[str, Any] = json.loads(text)
+        is_whole = facts.pop(CHECKSUM) == fingerprint(facts)  # pages have checksums of their own, the footer has none
         found = facts.pop("format")
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise IntegrityError(f"the metadata of this Parquet file is damaged: {error}") from error
+    if not is_whole:
+        raise IntegrityError("the metadata of this Parquet file is damaged: its checksum does not fit")
     if found != FORMAT:
         raise IntegrityError(
             f"this Parquet file has another format than {FORMAT}: use the shardpipe version that wrote it"
