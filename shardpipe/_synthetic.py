@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -140,14 +141,18 @@ def _drawn(case: _Case, index: int) -> Picture:
 
 def _texture(width: int, height: int, *, seed: int, shift: float) -> Picture:
     """A soft coloured texture of many scales, uint8 [H, W, 3], the same for a seed; it wraps around at the sides."""
+    return np.roll(_still_texture(width, height, seed), round(shift), axis=1)
+
+
+@lru_cache(maxsize=8)
+def _still_texture(width: int, height: int, seed: int) -> Picture:
     generator = np.random.default_rng(seed)
-    picture = np.zeros((height, width, 3), dtype=np.float32)
+    picture = np.full((height, width, 3), 118, dtype=np.float32)
     for cells in (3, 8, 24, 64):
         grid = generator.normal(size=(max(2, cells * height // width), cells, 3)).astype(np.float32)
         grid[:, -1] = grid[:, 0]
         picture += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC) * 60 / np.log2(cells + 1)
-    moved = np.roll(picture, round(shift), axis=1)
-    return np.clip(moved + 118, 0, 255).astype(np.uint8)
+    return np.clip(picture, 0, 255).astype(np.uint8)
 
 
 def _shrunk(rgb: Picture, request: FrameRequest) -> Picture:

@@ -18,6 +18,7 @@ BarKind = Literal["none", "black", "colour", "blurred"]
 MIN_SIDE = 16  # smaller pictures have no bars
 MAX_BAR = 0.45  # of the side, at each end
 BLACK = 32  # grey level up to which a bar is black: some encoders write 16 into full range video
+FLAT = 3  # grey levels by which half of a bar's pixels may at most differ at any time; a dark scene differs by more
 SUSTAINED = 0.05  # of the side: the picture must go on for that long, so that a subtitle in a bar is no picture
 BLUR_STEP = 6  # grey levels at the edge of a blurred bar
 BLUR_EDGE = 0.35  # share of the edge that must show them
@@ -133,6 +134,8 @@ def _bar(seen: _Extremes, colour: int, rule: _Rule) -> int:
         sustained=max(2, round(SUSTAINED * height)),
         limit=int(MAX_BAR * height),
     )
+    if coarse and np.median(_deviation(seen.low[:coarse], seen.high[:coarse], colour)) > FLAT:
+        return 0
     # the true edge is within a small row or two of the coarse one; a bar thinner than a small row shows at full size only
     start = max(0, int((coarse - 1) * seen.scale) - 1)
     stop = int((coarse + 2) * seen.scale) + 1
@@ -154,27 +157,30 @@ def _covered(low: Gray, high: Gray, colour: int, rule: _Rule) -> Floats:
 def _edge(covered: Floats, rule: _Rule, *, gap: int, sustained: int, limit: int) -> int:
     """The number of first rows that are bar: where the clearest rise of `covered` is, at most `limit`; 0 for none.
 
-    Before the edge no row may be covered by more than `inside_bar`; after it, and `gap` rows of transition, all of the next
-    `sustained` rows must be covered by `rise` more.
+    The rows before the edge are covered by at most `inside_bar` on average, the last two of them at most so (a subtitle
+    leaves a gap); after it, and `gap` rows of transition, all of the next `sustained` rows are covered by `rise` more.
     """
     last = min(limit, len(covered) - gap - sustained)
     if last < 1:
         return 0
-    before = np.maximum.accumulate(covered)[:last]
+    before = np.maximum(covered, np.r_[0.0, covered[:-1]])[:last]
+    average = np.cumsum(covered)[:last] / np.arange(1, last + 1)
     windows = np.lib.stride_tricks.sliding_window_view(covered, sustained)
     after = windows[1 + gap : last + gap + 1].min(axis=1)
-    rise = np.where(before <= rule.inside_bar, after - before, -1.0)
+    rise = np.where(np.maximum(before, average) <= rule.inside_bar, after - before, -1.0)
     edge = last - int(np.argmax(rise[::-1]))  # of equal ones the last: all full bar rows
-    if rise[edge - 1] < rule.rise:
-        return 0
-    return edge
+    return edge if rise[edge - 1] >= rule.rise else 0
+
+
+def _deviation(low: Gray, high: Gray, colour: int) -> Gray:
+    """The largest difference from `colour` of each pixel at any time."""
+    level = np.full(low.shape, colour, dtype=np.uint8)
+    return np.asarray(np.maximum(cv2.absdiff(low, level), cv2.absdiff(high, level)), dtype=np.uint8)
 
 
 def _half_rows(low: Gray, high: Gray, colour: int) -> int:
     """How many of the first rows, at most 2, are less than half picture: coding noise and scaling smear a bar's edge."""
-    deviation = np.maximum(
-        cv2.absdiff(low, np.full_like(low, colour)), cv2.absdiff(high, np.full_like(high, colour))
-    ).mean(axis=1)
+    deviation = _deviation(low, high, colour).mean(axis=1)
     half = float(np.median(deviation[2:])) / 2
     return int(deviation[0] < half) + int(deviation[0] < half and deviation[1] < half)
 

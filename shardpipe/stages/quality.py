@@ -39,7 +39,7 @@ class Quality(Stage):
     `colourfulness` 0 (grey) to about 110 (extremely colourful), 33 is moderate: Hasler and Süsstrunk 2003.
     `blockiness`    0 (no block grid) towards 1 (nothing but blocks), at the clip's own size, for codec blocks of 8 and 16
                     pixels, also after scaling by 4/3, 1.5 and 2. Clean video lies below 0.15, x264 at crf 45 above 0.4.
-    `black_share`   0 to 1: share of the sampled frames that are black.
+    `black_share`   0 to 1: share of the time in which the picture is black.
     `frozen_share`  0 to 1: share of the time in which the picture does not change. Null for a clip of one frame, unless
                     that is shown for over a second.
 
@@ -86,7 +86,7 @@ class Quality(Stage):
             "contrast": float(np.mean([cv2.meanStdDev(frame)[1][0, 0] for frame in small.data]) / 255),
             "colourfulness": float(np.mean([colourfulness(frame) for frame in colour.data])),
             "blockiness": blockiness(native.data),
-            "black_share": float(np.mean([is_black(frame) for frame in small.data])),
+            "black_share": black_share(small, duration_s=duration_s),
             "frozen_share": frozen_share(small, duration_s=duration_s),
         }
 
@@ -180,6 +180,14 @@ def colourfulness(rgb: NDArray[np.uint8]) -> float:
     yb = cv2.subtract(cv2.add(red, green, dtype=cv2.CV_16S), cv2.add(blue, blue, dtype=cv2.CV_16S))  # twice the paper's
     (rg_mean, rg_std), (yb_mean, yb_std) = (np.ravel(cv2.meanStdDev(plane)) for plane in (rg, yb))
     return float(np.hypot(rg_std, yb_std / 2) + 0.3 * np.hypot(rg_mean, yb_mean / 2))
+
+
+def black_share(frames: Frames, *, duration_s: float | None = None) -> float:
+    """The share of time in which the picture is black, 0 to 1; each frame counts until the next, the last until `duration_s`."""
+    ends = np.append(frames.times_s[1:], max(duration_s or 0.0, frames.times_s[-1]))
+    shown = ends - frames.times_s
+    weights = shown if shown.any() else np.ones(len(shown))
+    return float(np.average([is_black(frame) for frame in frames.data], weights=weights))
 
 
 def is_black(frame: Gray) -> bool:
