@@ -1,0 +1,86 @@
+"""How the benchmarks measure: CPU seconds of whole process trees, medians of several rounds, ratios within a round."""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SHARDPIPE = str(Path(sys.executable).parent / "shardpipe")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a command took, all its processes together."""
+
+    cpu_s: float
+    wall_s: float
+    peak_bytes: int
+
+
+def run(command: Sequence[str], **environment: str) -> Cost:
+    """Run a command to its end; raises CalledProcessError (with its output shown) if it fails."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    process = subprocess.Popen(
+        list(command), cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    output = process.communicate()[0]
+    if process.returncode != 0:
+        sys.stderr.buffer.write(output)
+        raise subprocess.CalledProcessError(process.returncode, list(command))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Cost(cpu_s, time.monotonic() - began, after.ru_maxrss * 1024)
+
+
+def python(code: str, *arguments: str) -> Cost:
+    """Run Python code in a fresh interpreter."""
+    return run([sys.executable, "-c", code, *arguments])
+
+
+def inner(code: str, *arguments: str) -> float:
+    """A number that Python code in a fresh interpreter prints as its last line."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return float(done.stdout.strip().splitlines()[-1])
+
+
+def median_of(rounds: int, measure: Callable[[], float]) -> float:
+    """The median of several measurements."""
+    return statistics.median(measure() for _ in range(rounds))
+
+
+@dataclass
+class Table:
+    """Results: a name, the measured value, and the bar it must reach."""
+
+    rows: list[dict[str, object]] = field(default_factory=list)
+
+    def add(
+        self, name: str, value: float, *, at_most: float | None = None, at_least: float | None = None, note: str = ""
+    ) -> None:
+        """One line; printed at once."""
+        good = (at_most is None or value <= at_most) and (at_least is None or value >= at_least)
+        bar = f"<= {at_most:g}" if at_most is not None else f">= {at_least:g}" if at_least is not None else ""
+        row = {
+            "name": name,
+            "value": round(value, 4),
+            "at_most": at_most,
+            "at_least": at_least,
+            "ok": good,
+            "note": note,
+        }
+        self.rows.append(row)
+        print(f"{name:62} {value:9.3f}  {bar:9} {'' if good else 'MISSED'}  {note}", flush=True)
+
+    def write(self, path: Path) -> None:
+        """The table as JSON, with what it was measured on."""
+        about = {"cores": os.cpu_count(), "python": sys.version.split()[0]}
+        path.write_text(json.dumps({"about": about, "rows": self.rows}, indent=1) + "\n", encoding="utf-8")
