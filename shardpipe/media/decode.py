@@ -123,12 +123,15 @@ def _seek(container: InputContainer, stream: VideoStream, target: int) -> "Itera
 
 
 def _between(shown: Iterator[VideoFrame], first: int | None, end: int | None) -> Iterator[VideoFrame]:
+    frame = None
     for frame in shown:
         pts = frame.pts or 0
         if end is not None and pts >= end:
             return
         if first is None or pts >= first:
             yield frame
+    if frame is None:
+        raise MediaError("it has no frame that can be decoded")
 
 
 class SmallBgr:

@@ -17,7 +17,7 @@ from shardpipe.media.packetstore import PacketStore
 from shardpipe.media.pick import Clock, Indices, exact, from_keyframes, picture_size
 from shardpipe.media.pixels import PixelReader
 from shardpipe.media.probe import clockwise, pixel_aspect
-from shardpipe.media.source import MediaInput, input_name, open_media, video_stream
+from shardpipe.media.source import MediaInput, open_media, video_stream
 from shardpipe.media.timeline import counts_frames, video_packets
 
 Allocate = Callable[[tuple[int, ...]], NDArray[np.uint8]]
@@ -34,14 +34,11 @@ def sample(inp: MediaInput, requests: Sequence[FrameRequest], allocate: Allocate
     """
     if not requests:
         return []
-    try:
-        with open_media(inp, quick=True) as container:
-            stream = video_stream(container)
-            packets = list(video_packets(container, stream))
-            clip = PacketStore(stream, packets, by_dts=counts_frames(container))
-            return _sampled(clip, requests, allocate or _empty)
-    except MediaError as error:
-        raise MediaError(f"{input_name(inp)}: {error}") from error
+    with open_media(inp, quick=True) as container:
+        stream = video_stream(container)
+        packets = list(video_packets(container, stream))
+        clip = PacketStore(stream, packets, by_dts=counts_frames(container))
+        return _sampled(clip, requests, allocate or _empty)
 
 
 def _empty(shape: tuple[int, ...]) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ from typing import BinaryIO, NoReturn
 
 import av
 from av.container import InputContainer
-from av.stream import Disposition
+from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
 from shardpipe.core.errors import MediaError
@@ -126,12 +126,18 @@ def video_stream(container: InputContainer) -> VideoStream:
     """
     found = [s for s in container.streams.video if _decodes(s) and not s.disposition & NOT_SHOWN]
     if not found:
-        kinds = sorted({str(s.type) for s in container.streams}) or ["no"]
-        raise MediaError(f"there is no video stream that can be decoded, only {' and '.join(kinds)} streams")
+        held = ", ".join(_described(s) for s in container.streams) or "none"
+        raise MediaError(f"there is no video stream that can be decoded (its streams: {held})")
     best = max(found, key=lambda s: (bool(s.disposition & Disposition.default), s.width * s.height, -s.index))
     best.thread_count = 1
     best.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     return best
+
+
+def _described(stream: Stream) -> str:
+    if stream.type != "video":
+        return str(stream.type)
+    return "a still picture" if stream.disposition & NOT_SHOWN else "video of an unknown codec"
 
 
 def _decodes(stream: VideoStream) -> bool:

@@ -59,10 +59,17 @@ def is_shown(packet: "Packet[VideoStream]") -> bool:
 
 def video_packets(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
     """The stream's packets that hold data, in order of decoding. Raises MediaError."""
-    with media_errors("the container cannot be read on"):
-        for packet in container.demux(stream):
-            if packet.size:
-                yield packet
+    packets = container.demux(stream)
+    while True:
+        try:
+            with media_errors("the container cannot be read on"):
+                packet = next(packets, None)
+        except IndexError:  # PyAV trips at the very end over streams that appeared on the way (MPEG-TS, FLV)
+            return
+        if packet is None:
+            return
+        if packet.size:
+            yield packet
 
 
 def from_keyframe(packets: "Iterable[Packet[VideoStream]]") -> "Iterator[Packet[VideoStream]]":

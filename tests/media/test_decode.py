@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 from support.boxes import with_edit
-from support.numbered import make_numbered, number_of, numbered_frame, vfr_times
+from support.numbered import Beeps, make_numbered, number_of, numbered_frame, vfr_times
 
 from shardpipe.core.errors import MediaError
 from shardpipe.media.decode import SmallBgr, decode, small_bgr
@@ -221,3 +221,11 @@ def test_times_before_zero(tmp_path: Path) -> None:
     made = make_numbered(tmp_path / "v.mkv", num_frames=20, start=-Fraction(1, 5))
     whole = seconds(made.path)
     assert [number for number, _ in whole] == list(range(20))
+
+
+def test_a_stream_that_appears_on_the_way(tmp_path: Path) -> None:
+    """PyAV's demux ends with an IndexError then; no packet of ours is lost by it."""
+    made = make_numbered(tmp_path / "a.ts", num_frames=60, options={"bf": "0"})
+    other = make_numbered(tmp_path / "b.ts", num_frames=60, options={"bf": "0"}, start=Fraction(60, 25), audio=Beeps())
+    both = made.path.read_bytes() + other.path.read_bytes()
+    assert [number_of(frame) for frame in decode(both)] == [*range(60), *range(60)]

@@ -162,7 +162,7 @@ def test_music_with_a_cover_is_no_video(tmp_path: Path) -> None:
         out.mux(cover.encode(None))
         out.mux(sound.encode(None))
     for read in (probe, lambda x: list(decode(x)), lambda x: sample(x, ONE)):
-        with pytest.raises(MediaError, match="no video stream"):
+        with pytest.raises(MediaError, match=r"no video stream .*audio, a still picture"):
             read(path)
 
 
