@@ -1,10 +1,12 @@
 """The child's side of a decode process: reads a clip, checks it, and puts its frames into a shared slot."""
 
+import ctypes
 import hashlib
 import mmap
 import os
 import resource
 import signal
+import sys
 import time
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -18,6 +20,8 @@ from shardpipe.core.errors import MediaError
 from shardpipe.media.sample import sample
 
 ALIGN = 64
+PR_SET_PDEATHSIG = 1
+NEARLY = 0.95
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,10 @@ class _Arena:
         return view_of(self._view, at, shape)
 
 
-def serve(conn: Connection, memory_bytes: int) -> None:
-    """The child: answers until its worker closes the pipe."""
+def serve(conn: Connection, memory_bytes: int, worker: int) -> None:
+    """The child: answers until its worker (a process id) closes the pipe, or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with(worker)
     _limit_memory(memory_bytes)
     slots: dict[int, mmap.mmap] = {}
     while True:
@@ -94,17 +99,18 @@ def _decode_into(conn: Connection, slots: dict[int, mmap.mmap], message: tuple[A
     arena = _Arena(slots[number])
     try:
         frames = sample(media.read(), requests, allocate=arena.allocate)
-    except (MediaError, MemoryError) as exc:
-        text = str(exc) or "the decoder ran out of the memory that a clip may take"
-        conn.send(("error", text, time.process_time() - began))
+    except Exception as exc:  # noqa: BLE001  whatever a library raises on a damaged clip
+        conn.send((*_fault(exc), time.process_time() - began))
         return
     slot = slots[number]
     places = [_place(slot, each.data) for each in frames]
     if None in places:
         needed = sum(-(-each.data.nbytes // ALIGN) * ALIGN for each in frames)
+        del slots[number]
         conn.send(("need", needed))
-        _receive_slot(conn, slots, *conn.recv()[1:])
-        slot = slots[conn.recv()[1]]
+        _, number, size = conn.recv()
+        _receive_slot(conn, slots, number, size)
+        slot = slots[number]
         places, at = [], 0
         for each in frames:
             view_of(slot, at, each.data.shape)[...] = each.data
@@ -112,6 +118,16 @@ def _decode_into(conn: Connection, slots: dict[int, mmap.mmap], message: tuple[A
             at += -(-each.data.nbytes // ALIGN) * ALIGN
     layout = [(at, each.data.shape, each.times_s) for at, each in zip(places, frames, strict=True)]
     conn.send(("frames", layout, time.process_time() - began))
+
+
+def _fault(exc: Exception) -> tuple[str, str]:
+    """What went wrong with a clip: `error`, `exhausted` (memory), or `unreadable` where it is the disk's fault; and in words."""
+    if isinstance(exc, OSError) and not isinstance(exc, FileNotFoundError):
+        return "unreadable", str(exc)
+    text = str(exc) if isinstance(exc, MediaError | FileNotFoundError) else f"{type(exc).__name__}: {exc}"
+    if isinstance(exc, MemoryError) or _is_near_limit():
+        return "exhausted", f"the decoder ran out of the memory that a clip may take ({text})"
+    return "error", text
 
 
 def _place(view: mmap.mmap, array: NDArray[np.uint8]) -> int | None:
@@ -123,9 +139,28 @@ def _place(view: mmap.mmap, array: NDArray[np.uint8]) -> int | None:
 
 def _limit_memory(memory_bytes: int) -> None:
     """Bound the child's address space to what it has now and `memory_bytes` more."""
-    if not os.path.exists("/proc/self/statm"):  # noqa: PTH110  not on Linux: the limit is not enforced
-        return
+    used = _address_space()
+    if used is not None:  # not on Linux: the limit is not enforced
+        resource.setrlimit(resource.RLIMIT_AS, (used + memory_bytes, used + memory_bytes))
+
+
+def _is_near_limit() -> bool:
+    """Whether the child's address space is nearly full: libraries report a failed allocation in many ways."""
+    used, (limit, _) = _address_space(), resource.getrlimit(resource.RLIMIT_AS)
+    return used is not None and limit != resource.RLIM_INFINITY and used > NEARLY * limit
+
+
+def _address_space() -> int | None:
+    """Bytes of this process's address space; None where the system does not say."""
+    if not os.path.exists("/proc/self/statm"):  # noqa: PTH110
+        return None
     with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
-        pages = int(file.read().split()[0])
-    limit = pages * mmap.PAGESIZE + memory_bytes
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        return int(file.read().split()[0]) * mmap.PAGESIZE
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies, whatever it is at then (Linux; elsewhere it sees the pipe's end)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before we asked
+            os._exit(1)

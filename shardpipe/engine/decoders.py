@@ -1,7 +1,8 @@
 """A decode process: a spawned child that turns one clip's bytes into frames in shared memory.
 
 A decoder that crashes, hangs or runs out of memory costs its clip: the child is killed and replaced, the worker with
-its loaded models lives on. Frames cross in anonymous shared memory (a memfd a slot, sent once over the pipe), so they
+its loaded models lives on. A clip is given up only after it killed more than one child, since children are also killed
+from outside. Frames cross in anonymous shared memory (a memfd a slot, sent once over the pipe), so they
 are never copied and nothing is left behind when either side is killed.
 
     worker                                   child
@@ -23,24 +24,33 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
 from typing import Any, Protocol
 
-from shardpipe.core.errors import MediaError
+from shardpipe.core.errors import MediaError, StoreError
 from shardpipe.core.frames import FrameRequest, Frames
 from shardpipe.engine.decodechild import Media, serve, view_of
 from shardpipe.media.sample import sample
 
 PAGE = mmap.PAGESIZE
 FIRST_SLOT = 8 << 20
+CRASH_TRIES = 3
+"""How many decode processes may die of a clip."""
+
+HANG_TRIES = 2
+"""How many may hang: more than one, since a process or a whole machine may be paused."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """One clip's frames for each request, or the reason why there are none. Call `release` when done with the frames."""
+    """One clip's frames for each request, or the reason why there are none. Call `release` when done with the frames.
+
+    raised: what went wrong where it is no fault of the clip; it is not an error of its row.
+    """
 
     frame_sets: tuple[Frames, ...] = field(repr=False)
     error: str | None
     cpu_s: float
     num_bytes: int
     release: Callable[[], None] = field(repr=False)
+    raised: BaseException | None = None
 
 
 class Decoder(Protocol):
@@ -63,10 +73,13 @@ class InProcessDecoder:
     def decode(self, media: Media, requests: Sequence[FrameRequest]) -> Decoded:
         """As the protocol says."""
         began = time.thread_time()
+        data = media.read()
         try:
-            frames, error = tuple(sample(media.read(), requests)), None
+            frames, error = tuple(sample(data, requests)), None
         except MediaError as exc:
             frames, error = (), str(exc)
+        except Exception as exc:  # noqa: BLE001  of libraries, on a damaged clip
+            frames, error = (), f"{type(exc).__name__}: {exc}"
         num_bytes = sum(each.data.nbytes for each in frames)
         return Decoded(frames, error, time.thread_time() - began, num_bytes, _nothing)
 
@@ -92,6 +105,10 @@ class _Slot:
         os.ftruncate(fd, size)
         return _Slot(number, fd, mmap.mmap(fd, size))
 
+    def close(self) -> None:
+        """Let go of the file; the memory goes with the last view of it."""
+        os.close(self.fd)
+
 
 class DecodeProcess:
     """A Decoder in a spawned child, replaced when it dies, is silent for `timeout_s`, or exceeds `memory_bytes`."""
@@ -106,53 +123,76 @@ class DecodeProcess:
         self._closed = False
 
     def decode(self, media: Media, requests: Sequence[FrameRequest]) -> Decoded:
-        """As the protocol says; a crash or a time-out is an error of this clip."""
-        slot = self._free.pop() if self._free else self._new_slot(FIRST_SLOT)
-        try:
-            return self._ask(slot, media, requests)
-        except TimeoutError:
-            error = f"decoding took more than {self._timeout_s:g} s"
-        except (EOFError, OSError):
-            error = self._cause_of_death()
-        self._kill()
-        self._free.append(slot)
+        """As the protocol says; crashes and time-outs, where they repeat, are an error of this clip."""
+        num_crashed = num_hung = 0
+        error = "the decoder was stopped"
+        while not self._closed and num_crashed < CRASH_TRIES and num_hung < HANG_TRIES:
+            try:
+                decoded, is_exhausted = self._ask(media, requests)
+            except TimeoutError:
+                error = f"decoding took more than {self._timeout_s:g} s"
+                num_hung += 1
+            except (EOFError, OSError):
+                error = self._cause_of_death()
+                num_crashed += 1
+            else:
+                if not is_exhausted:
+                    return decoded
+                error = decoded.error or ""  # it may be memory that earlier clips leaked: again, in a new child
+                num_crashed += CRASH_TRIES - 1
+            self._kill()
         return Decoded((), error, 0.0, 0, _nothing)
 
     def close(self) -> None:
         """End the child."""
         self._closed = True
         self._kill()
+        while self._free:
+            self._free.pop().close()
 
     def start(self) -> None:
         """Spawn the child before it is needed: its imports run beside the worker's own set-up."""
         ours, theirs = multiprocessing.get_context("spawn").Pipe(duplex=True)
         child = multiprocessing.get_context("spawn").Process(
-            target=serve, args=(theirs, self._memory_bytes), name="shardpipe-decoder", daemon=True
+            target=serve, args=(theirs, self._memory_bytes, os.getpid()), name="shardpipe-decoder", daemon=True
         )
         child.start()
         theirs.close()
         self._child, self._conn = child, ours
 
-    def _ask(self, slot: _Slot, media: Media, requests: Sequence[FrameRequest]) -> Decoded:
+    def _ask(self, media: Media, requests: Sequence[FrameRequest]) -> tuple[Decoded, bool]:
+        """What the child makes of a clip, and whether the child has used up its memory."""
         if self._child is None:
             self.start()
-        self._send_slot(slot)
         assert self._conn is not None
-        self._conn.send(("decode", slot.number, media, tuple(requests)))
-        reply = self._reply()
-        if reply[0] == "need":
-            os.close(slot.fd)  # too small from now on: its memory goes with the last view of it
-            slot = self._new_slot(reply[1])
+        slot = self._free.pop() if self._free else self._new_slot(FIRST_SLOT)
+        try:
             self._send_slot(slot)
-            self._conn.send(("copy", slot.number))
+            self._conn.send(("decode", slot.number, media, tuple(requests)))
             reply = self._reply()
+            if reply[0] == "need":
+                slot.close()  # too small from now on
+                slot = self._new_slot(reply[1])
+                self._send_slot(slot)
+                reply = self._reply()
+        except BaseException:
+            slot.close()
+            raise
         kind, payload, cpu_s = reply
-        if kind == "error":
-            self._free.append(slot)
-            return Decoded((), payload, cpu_s, 0, _nothing)
+        if kind != "frames":
+            self._give_back(slot)
+            if kind == "unreadable":
+                return Decoded((), None, cpu_s, 0, _nothing, StoreError(payload)), False
+            return Decoded((), payload, cpu_s, 0, _nothing), kind == "exhausted"
         frames = tuple(Frames(view_of(slot.view, at, shape), times) for at, shape, times in payload)
         num_bytes = sum(each.data.nbytes for each in frames)
-        return Decoded(frames, None, cpu_s, num_bytes, lambda: self._free.append(slot))
+        return Decoded(frames, None, cpu_s, num_bytes, lambda: self._give_back(slot)), False
+
+    def _give_back(self, slot: _Slot) -> None:
+        if self._closed:
+            slot.close()
+        else:
+            self._free.append(slot)
 
     def _reply(self) -> tuple[Any, ...]:
         assert self._conn is not None

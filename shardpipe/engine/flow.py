@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
-from shardpipe.core.errors import ShardpipeError
+from shardpipe.core.errors import IntegrityError, MediaError
 from shardpipe.core.frames import FrameRequest
 from shardpipe.engine.decodechild import Media
 from shardpipe.engine.decoders import Decoded, Decoder
@@ -30,7 +30,7 @@ class Fetch(Protocol):
     """Reads a clip's media, late: just before it is decoded."""
 
     def __call__(self) -> Media:
-        """The media; raises ShardpipeError where it cannot be read."""
+        """The media; raises IntegrityError or FileNotFoundError where it is not what its row says."""
 
 
 class DecodeFlow:
@@ -66,10 +66,7 @@ class DecodeFlow:
             self._permits.acquire()
             if self._closed:
                 return
-            try:
-                decoded = decoder.decode(fetch(), requests)
-            except (ShardpipeError, OSError) as exc:
-                decoded = Decoded((), str(exc), 0.0, 0, _nothing)
+            decoded = _decode(decoder, fetch, requests)
             ticket.done.put((ticket, replace(decoded, release=self._releasing(decoded.release))))
 
     def _releasing(self, release: Callable[[], None]) -> Callable[[], None]:
@@ -78,6 +75,18 @@ class DecodeFlow:
             self._permits.release()
 
         return done
+
+
+def _decode(decoder: Decoder, fetch: Fetch, requests: Sequence[FrameRequest]) -> Decoded:
+    """A clip's frames or its error. What is not the clip's fault is `raised`, for the unit to fail with: a store that
+    does not answer must not become rows of errors, and no thread may end without a word.
+    """
+    try:
+        return decoder.decode(fetch(), requests)
+    except (IntegrityError, MediaError, FileNotFoundError) as exc:
+        return Decoded((), str(exc), 0.0, 0, _nothing)
+    except BaseException as exc:  # noqa: BLE001  raised again by the thread that waits for the frames
+        return Decoded((), None, 0.0, 0, _nothing, exc)
 
 
 def _nothing() -> None:

@@ -88,8 +88,12 @@ class PassWorker:
         self._early, self._late = program.steps[:cut], program.steps[cut:]
         self._framed = [step for step in self._late if isinstance(step, StageStep) and step.requests]
         self._flow = self._start_decoding()
-        for step in program.stages:
-            step.stage.setup(device)
+        try:
+            for step in program.stages:
+                step.stage.setup(device)
+        except BaseException:
+            self.close()
+            raise
 
     def _start_decoding(self) -> DecodeFlow | None:
         if not self._framed:
@@ -133,9 +137,6 @@ class PassWorker:
     def _begin(self, job: UnitJob) -> _Flight:
         fold = self._fold(job)
         clips = [ClipState(row["key"], row) for row in fold.rows if row["kept"]]
-        for clip in clips:
-            if clip.key in job.poisoned:
-                clip.dropped_by, clip.error = "error: crash", job.poisoned[clip.key]
         if job.retry:
             settle(self.store, self.task, job, clips)
         self.reuse.fill(fold.unit, [clip for clip in clips if clip.alive])
@@ -183,19 +184,10 @@ class PassWorker:
     def _finish(self, flight: _Flight) -> Outcome:
         for batch in self._batches(flight, flight.ready):
             self._run_steps(flight, self._late, batch, {})
-        left = flight.num_decoding
-        while left:
-            batch, decoded, num_bytes = [], {}, 0
-            limit = self.task.batch_clips
-            while left and len(batch) < limit and num_bytes < MAX_BATCH_BYTES:
-                ticket, frames = flight.done.get()
-                left -= 1
-                flight.num_decoding = left
-                batch.append(ticket.subject)
-                decoded[ticket.subject.key] = frames
-                num_bytes += frames.num_bytes
-                flight.decode_cpu_s += frames.cpu_s
+        while flight.num_decoding:
+            decoded: dict[str, Decoded] = {}
             try:
+                batch = self._take_decoded(flight, decoded)
                 for part in self._batches(flight, batch):
                     self._run_steps(flight, self._late, part, decoded)
             finally:
@@ -205,10 +197,26 @@ class PassWorker:
         decode_cpu_s = flight.decode_cpu_s if self.task.decoders else 0.0
         return outcome_of(flight.job.name, counts, self.meter.lap(extra_cpu_s=decode_cpu_s, gpu_s=flight.gpu_s))
 
+    def _take_decoded(self, flight: _Flight, decoded: dict[str, Decoded]) -> list[ClipState]:
+        """A batch of clips as they come out of the decoders; their frames go into `decoded`."""
+        batch: list[ClipState] = []
+        num_bytes = 0
+        while flight.num_decoding and len(batch) < self.task.batch_clips and num_bytes < MAX_BATCH_BYTES:
+            ticket, frames = flight.done.get()
+            flight.num_decoding -= 1
+            batch.append(ticket.subject)
+            decoded[ticket.subject.key] = frames
+            num_bytes += frames.num_bytes
+            flight.decode_cpu_s += frames.cpu_s
+            if frames.raised is not None:
+                raise frames.raised
+        return batch
+
     def _drain(self, flight: _Flight) -> None:
         """Give back the frames of a unit that failed."""
-        for _ in range(flight.num_decoding):
+        while flight.num_decoding:
             flight.done.get()[1].release()
+            flight.num_decoding -= 1
 
     def _batches(self, flight: _Flight, clips: Sequence[ClipState]) -> Iterator[list[ClipState]]:
         """Clips that may run together; one that was in a batch when a worker died runs alone."""
@@ -239,7 +247,10 @@ class PassWorker:
         ready, frame_sets = [], []
         for clip in clips:
             frames = decoded.get(clip.key)
-            if step.requests and frames is not None and frames.error is not None:
+            what, _, reason = flight.job.poisoned.get(clip.key, "").partition(": ")
+            if what == step.stage.type:
+                clip.fail(step, reason)
+            elif step.requests and frames is not None and frames.error is not None:
                 clip.fail(step, frames.error)
             else:
                 ready.append(clip)

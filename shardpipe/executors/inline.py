@@ -1,6 +1,6 @@
 """The executor for debugging and tests: units one after the other in the caller's own process, where breakpoints work."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from shardpipe.core.work import Outcome, Progress, UnitJob
 from shardpipe.engine.worker import JobList, NoWatch, Task
@@ -14,7 +14,7 @@ class InlineExecutor:
         self._store = store
         self._device = device
 
-    def run(self, task: Task, jobs: Sequence[UnitJob], progress: Progress) -> Iterator[Outcome]:  # noqa: ARG002
+    def run(self, task: Task, jobs: Sequence[UnitJob], progress: Progress) -> Generator[Outcome, None, None]:  # noqa: ARG002
         """Do all jobs in order; give an Outcome for each."""
         if not jobs:
             return

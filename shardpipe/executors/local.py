@@ -1,8 +1,9 @@
 """The executor for one machine: spawned worker processes, one a device, that are replaced when they die.
 
 A worker says what it is at (`Watch.begin`), so a crash or a hang is blamed on the clips that it was at: they are run
-one by one in the next try, and a clip that kills a worker alone is committed as an error. Units go largest first, two
-to a worker at a time so that it never waits.
+one by one in the next try, and a clip that was there at `tries` deaths, the last time alone, is committed as an error.
+(One death proves nothing: workers are also killed from outside.) Units go largest first, two to a worker at a time so
+that it never waits.
 """
 
 import logging
@@ -12,14 +13,15 @@ import queue
 import signal
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from shardpipe.core.errors import ShardpipeError, UnitError
 from shardpipe.core.work import Outcome, Progress, UnitJob
+from shardpipe.engine.decodechild import die_with
 from shardpipe.engine.worker import Task
 from shardpipe.storage.store import open_store
 
@@ -61,13 +63,15 @@ class LocalExecutor:
         self._settings = settings
         self._queue: deque[UnitJob] = deque()
         self._tries: dict[str, int] = {}
+        self._deaths: Counter[tuple[str, str]] = Counter()  # at a clip of a unit
         self._workers: list[_Held] = []
         self._deaths_at_start = 0
 
-    def run(self, task: Task, jobs: Sequence[UnitJob], progress: Progress) -> Iterator[Outcome]:
+    def run(self, task: Task, jobs: Sequence[UnitJob], progress: Progress) -> Generator[Outcome, None, None]:
         """Do all jobs; give an Outcome for each as it ends. Closing the iterator ends the workers."""
         self._queue = deque(sorted(jobs, key=lambda job: (-job.cost, job.name)))
         self._tries, self._workers, self._deaths_at_start = {}, [], 0
+        self._deaths.clear()
         left = len(jobs)
         try:
             for i in range(min(self._settings.num_workers, left)):
@@ -166,7 +170,7 @@ class LocalExecutor:
             if self._deaths_at_start >= self._settings.tries:
                 raise UnitError(f"workers of {task.name} end while they are set up ({reason}): see the log above")
         for job in list(worker.jobs.values()):
-            blamed = _blame(job, worker.at, reason)
+            blamed = self._blame(job, worker.at, reason)
             if blamed is not None:
                 self._queue.appendleft(blamed)
             elif worker.at is None and worker.started and not self._may_retry(job):
@@ -179,6 +183,16 @@ class LocalExecutor:
         if self._queue:
             self._workers.append(self._spawn(task, worker.device))
 
+    def _blame(self, job: UnitJob, at: tuple[str, str, list[str]] | None, reason: str) -> UnitJob | None:
+        """The job as it is to be tried again: the clips that were worked on are suspects; a lone one, in the end, the culprit."""
+        if at is None or at[0] != job.name:
+            return None
+        _, what, keys = at
+        self._deaths.update((job.name, key) for key in keys)
+        if len(keys) == 1 and self._deaths[job.name, keys[0]] >= self._settings.tries:
+            return replace(job, poisoned={**job.poisoned, keys[0]: f"{what}: the worker {reason} on this clip"})
+        return replace(job, suspects=job.suspects | frozenset(keys))
+
     def _stop(self, *, graceful: bool) -> None:
         for worker in self._workers:
             if graceful:
@@ -190,16 +204,7 @@ class LocalExecutor:
             worker.process.join()
             worker.conn.close()
         self._workers = []
-
-
-def _blame(job: UnitJob, at: tuple[str, str, list[str]] | None, reason: str) -> UnitJob | None:
-    """The job as it is to be tried again: its clips that were worked on as suspects, or a lone one as the culprit."""
-    if at is None or at[0] != job.name:
-        return None
-    _, what, keys = at
-    if len(keys) == 1:
-        return replace(job, poisoned={**job.poisoned, keys[0]: f"{what}: the worker {reason} on this clip"})
-    return replace(job, suspects=job.suspects | frozenset(keys))
+        open_store(self._root)  # removes what killed workers left in its scratch folders
 
 
 def _death(code: int | None) -> str:
@@ -272,8 +277,7 @@ class _PipeJobs:
 def worker_main(conn: Connection, root: str, task: Task, device: str, parent: int) -> None:
     """A worker process: set up once, then units until told to end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the executor decides what Ctrl-C means
-    if os.getppid() != parent:
-        return
+    die_with(parent)
     lock = threading.Lock()
 
     def send(message: tuple[Any, ...]) -> None:

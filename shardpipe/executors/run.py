@@ -1,7 +1,8 @@
 """A run from end to end: cut, then each pass's rows, plan and shards, over an executor. What is committed is never redone."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -37,8 +38,8 @@ from shardpipe.storage.store import Store, open_store
 class Executor(Protocol):
     """Places workers and hands out units."""
 
-    def run(self, task: Task, jobs: Sequence[UnitJob], progress: Progress) -> Iterator[Outcome]:
-        """Do all jobs, and give an Outcome for each as it ends."""
+    def run(self, task: Task, jobs: Sequence[UnitJob], progress: Progress) -> Generator[Outcome, None, None]:
+        """Do all jobs, and give an Outcome for each as it ends; closing it ends the workers."""
 
 
 @dataclass
@@ -59,14 +60,15 @@ class _Run:
         """Do the units of one phase that are left."""
         self.progress.phase(task.name, task.phase, num_units=len(todo.names), num_done=todo.num_done)
         started = time.time()
-        for outcome in self.executor.run(task, todo.jobs, self.progress):
-            if outcome.error is not None:
-                self.failed[f"{task.name}/{outcome.unit}"] = outcome.error
-            else:
-                now = time.time()
-                began = max(started, now - outcome.usage.wall_s)
-                record_timing(self.store, task.name, task.phase, outcome=outcome, started_s=began, ended_s=now)
-            self.progress.unit(outcome)
+        with closing(self.executor.run(task, todo.jobs, self.progress)) as outcomes:  # its workers end with it
+            for outcome in outcomes:
+                if outcome.error is not None:
+                    self.failed[f"{task.name}/{outcome.unit}"] = outcome.error
+                else:
+                    now = time.time()
+                    began = max(started, now - outcome.usage.wall_s)
+                    record_timing(self.store, task.name, task.phase, outcome=outcome, started_s=began, ended_s=now)
+                self.progress.unit(outcome)
 
     def failed_of(self, name: str) -> bool:
         """Whether a unit of this pass failed in this run."""
