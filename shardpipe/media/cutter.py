@@ -1,12 +1,14 @@
-"""Cut clips out of one video, exactly, each by the cheapest way that serves it; see docs on `cut.write`.
+"""Cut clips out of one video, exactly, each by the cheapest way that serves it.
 
 `cut` gives any span at any time: it seeks, copies, and decodes only what must be encoded. While the video is decoded
 for other reasons, `see` and `mark` let pieces be encoded from frames in hand; the bytes are the same either way.
 """
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
@@ -14,32 +16,29 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from shardpipe.core.cutting import CutClip, CutMethod, Span, WriteSpec
+from shardpipe.core.cutting import CutClip, Span, WriteSpec
 from shardpipe.core.errors import MediaError
 from shardpipe.core.video import VideoFacts
+from shardpipe.media.audio import SpanSound, audio_stream
+from shardpipe.media.editlist import EDITLIST_CODECS, plan_editlist, write_editlist
 from shardpipe.media.encode import Recoder, encoding_base
-from shardpipe.media.mp4box import Track, video_track
+from shardpipe.media.inhand import LAG, Parts, Run, Runs, Seen
 from shardpipe.media.packets import index_packets
+from shardpipe.media.proof import encoded_clip, kept_clip
 from shardpipe.media.reading import PacketReader
-from shardpipe.media.remux import MP4_VIDEO, Mp4
-from shardpipe.media.smartcut import (
-    MAX_ENCODED,
-    PIX_FMTS,
-    Part,
-    Plan,
-    encode_part,
-    plan_copy,
-    write_copy,
-    write_smart,
-)
+from shardpipe.media.remux import MP4_VIDEO, Mp4, add_sound
+from shardpipe.media.smartcut import PIX_FMTS, Part, PartEncoder, PartSettings, Plan, encode_part, plan_copy, write_plan
 from shardpipe.media.source import MediaInput, open_media, video_stream
+
+MAX_PART_FRAMES = 6000
+"""Longer parts are not kept in memory: such a clip is encoded whole, straight into its file."""
 
 
 class Cutter:
     """Cuts clips out of one video (or a window of it, seconds) into the folder `scratch`.
 
     frame_pts: int64, when the window's frames are shown, sorted, ticks of the stream's time base.
-    Raises MediaError if the video cannot be read.
+    Raises MediaError if the video cannot be read, ConfigError if the encoder does not exist.
     """
 
     def __init__(
@@ -51,25 +50,26 @@ class Cutter:
         *,
         window_s: tuple[float, float] | None = None,
     ) -> None:
-        self.facts, self.spec, self.scratch = facts, spec, scratch
-        self.base = facts.time_base
-        self._inp = inp
+        self.facts, self.spec, self.base = facts, spec, facts.time_base
+        self._scratch = scratch
         self._open = ExitStack()
-        try:
+        window = None if window_s is None else (int(window_s[0] / self.base), int(window_s[1] / self.base) + 1)
+        with ExitStack() as undo:
+            undo.callback(self._open.close)
             container = self._open.enter_context(open_media(inp))
             stream = video_stream(container)
-            window = None
-            if window_s is not None:
-                window = (int(window_s[0] / self.base), int(window_s[1] / self.base) + 1)
+            self._audio = audio_stream(container) if spec.audio else None
             self.index = index_packets(container, stream, window=window)
-            self.reader = PacketReader(container, stream, self.index)
-        except BaseException:
-            self._open.close()
-            raise
-        self.frame_pts: NDArray[np.int64] = self.index.frame_pts
-        if window is not None:
-            low, high = np.searchsorted(self.frame_pts, window)
-            self.frame_pts = self.frame_pts[low:high]
+            self._reader = PacketReader(container, stream, self.index)
+            self._temp = Path(self._open.enter_context(TemporaryDirectory(dir=scratch, prefix=".cut-")))
+            undo.pop_all()
+        low, high = (0, None) if window is None else np.searchsorted(self.index.frame_pts, window)
+        self.frame_pts: NDArray[np.int64] = self.index.frame_pts[low:high]
+        self._max_trim = int(Fraction(spec.max_trim_s).limit_denominator(10**6) / self.base)
+        self._copies = facts.codec in MP4_VIDEO and self.index.steady and self.index.timed and not facts.interlaced
+        self._settings = self._part_settings()
+        self._seen = Seen()
+        self._parts, self._runs = self._in_hand()
 
     def __enter__(self) -> Self:
         return self
@@ -81,145 +81,172 @@ class Cutter:
 
     def close(self) -> None:
         """Close the video. Clips that were cut stay."""
+        if self._runs is not None:
+            self._runs.close()
         self._open.close()
 
     def see(self, frame: VideoFrame) -> None:
-        """A frame of the sequential decode, in order."""
+        """A frame of the sequential decode, in order. Its picture must not be changed afterwards."""
+        self._seen.add(frame.pts or 0)
+        if self._parts is not None:
+            self._parts.see(frame)
+        if self._runs is not None:
+            self._runs.see(frame)
 
     def mark(self, pts: int) -> None:
-        """A scene ends before the frame shown at `pts`, and another begins with it."""
+        """A clip may start or end at the frame shown at `pts`, which was seen at most 16 frames ago."""
+        if self._parts is not None:
+            self._parts.mark(pts, self.index.frame_pts)
+        if self._runs is not None:
+            self._runs.mark(pts, self.index.frame_pts)
 
     def cut(self, span: Span, name: str) -> CutClip:
         """Write the clip of a span to `NAME.mp4`. Raises MediaError if the span has no frame or cannot be cut."""
-        frames = self.index.frames_between(span.start, span.end)
+        frames = self._frames(span.start, span.end)
         if not len(frames):
             raise MediaError(f"there is no frame from {self._s(span.start):.3f} to {self._s(span.end):.3f} s")
-        start = int(frames[0])
-        end = min(span.end, self.index.frame_end(int(frames[-1])))
-        path = self.scratch / f"{name}.mp4"
-        if self.spec.method == "auto":
-            clip = self._auto(start, end, path)
-            if clip is not None:
-                return clip
+        start, end = int(frames[0]), min(span.end, self.index.frame_end(int(frames[-1])))
+        path = self._scratch / f"{name}.mp4"
+        if self._parts is not None:
+            self._parts.drop_before(start)
+        plan = self._plan(start, end)
+        if plan is not None:
+            with suppress(MediaError):  # what was written is not right: encoding is the answer to all of that
+                return self._keep(plan, path)
+            path.unlink(missing_ok=True)
         return self._encode(start, end, path)
 
-    def _auto(self, start: int, end: int, path: Path) -> CutClip | None:
-        """By copying all or some of it; None if that cannot be, or did not give what it should."""
-        if not self._may_copy():
+    def _plan(self, start: int, end: int) -> Plan | None:
+        """How to cut a span without encoding it whole by the book; None if it must be."""
+        frames = self._frames(start, end)
+        if self.spec.method == "editlist":
+            return plan_editlist(self.index, start, end) if self._edits and self._as_promised(start, end) else None
+        if self.spec.method == "encode":
             return None
-        plan = plan_copy(self.index, start, end)
-        if plan is None:
-            return None
-        max_trim = int(Fraction(self.spec.max_trim_s).limit_denominator(10**6) / self.base)
-        try:
-            if plan.copy_start - start + end - plan.copy_end <= max_trim:
-                return self._copy(plan, path)
-            if plan.copy_start - start <= max_trim:
-                plan = Plan(**{**vars(plan), "start": plan.copy_start, "num_head": 0})
-            return self._smart(plan, path)
-        except MediaError:
-            path.unlink(missing_ok=True)
-            return None
+        plan = plan_copy(self.index, start, end) if self._copies and self._as_promised(start, end) else None
+        if plan is not None:
+            if plan.copy_start - start + end - plan.copy_end <= self._max_trim:
+                return replace(plan, start=plan.copy_start, end=plan.copy_end, num_head=0, num_tail=0)
+            if plan.copy_start - start <= self._max_trim:
+                plan = replace(plan, start=plan.copy_start, num_head=0)
+        elif self.spec.codec == "h264" and self.spec.encoder == "software":
+            plan = Plan(start, end, end, end, 0, 0, len(frames), 0)
+        small = plan is not None and plan.num_head + plan.num_tail <= MAX_PART_FRAMES
+        return plan if self._settings is not None and small else None
 
-    def _may_copy(self) -> bool:
-        facts = self.facts
-        return facts.codec in MP4_VIDEO and self.index.steady and self.index.timed and not facts.interlaced
+    @property
+    def _edits(self) -> bool:
+        mp4 = self.facts.container.startswith("mov")
+        return mp4 and self._copies and self.facts.codec in EDITLIST_CODECS
 
-    def _copy(self, plan: Plan, path: Path) -> CutClip:
-        with Mp4(path, self.base) as out:
-            write_copy(self.reader, plan, out, sar=self.facts.sar)
-        return self._proved(path, "copy", plan.copy_start, plan.copy_end, num_encoded=0)
+    def _keep(self, plan: Plan, path: Path) -> CutClip:
+        """Write a plan: what can be copied is."""
+        frames = self._frames(plan.start, plan.end)
+        sound = self._sound(plan.start, plan.end)
+        if self.spec.method == "editlist":
+            with Mp4(path, self.base, sound=sound) as out:
+                write_editlist(self._reader, plan, out)
+            method = "editlist"
+        else:
+            head = self._part(plan.start, plan.copy_start)
+            tail = self._part(plan.copy_end, plan.end)
+            with Mp4(path, self.base, sound=sound) as out:
+                write_plan(self._reader, plan, out, head=head, tail=tail)
+            method = "encode" if plan.first == plan.stop else "smart" if plan.num_head + plan.num_tail else "copy"
+        return kept_clip(path, self.facts, plan, frames, method=method, has_audio=sound is not None)
 
-    def _smart(self, plan: Plan, path: Path) -> CutClip | None:
-        total = len(self.index.frames_between(plan.start, plan.end))
-        num_encoded = plan.num_head + plan.num_tail
-        if self.facts.codec != "h264" or self.facts.pix_fmt not in PIX_FMTS or num_encoded > MAX_ENCODED * total:
-            return None
-        sets_id = self.index.sets.free_id()
-        head = self._part(plan.start, plan.copy_start, sets_id)
-        tail = self._part(plan.copy_end, plan.end, sets_id)
-        with Mp4(path, self.base) as out:
-            write_smart(self.reader, plan, out, sar=self.facts.sar, head=head, tail=tail)
-        return self._proved(path, "smart", plan.start, plan.end, num_encoded=num_encoded)
-
-    def _part(self, start: int, end: int, sets_id: int) -> Part:
-        expected = self.index.frames_between(start, end)
-        if not len(expected):
+    def _part(self, start: int, end: int) -> Part:
+        """The frames with start <= pts < end, encoded: as made in hand, else now."""
+        expected = self._frames(start, end)
+        if not len(expected) or self._settings is None:
             return Part()
-        frames = self.reader.frames(start, end, expected=expected)
-        return encode_part(frames, base=self.base, fps=self.facts.fps, sets_id=sets_id)
+        made = self._parts.take(expected) if self._parts is not None else None
+        return made or encode_part(self._reader.frames(start, end, expected=expected), self._settings)
 
     def _encode(self, start: int, end: int, path: Path) -> CutClip:
-        expected = self.index.frames_between(start, end)
-        with Mp4(path, encoding_base(self.spec, self.base)) as out:
-            recoder = Recoder(out, start, base=self.base, spec=self.spec, facts=self.facts)
-            for frame in self.reader.frames(start, end, expected=expected):
-                recoder.add(frame)
-            recoder.finish(end)
-        if recoder.num_seen != len(expected):
-            raise MediaError(f"{recoder.num_seen} frames were decoded where {len(expected)} should be")
-        track = self._check(
-            path, np.array(recoder.pts, np.int64), out.base, round((end - start) * self.base / out.base)
+        """Encode a whole span by the book: upright, square pixels, progressive."""
+        expected = self._frames(start, end)
+        run = self._runs.take(start, end) if self._runs is not None else None
+        if run is None or run.recoder.num_seen != len(expected):
+            run = self._begin_run(start)
+            with run.out:
+                for frame in self._reader.frames(start, end, expected=expected):
+                    run.recoder.add(frame)
+                run.recoder.finish(end)
+        duration = round((end - start) * self.base / run.out.base)
+        sound = self._sound(start, end)
+        if sound is not None:
+            with Mp4(path, run.out.base, sound=sound) as out:
+                add_sound(run.out.path, out, duration)
+        else:
+            run.out.path.replace(path)
+        if run.recoder.num_seen != len(expected):
+            path.unlink()
+            raise MediaError(f"{run.recoder.num_seen} frames were decoded where {len(expected)} should be")
+        return encoded_clip(path, self.facts, Span(start, end), run.recoder, has_audio=sound is not None)
+
+    def _begin_run(self, start: int) -> Run:
+        out = Mp4(self._temp / f"{start}.mp4", encoding_base(self.spec, self.base))
+        return Run(start, Recoder(out, start, base=self.base, spec=self.spec, facts=self.facts), out)
+
+    def _sound(self, start: int, end: int) -> SpanSound | None:
+        """The audio of a span; None if there is none, or none is wanted."""
+        if self._audio is None:
+            return None
+        sound = SpanSound(self._reader.container, self._audio, start * self.base, end * self.base)
+        self._reader.forget_place()
+        return sound if sound.packets else None
+
+    def _part_settings(self) -> PartSettings | None:
+        """How heads and tails are encoded; None if this video cannot have any."""
+        facts, spec = self.facts, self.spec
+        if spec.method != "auto" or facts.codec != "h264" or facts.pix_fmt not in PIX_FMTS or not self._copies:
+            return None
+        with suppress(ValueError):
+            own = spec.codec == "h264" and spec.encoder == "software"
+            preset, crf = (spec.speed, spec.crf) if own else ("superfast", 18)
+            return PartSettings(self.base, facts.fps, self.index.sets.free_id(), preset, crf, spec.gop_s)
+        return None
+
+    def _in_hand(self) -> tuple[Parts | None, Runs | None]:
+        settings = self._settings
+        if settings is None:
+            return None, Runs(begin=self._begin_if_needed)
+        parts = Parts(
+            head_end=self._head_end,
+            tail_start=self._tail_start,
+            encoder=lambda frame: PartEncoder(frame, settings),
+            num_frames=LAG + self.index.longest_tail,
         )
-        width, height = recoder.size
-        return self._clip(
-            path, track, "encode", start, end,
-            num_frames=len(recoder.pts), num_encoded=len(recoder.pts), codec=self.spec.codec, width=width, height=height,
-            pix_fmt=recoder.pix_fmt, bit_depth=10 if recoder.pix_fmt.endswith("10le") else 8,
-            interlaced=False, rotation=0, sar=Fraction(1),
-        )  # fmt: skip
+        return parts, None
 
-    def _proved(self, path: Path, method: CutMethod, start: int, end: int, *, num_encoded: int) -> CutClip:
-        facts = self.facts
-        frames = self.index.frames_between(start, end)
-        track = self._check(path, frames - start, self.base, end - start)
-        width, height = facts.display_size
-        return self._clip(
-            path, track, method, start, end,
-            num_frames=len(frames), num_encoded=num_encoded, codec=facts.codec, width=width, height=height,
-            pix_fmt=facts.pix_fmt, bit_depth=facts.bit_depth,
-            interlaced=facts.interlaced, rotation=facts.rotation, sar=facts.sar,
-        )  # fmt: skip
+    def _head_end(self, start: int) -> int | None:
+        first = self.index.start_after(start)
+        end = self.index.end if first is None else int(self.index.at[first])
+        return None if end - start <= self._max_trim else end
 
-    def _check(self, path: Path, pts: NDArray[np.int64], base: Fraction, duration: int) -> Track:
-        """The written file's own timeline, which must be `pts` (ticks of `base`). Raises MediaError."""
-        track = video_track(path)
-        ticks = base * track.timescale
-        if ticks.denominator != 1 or not np.array_equal(track.pts, pts * ticks.numerator):
-            path.unlink(missing_ok=True)
-            raise MediaError(f"the clip that was written shows {len(track.pts)} frames, or other ones than {len(pts)}")
-        if not track.is_sync[0] or track.duration != duration * ticks.numerator:
-            path.unlink(missing_ok=True)
-            raise MediaError("the clip that was written does not begin with a keyframe, or lasts too long")
-        return track
+    def _tail_start(self, start: int, end: int) -> int | None:
+        plan = self._plan(start, end)
+        return plan.copy_end if plan is not None and plan.num_tail and plan.copy_end > plan.start else None
 
-    def _clip(
-        self, path: Path, track: Track, method: CutMethod, start: int, end: int,
-        *, num_frames: int, num_encoded: int, codec: str, width: int, height: int, pix_fmt: str, bit_depth: int,
-        interlaced: bool, rotation: int, sar: Fraction,
-    ) -> CutClip:  # fmt: skip
-        duration = float((end - start) * self.base)
-        return CutClip(
-            file=path,
-            method=method,
-            span=Span(start, end),
-            start_s=self._s(start),
-            end_s=self._s(end),
-            num_frames=num_frames,
-            num_encoded=num_encoded,
-            codec=codec,
-            width=width,
-            height=height,
-            fps=num_frames / duration,
-            pix_fmt=pix_fmt,
-            bit_depth=bit_depth,
-            color_transfer=self.facts.color_transfer,
-            interlaced=interlaced,
-            rotation=rotation,
-            sar=sar,
-            bit_rate=round(track.num_bytes * 8 / duration),
-            has_audio=False,
-        )
+    def _begin_if_needed(self, start: int) -> Run | None:
+        """A run, unless a clip that starts there is likely to be copied."""
+        first = self.index.start_after(start)
+        if self.spec.method == "auto" and self._copies and first is not None:
+            if self.index.at[first] - start <= self._max_trim:
+                return None
+        if self.spec.method == "editlist" and plan_editlist(self.index, start, start + 1) and self._edits:
+            return None
+        with suppress(MediaError):
+            return self._begin_run(start)
+        return None
+
+    def _frames(self, start: int, end: int) -> NDArray[np.int64]:
+        """The frames of a span: as decoded where that was seen, else as the packets promise."""
+        return self._seen.between(start, end, self.index.frames_between(start, end))
+
+    def _as_promised(self, start: int, end: int) -> bool:
+        return np.array_equal(self._frames(start, end), self.index.frames_between(start, end))
 
     def _s(self, pts: int) -> float:
         return float(pts * self.base)

@@ -10,7 +10,7 @@ from math import lcm
 import av
 from av.video.frame import PictureType, VideoFrame
 
-from shardpipe.core.cutting import WriteSpec
+from shardpipe.core.cutting import PRESETS, WriteSpec
 from shardpipe.core.errors import ConfigError, MediaError
 from shardpipe.core.video import VideoFacts
 from shardpipe.media.remux import Mp4
@@ -18,7 +18,6 @@ from shardpipe.media.upright import Upright, shape_of
 
 SOFTWARE = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1", "vp9": "libvpx-vp9"}
 NVENC = {"h264": "h264_nvenc", "hevc": "hevc_nvenc", "av1": "av1_nvenc"}
-PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
 AV1_PRESETS = dict(zip(PRESETS, (12, 11, 10, 9, 8, 6, 4, 3, 2, 0), strict=True))
 VP9_SPEEDS = dict(zip(PRESETS, (8, 7, 6, 5, 4, 3, 2, 1, 0, 0), strict=True))
 NVENC_PRESETS = dict(zip(PRESETS, (1, 1, 2, 3, 4, 5, 6, 7, 7, 7), strict=True))
@@ -27,6 +26,7 @@ DEEP = {"libx264", "libx265", "libsvtav1", "hevc_nvenc", "av1_nvenc"}
 
 
 MAX_TIMESCALE = 2**31
+NEVER = -(2**63)
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def encoding_of(spec: WriteSpec, facts: VideoFacts, *, rate: Fraction) -> Encodi
 
 
 def _options(encoder: str, spec: WriteSpec) -> dict[str, str]:
-    crf, preset = str(spec.crf), spec.preset
+    crf, preset = str(spec.crf), spec.speed
     match encoder:
         case "libx264":
             return {"preset": preset, "crf": crf, "threads": "1", "x264-params": "cpu-independent=1"}
@@ -85,7 +85,7 @@ def check_encoder(spec: WriteSpec) -> None:
         packets = [*context.encode(frame), *context.encode(None)]
     except (av.FFmpegError, ValueError) as error:
         raise ConfigError(
-            f"cut.write: {encoder} cannot encode on this machine with preset {spec.preset!r} ({error}); "
+            f"cut.write: {encoder} cannot encode on this machine with preset {spec.speed!r} ({error}); "
             f"{'use encoder: software' if spec.encoder == 'nvenc' else 'use another preset or codec'}"
         ) from error
     if not packets:
@@ -108,12 +108,13 @@ def _rate(fps: float) -> Fraction:
 class Recoder:
     """Encodes the frames of one span into an mp4, one after the other.
 
-    start, the pts of frames, end: ticks of `base`, the source's. `pts`: of frames written, ticks of the mp4's own base
-    after the clip's start. num_seen: frames that were given.
+    start, the pts of frames, end: ticks of `base`, the source's. `pts`: of frames written, ticks of the mp4's own base (`base`)
+    after the clip's start. num_seen, last_seen: how many frames were given, and the last one's pts.
     """
 
     def __init__(self, out: Mp4, start: int, *, base: Fraction, spec: WriteSpec, facts: VideoFacts) -> None:
         rate = _rate(spec.fps) if spec.fps else facts.fps
+        self.codec, self.base = spec.codec, out.base
         self._encoding = encoding_of(spec, facts, rate=rate)
         self._shape = shape_of(facts, short_side=spec.short_side, pix_fmt=self._encoding.pix_fmt)
         self._upright = Upright(self._shape, base)
@@ -122,6 +123,7 @@ class Recoder:
         self._stream: av.VideoStream | None = None
         self.pts: list[int] = []
         self.num_seen = 0
+        self.last_seen = NEVER
 
     @property
     def size(self) -> tuple[int, int]:
@@ -136,7 +138,7 @@ class Recoder:
     def add(self, frame: VideoFrame) -> None:
         """Encode a frame; its pts stays as it is. Raises MediaError."""
         pts, base = frame.pts, frame.time_base
-        self.num_seen += 1
+        self.num_seen, self.last_seen = self.num_seen + 1, pts or 0
         for ready in self._upright.one(frame):
             self._timed(ready)
         frame.pts, frame.time_base = pts, base

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from shardpipe.core.errors import MediaError
 from shardpipe.media.access import Access, Scanner
 from shardpipe.media.nal import ParameterSets
-from shardpipe.media.timeline import counts_frames, from_keyframe, shown_at, video_packets
+from shardpipe.media.timeline import counts_frames, from_keyframe, is_shown, shown_at, video_packets
 
 WINDOW_BACK_S = (10.0, 30.0, 120.0)
 """How far before a window packets are read: decoding its first frames may need a keyframe or two more."""
 
+MAX_TAIL = 32
 BEFORE_ALL_S = 30.0
 NO_TIME = np.iinfo(np.int64).min
 
@@ -90,6 +91,12 @@ class PacketIndex:
         """The most packets that come before one that is shown before them."""
         order = np.argsort(np.argsort(self.at, kind="stable"), kind="stable")
         return int(max(0, (np.arange(len(order)) - order).max(initial=0)))
+
+    @cached_property
+    def longest_tail(self) -> int:
+        """The most frames that may lie between two places at which a copy may end; at most MAX_TAIL."""
+        gaps = np.diff(np.concatenate([[0], self._ends]))
+        return int(min(MAX_TAIL, gaps.max(initial=1)))
 
     def frames_between(self, start: int, end: int) -> NDArray[np.int64]:
         """The times of the frames with start <= pts < end."""
@@ -168,7 +175,7 @@ def index_packets(
             break
         dts = NO_TIME if packet.dts is None else packet.dts
         pos = -1 if packet.pos is None else packet.pos
-        shown = at >= first and not packet.is_discard
+        shown = at >= first and is_shown(packet)
         rows.append((at, dts, pos, packet.size, access, disposable, shown, packet.duration or 0))
     if not any(row[6] for row in rows):
         raise MediaError("it has no frame that can be shown")

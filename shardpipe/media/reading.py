@@ -8,6 +8,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from shardpipe.core.errors import MediaError
 from shardpipe.media.decode import frames
@@ -33,6 +34,10 @@ class PacketReader:
         self._by_pos = np.argsort(index.pos, kind="stable")
         self._sorted_pos = index.pos[self._by_pos]
 
+    def forget_place(self) -> None:
+        """Others have moved the container: seek before the next packet."""
+        self._packets = None
+
     def packets(self, first: int, stop: int) -> "Iterator[Packet[VideoStream]]":
         """Packets first .. stop - 1 of the index. Raises MediaError if they are not there any more."""
         if first >= stop:
@@ -47,9 +52,7 @@ class PacketReader:
             self._next = number + 1
             yield found
 
-    def frames(
-        self, start: int, end: int, *, expected: "np.ndarray[tuple[int], np.dtype[np.int64]]"
-    ) -> Iterator[VideoFrame]:
+    def frames(self, start: int, end: int, *, expected: NDArray[np.int64]) -> Iterator[VideoFrame]:
         """The frames with start <= pts < end, in order. Raises MediaError if they are not those `expected`."""
         promised = [int(pts) for pts in expected]
         for earlier in MORE_ENTRIES:

@@ -86,9 +86,13 @@ class Mp4:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            with suppress(av.FFmpegError, ValueError):
-                self._container.close()
-            self.path.unlink(missing_ok=True)
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Close the file and remove it."""
+        with suppress(av.FFmpegError, ValueError):
+            self._container.close()
+        self.path.unlink(missing_ok=True)
 
     def copied(self, template: VideoStream, *, sar: Fraction, extradata: bytes | None = None) -> None:
         """Let the video stream be as `template`: its codec, size, colour tags and rotation."""
@@ -155,3 +159,16 @@ class Mp4:
         self._mux(self._held)
         self._mux_sound(float("inf"))
         self._container.close()
+
+
+def add_sound(video: Path, out: Mp4, duration: int) -> None:
+    """Copy a written clip without audio to `out`, which has some, and remove it. Raises MediaError."""
+    with av.open(str(video)) as container:
+        stream = container.streams.video[0]
+        out.copied(stream, sar=stream.sample_aspect_ratio or Fraction(1))
+        for packet in container.demux(stream):
+            if packet.size and packet.pts is not None and packet.dts is not None:
+                ticks = packet.time_base / out.base
+                out.put(Sample(bytes(packet), round(packet.pts * ticks), round(packet.dts * ticks), packet.is_keyframe))
+    out.finish(duration)
+    video.unlink()

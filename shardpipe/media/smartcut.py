@@ -1,13 +1,15 @@
 """Smart cuts of H.264: whole GOPs are copied bit by bit, only frames before and after them are encoded anew.
 
 The encoded parts have parameter sets with an id of their own; all sets go into the one avcC, so the file has one
-ordinary sample description, which every decoder reads. Encoded parts have no B-frames and no lookahead: packet n depends on
-frames 0 .. n alone, so a part may be cut short at any frame, and it is the same whether its end was known or not.
+ordinary sample description, which every decoder reads. Encoded parts have no B-frames and no lookahead: packet n
+depends on frames 0 .. n alone, so a part may be cut short at any frame, and is the same whether its end was known or not.
+Where nothing can be copied, one part is the whole clip.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import chain
 
 import av
 import numpy as np
@@ -30,6 +32,7 @@ from shardpipe.media.nal import (
     split_start_codes,
 )
 from shardpipe.media.packets import PacketIndex
+from shardpipe.media.probe import pixel_aspect
 from shardpipe.media.reading import PacketReader
 from shardpipe.media.remux import Mp4, Sample, decode_times
 
@@ -49,11 +52,6 @@ PIX_FMTS = frozenset(
         "gray",
     }
 )
-MAX_ENCODED = Fraction(1, 2)
-"""A clip of which more than this share of frames would be encoded anew is encoded whole."""
-
-PRESET = "ultrafast"
-CRF = 16
 
 
 @dataclass
@@ -63,27 +61,41 @@ class Part:
     sets: ParameterSets = field(default_factory=ParameterSets)
     pts: list[int] = field(default_factory=list)
     samples: list[bytes] = field(default_factory=list)
+    is_key: list[bool] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class PartSettings:
+    """How parts are encoded. sets_id: of their parameter sets, free in the source. base: of pts. fps: the usual rate."""
+
+    base: Fraction
+    fps: Fraction
+    sets_id: int
+    preset: str
+    crf: int
+    gop_s: float
 
 
 class PartEncoder:
     """Encodes consecutive frames to a Part; what `part` holds is complete after every frame."""
 
-    def __init__(self, first: VideoFrame, *, base: Fraction, fps: Fraction, sets_id: int) -> None:
+    def __init__(self, first: VideoFrame, settings: PartSettings) -> None:
         self.part = Part()
         context = av.CodecContext.create("libx264", "w")
         if not isinstance(context, VideoCodecContext):
             raise MediaError("libx264 is no video encoder here")
         self._size, self._format = (first.width, first.height), first.format.name
         context.width, context.height, context.pix_fmt = first.width, first.height, first.format.name
-        context.time_base, context.framerate, context.thread_count = base, fps, 1
+        context.time_base, context.framerate, context.thread_count = settings.base, settings.fps, 1
         context.color_range, context.color_trc = first.color_range, first.color_trc
         context.color_primaries, context.colorspace = first.color_primaries, first.colorspace
         context.flags |= Flags.global_header
         context.options = {
-            "preset": PRESET,
+            "preset": settings.preset,
             "tune": "zerolatency",
-            "crf": str(CRF),
-            "x264-params": f"sps-id={sets_id}:keyint=infinite:scenecut=0:bframes=0:cabac=1:cpu-independent=1:sliced-threads=0",
+            "crf": str(settings.crf),
+            "g": str(max(1, round(settings.gop_s * settings.fps))),
+            "x264-params": f"sps-id={settings.sets_id}:scenecut=0:sliced-threads=0:cpu-independent=1",
         }
         self._context = context
 
@@ -102,6 +114,7 @@ class PartEncoder:
             for unit in split_start_codes(self._context.extradata or b""):
                 self.part.sets.add(unit)
         units = split_start_codes(bytes(packets[0]))
+        self.part.is_key.append(packets[0].is_keyframe)
         self.part.pts.append(frame.pts or 0)
         self.part.samples.append(join_lengths(unit for unit in units if h264_type(unit) not in (*NOT_STORED, SEI)))
 
@@ -150,46 +163,33 @@ def copied_samples(reader: PacketReader, plan: Plan) -> Iterator[bytes]:
             yield join_lengths(unit for unit in split_start_codes(data) if h264_type(unit) not in NOT_STORED)
 
 
-def write_copy(reader: PacketReader, plan: Plan, out: Mp4, *, sar: Fraction) -> None:
-    """Write only the copied packets of a plan; the clip lasts from copy_start to copy_end. Raises MediaError."""
+def write_plan(reader: PacketReader, plan: Plan, out: Mp4, *, head: Part, tail: Part) -> None:
+    """Write head, copied packets and tail as one track, which lasts as the plan. Raises MediaError."""
     index = reader.index
     h264 = reader.stream.codec_context.codec.canonical_name == "h264"
-    out.copied(reader.stream, sar=sar, extradata=index.sets.avcc() if h264 else None)
-    pts = index.at[plan.first : plan.stop] - plan.copy_start
-    keys = index.access[plan.first : plan.stop] == Access.CLEAN
-    rows = zip(copied_samples(reader, plan), pts, decode_times(pts), keys, strict=True)
-    for data, at, dts, is_key in rows:
-        out.put(Sample(data, int(at), int(dts), bool(is_key)))
-    out.finish(plan.copy_end - plan.copy_start)
-
-
-def write_smart(reader: PacketReader, plan: Plan, out: Mp4, *, sar: Fraction, head: Part, tail: Part) -> None:
-    """Write head, copied packets and tail as one H.264 track. Raises MediaError."""
-    index = reader.index
-    sets = index.sets.joined(head.sets).joined(tail.sets)
+    sets = index.sets.joined(head.sets).joined(tail.sets) if plan.stop > plan.first else head.sets
     if sets.changed:
         raise MediaError("the encoded parts of a clip have different parameter sets")
-    out.copied(reader.stream, sar=sar, extradata=sets.avcc())
+    out.copied(reader.stream, sar=pixel_aspect(reader.stream), extradata=sets.avcc() if h264 else None)
     copied = index.at[plan.first : plan.stop]
     pts = np.concatenate([np.array(head.pts, np.int64), copied, np.array(tail.pts, np.int64)]) - plan.start
-    keys = [True, *[False] * (len(head.pts) - 1)] if head.pts else []
-    keys += [bool(access == Access.CLEAN) for access in index.access[plan.first : plan.stop]]
-    keys += [True, *[False] * (len(tail.pts) - 1)] if tail.pts else []
-
-    def data() -> Iterator[bytes]:
-        yield from head.samples
-        yield from copied_samples(reader, plan)
-        yield from tail.samples
-
-    for sample, at, dts, is_key in zip(data(), pts, decode_times(pts), keys, strict=True):
+    clean = index.access[plan.first : plan.stop] == Access.CLEAN
+    keys = [*head.is_key, *clean.tolist(), *tail.is_key]
+    data = chain(head.samples, copied_samples(reader, plan), tail.samples)
+    for sample, at, dts, is_key in zip(data, pts, decode_times(pts), keys, strict=True):
         out.put(Sample(sample, int(at), int(dts), is_key))
     out.finish(plan.end - plan.start)
 
 
-def encode_part(frames: Iterable[VideoFrame], *, base: Fraction, fps: Fraction, sets_id: int) -> Part:
+def encode_part(frames: Iterable[VideoFrame], settings: PartSettings) -> Part:
     """Encode frames, all of them, to a Part. Raises MediaError."""
     encoder: PartEncoder | None = None
     for frame in frames:
-        encoder = encoder or PartEncoder(frame, base=base, fps=fps, sets_id=sets_id)
+        encoder = encoder or PartEncoder(frame, settings)
         encoder.add(frame)
     return encoder.part if encoder else Part()
+
+
+def cut_part(part: Part, num_frames: int) -> Part:
+    """Its first frames."""
+    return Part(part.sets, part.pts[:num_frames], part.samples[:num_frames], part.is_key[:num_frames])

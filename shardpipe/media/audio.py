@@ -1,0 +1,114 @@
+"""A clip's audio: the packets that sound during its span, copied where mp4 can hold them, else encoded to AAC.
+
+Audio starts with the packet that sounds at the span's first frame; what of it lies before that frame is hidden by the
+track's edit list. So it is in sync exactly where edit lists are honoured, and within one audio frame elsewhere.
+"""
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.packet import Packet
+
+from shardpipe.core.errors import MediaError
+from shardpipe.media.source import media_errors
+
+COPIED = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
+"""Codecs that are kept as they are."""
+
+BIT_RATE = 128_000
+FRAME = 1024
+SEEK_BACK_S = (1.0, 10.0, 60.0)
+
+
+class SpanSound:
+    """The audio of one span (seconds on the source's clock) of an opened container; all its packets are read at once.
+    `packets`: each with its time. Raises MediaError.
+    """
+
+    def __init__(self, container: InputContainer, stream: AudioStream, start: Fraction, end: Fraction) -> None:
+        self._container, self._stream, self._start = container, stream, start
+        self.packets: list[tuple[Packet[AudioStream], Fraction]] = []
+        for packet, at in self._from_before():
+            if at >= end:
+                break
+            if at + (packet.duration or 0) * packet.time_base > start:
+                self.packets.append((packet, at - start))
+
+    def begin(self, container: OutputContainer) -> "Iterator[tuple[float, Packet[AudioStream]]]":
+        """See `remux.Sound`."""
+        context = self._stream.codec_context
+        if context.codec.canonical_name in COPIED:
+            return self._copied(container.add_stream_from_template(self._stream, opaque=True))
+        encoder = container.add_stream("aac", rate=context.sample_rate)
+        encoder.codec_context.layout = context.layout
+        encoder.codec_context.bit_rate = BIT_RATE
+        return self._encoded(encoder)
+
+    def _copied(self, out: AudioStream) -> "Iterator[tuple[float, Packet[AudioStream]]]":
+        for packet, at in self.packets:
+            copy: Packet[AudioStream] = Packet(bytes(packet))
+            copy.pts = copy.dts = round(at / packet.time_base)
+            copy.time_base, copy.duration, copy.is_keyframe = packet.time_base, packet.duration or 0, True
+            copy.stream = out
+            yield float(at), copy
+
+    def _encoded(self, out: AudioStream) -> "Iterator[tuple[float, Packet[AudioStream]]]":
+        rate = out.codec_context.sample_rate
+        resampler = AudioResampler("fltp", out.codec_context.layout, rate, frame_size=FRAME)
+        number = round(self.packets[0][1] * rate)
+        for decoded in [*self._decoded(), None]:
+            for frame in resampler.resample(decoded):
+                frame.pts, frame.time_base = number, Fraction(1, rate)
+                number += frame.samples
+                yield from _packets(out, frame)
+        yield from _packets(out, None)
+
+    def _decoded(self) -> Iterator[AudioFrame]:
+        context = self._stream.codec_context
+        context.flush_buffers()
+        with media_errors("the audio cannot be decoded"):
+            for packet, _ in self.packets:
+                for frame in context.decode(packet):
+                    frame.pts = None
+                    yield frame
+
+    def _from_before(self) -> "Iterator[tuple[Packet[AudioStream], Fraction]]":
+        base = self._stream.time_base
+        if not base:
+            raise MediaError("the audio stream has no time base")
+        for back_s in SEEK_BACK_S:
+            with media_errors("cannot seek for audio"):
+                self._container.seek(round((self._start - Fraction(back_s)) / base), stream=self._stream, backward=True)
+            packets = self._timed()
+            first = next(packets, None)
+            if first is None or first[1] <= self._start or back_s == SEEK_BACK_S[-1]:
+                if first is not None:
+                    yield first
+                yield from packets
+                return
+
+    def _timed(self) -> "Iterator[tuple[Packet[AudioStream], Fraction]]":
+        with media_errors("the audio cannot be read"):
+            for packet in self._container.demux(self._stream):
+                at = packet.pts if packet.pts is not None else packet.dts
+                if packet.size and at is not None:
+                    yield packet, at * packet.time_base
+
+
+def _packets(out: AudioStream, frame: AudioFrame | None) -> "Iterator[tuple[float, Packet[AudioStream]]]":
+    for packet in out.encode(frame):
+        yield float((packet.pts or 0) * packet.time_base), packet
+
+
+def audio_stream(container: InputContainer) -> AudioStream | None:
+    """The first audio stream that can be decoded; None if there is none."""
+    for stream in container.streams.audio:
+        context: object = stream.codec_context
+        if context is not None and isinstance(context, av.AudioCodecContext) and context.sample_rate:
+            return stream
+    return None

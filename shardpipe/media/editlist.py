@@ -1,0 +1,36 @@
+"""Lossless cuts at any frame: packets are copied from the keyframe before, and an edit list hides what is too much.
+
+Right in players that honour edit lists (FFmpeg, PyAV, OpenCV, browsers); decord and others show the hidden frames too.
+"""
+
+import numpy as np
+
+from shardpipe.media.mp4box import set_edit_duration
+from shardpipe.media.packets import PacketIndex
+from shardpipe.media.reading import PacketReader
+from shardpipe.media.remux import Mp4
+from shardpipe.media.smartcut import Part, Plan, write_plan
+
+EDITLIST_CODECS = frozenset({"h264", "hevc", "vp9", "av1"})
+"""MPEG-4 part 2 is not among them: decoders drop its frames around the hidden ones."""
+
+
+def plan_editlist(index: PacketIndex, start: int, end: int) -> Plan | None:
+    """The packets to copy for a span whose frames are known: from the last clean start at or before it to the last one
+    that is needed to decode it. None where there is no such start, or times are not each packet's own.
+    """
+    before = np.flatnonzero(index.at[index.starts] <= start)
+    if not len(before) or not index.timed:
+        return None
+    first = int(index.starts[before[-1]])
+    stop = index.last_needed(end)
+    if not index.shown[first:stop].all() or len(np.unique(index.at[first:stop])) != stop - first:
+        return None
+    return Plan(start, start, end, end, first, stop, 0, 0)
+
+
+def write_editlist(reader: PacketReader, plan: Plan, out: Mp4) -> None:
+    """Write the packets of a plan, and one edit that shows only its span. Raises MediaError."""
+    write_plan(reader, plan, out, head=Part(), tail=Part())
+    scale = out.base * out.timescale
+    set_edit_duration(out.path, (plan.end - plan.start) * scale.numerator)
