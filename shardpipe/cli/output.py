@@ -81,7 +81,8 @@ def money(amount: float | None) -> str:
     """An amount with as many digits as tell something: `0.0042`, `12.50`; `-` for None."""
     if amount is None:
         return "-"
-    return f"{amount:,.2f}" if amount >= 1 or amount == 0 else f"{amount:.2g}"
+    digits = 2 if amount >= 1 or amount == 0 else 1 - math.floor(math.log10(amount))
+    return f"{amount:,.{digits}f}"
 
 
 def share(part: float, whole: float) -> str:

@@ -25,6 +25,8 @@ from shardpipe.cli.output import clock, hours, money, num_bytes, share, table_li
         (share(0, 0), "-"),
         (money(None), "-"),
         (money(0.00421), "0.0042"),
+        (money(0), "0.00"),
+        (money(0.000007), "0.0000070"),
         (money(1234.5), "1,234.50"),
         (clock(None), "-"),
         (clock(61), "1:01"),
