@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from shardpipe.core.detector import Detector, DetectorRun, Transition
-from shardpipe.scenes.content_score import SIZE, KernelSize, Weights, rate, timecode
+from shardpipe.scenes.content_score import SIZE, KernelSize, Weights, fast, rate, timecode
 
 if TYPE_CHECKING:
     from scenedetect.common import FrameTimecode
@@ -59,7 +59,7 @@ class AdaptiveRun(DetectorRun):
 
         self._rate = rate(fps)
         self._min_len = config.min_scene_len
-        self._detector = AdaptiveDetector(
+        self._detector = fast(AdaptiveDetector)(
             adaptive_threshold=config.threshold,
             min_scene_len=0,
             window_width=config.window_width,

@@ -1,8 +1,12 @@
 """What `adaptive` and `content` share: PySceneDetect's frame score, its weights, and its way to say a time."""
 
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 if TYPE_CHECKING:
@@ -47,6 +51,35 @@ class Weights(BaseModel):
         from scenedetect.detectors import ContentDetector  # noqa: PLC0415  0.3 s, and only where frames are seen
 
         return ContentDetector.Components(**self.model_dump())
+
+
+@cache
+def fast(detector: "type[ContentDetector]") -> "type[ContentDetector]":
+    """One of PySceneDetect's detectors with its frame score computed by OpenCV in place of numpy: the same numbers
+    at a third of the cost. With edges, its own computation is kept.
+    """
+    from scenedetect.detectors import ContentDetector  # noqa: PLC0415
+
+    base: Any = detector
+
+    class Fast(base):  # type: ignore[misc]
+        _last_frame: Any
+
+        def _calculate_frame_score(self, timecode: "FrameTimecode", frame_img: NDArray[np.uint8]) -> float:
+            if self._weights.delta_edges > 0 or self.stats_manager is not None:
+                return float(super()._calculate_frame_score(timecode, frame_img))
+            now = cv2.split(cv2.cvtColor(frame_img, cv2.COLOR_BGR2HSV))
+            before, self._last_frame = self._last_frame, ContentDetector._FrameData(*now, edges=None)  # noqa: SLF001
+            if before is None:
+                return 0.0
+            size = float(now[0].size)
+            hue, sat, lum = before.hue, before.sat, before.lum
+            changes = [cv2.norm(a, b, cv2.NORM_L1) / size for a, b in zip(now, (hue, sat, lum), strict=True)]
+            weighed = sum(change * weight for change, weight in zip(changes, self._weights, strict=False))
+            return float(weighed / sum(abs(weight) for weight in self._weights))
+
+    made: type[ContentDetector] = Fast
+    return made
 
 
 def rate(fps: float) -> Fraction:

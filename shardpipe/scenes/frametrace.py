@@ -1,5 +1,7 @@
 """The last seconds of a video as thumbnails and a few numbers a frame: what fades and dissolves are found on."""
 
+import math
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -32,15 +34,15 @@ class FrameTrace:
         if self._end == len(self._times):
             self._make_room(time_s)
         at = self._end
-        thumb = cv2.resize(bgr, THUMB, interpolation=cv2.INTER_AREA)
-        detail = cv2.cvtColor(cv2.resize(bgr, DETAIL, interpolation=cv2.INTER_AREA), cv2.COLOR_BGR2GRAY)
+        half = cv2.resize(bgr, DETAIL, interpolation=cv2.INTER_AREA)
+        thumb = cv2.resize(half, THUMB, interpolation=cv2.INTER_AREA)
+        detail = cv2.cvtColor(half, cv2.COLOR_BGR2GRAY)
         across = cv2.norm(detail[:, 1:], detail[:, :-1], cv2.NORM_L2SQR)
         down = cv2.norm(detail[1:], detail[:-1], cv2.NORM_L2SQR)
-        mean, deviation = cv2.meanStdDev(thumb)
+        (b, g, r), (db, dg, dr) = (each.ravel().tolist() for each in cv2.meanStdDev(thumb))
         self._times[at] = time_s
         self._thumbs[at] = thumb.reshape(-1)
-        contrast = float(np.sqrt(np.mean(deviation**2)))
-        self._numbers[at] = (across + down) / detail.size, contrast, float(mean.mean())
+        self._numbers[at] = (across + down) / detail.size, math.sqrt((db * db + dg * dg + dr * dr) / 3), (b + g + r) / 3
         self._end += 1
 
     def _make_room(self, now_s: float) -> None:

@@ -17,23 +17,34 @@ RAMPS_S = np.array([0.16, 0.25, 0.4, 0.6, 0.9, 1.3, 1.8, 2.5, 3.3])
 MAX_CORRELATION = 0.75
 MIN_DIFFERENCE = 8.0  # of 255, root mean square between the two ends
 MAX_RESIDUAL = 0.45
-MAX_ENERGY = 1.35  # times that of a mix; 2 in a pan
+MAX_ENERGY = 1.5  # times that of a mix; 2 in a pan
+LEAST = 0.25  # of either end, in the frame in the middle
 MIN_CONTRAST = 6.0
+AROUND_S = 0.15
+RAMP = (0.13, 0.87)  # the part of a ramp that its straight line is fitted to
+RAMP_FOOT = 0.08
+MAX_BACK = 0.12
+WHITE = 128
 MIN_MIXED = 2
 MAX_STEP = 0.45  # of the whole way, from one frame to the next
+MAX_EASE = 0.3  # of the ramp's length, at each end
+EASE_STEP = 0.004
 MAX_FADE_RESIDUAL = 0.35
 PLATEAU = 0.06
 PLATEAU_S = 0.25
 PLAIN_LEVEL = 40.0  # of 255, from black or white
 PLAIN_CONTRAST = 4.0
 NEARLY_PLAIN_CONTRAST = 12.0
-SAME_PICTURE = 0.8
+SAME_LINE = 0.2
+SAME_RAMP = 0.8
+SAME_PICTURE = 0.65
 
 
 @dataclass(frozen=True)
 class Line:
     """The way from frame a to frame b: positions (float64 [b - a + 1], 0 at a, 1 at b) of the frames on it, and their
-    distance from it, both in units of the distance between a and b."""
+    distance from it, both in units of the distance between a and b.
+    """
 
     positions: NDArray[np.float64]
     residuals: NDArray[np.float64]
@@ -71,9 +82,11 @@ def _ends_around(trace: FrameTrace, center: int) -> list[tuple[int, int]]:
     before, after = before[fits], after[fits]
     contrast = trace.contrast
     plain = np.minimum(contrast[before], contrast[after]) < MIN_CONTRAST
-    before, after = before[~plain], after[~plain]
+    ends = np.sort(np.stack([energy[before], energy[after]]), axis=0)
+    possible = energy[center] < MAX_ENERGY * (LEAST**2 * ends[0] + (1 - LEAST) ** 2 * ends[1])
+    before, after = before[possible & ~plain], after[possible & ~plain]
     if not len(before):
-        return []
+        return []  # nearly always, and at little cost
     first, last = thumbs[before], thumbs[after]
     way, off = last - first, thumbs[center] - first
     square = np.einsum("ij,ij->i", way, way) + 1e-9
@@ -82,7 +95,7 @@ def _ends_around(trace: FrameTrace, center: int) -> list[tuple[int, int]]:
     mixed = (1 - position) ** 2 * energy[before] + position**2 * energy[after]
     excess = energy[center] / (mixed + 1e-9)
     good = (np.sqrt(square / thumbs.shape[1]) > MIN_DIFFERENCE) & (rest < MAX_RESIDUAL**2) & (excess < MAX_ENERGY)
-    good &= (position > 0.25) & (position < 0.75)
+    good &= (position > LEAST) & (position < 1 - LEAST)
     score = np.sqrt(np.maximum(rest, 0)) + np.abs(excess - 1)
     order = [int(i) for i in np.argsort(score) if good[i]]
     pairs = [(int(before[i]), int(after[i])) for i in order]
@@ -113,15 +126,31 @@ def _fit_dissolve(trace: FrameTrace, a: int, b: int, center: int) -> Transition 
         if (to_a, to_b) == (a, b):
             break
         a, b = to_a, to_b
-    return Transition(float(times[a + 1]), float(times[b])) if _is_dissolve(trace, a, b) else None
+    if not _is_dissolve(trace, a, b):
+        return None
+    first, last = _walk(trace, a, b, -1), _walk(trace, a, b, 1)
+    return Transition(float(times[first + 1]), float(times[last]))
+
+
+def _walk(trace: FrameTrace, a: int, b: int, step: int) -> int:
+    """The end of a ramp that is no straight line: from a (back) or b (on) as far as frames still move along it."""
+    times, at = trace.times, b if step > 0 else a
+    farthest = trace.index(times[at] + step * MAX_EASE * (times[b] - times[a]))
+    farthest = min(max(farthest, 0), len(times) - 1)
+    low, high = min(at, farthest), max(at, farthest)
+    if low == high:
+        return at
+    positions = step * line(trace.thumbs, a, b, slice(low, high + 1)).positions[::step]
+    moving = np.diff(positions) > EASE_STEP
+    return at + step * (len(moving) if moving.all() else int(np.argmin(moving)))
 
 
 def ramp_of(times: NDArray[np.float64], positions: NDArray[np.float64], center: int) -> tuple[float, float] | None:
     """When a straight line through the positions around `center` is at 0 and at 1; None if they do not rise."""
     first = last = center
-    while first > 0 and positions[first - 1] > 0.15:
+    while first > 0 and positions[first - 1] > RAMP[0]:
         first -= 1
-    while last < len(positions) - 1 and positions[last + 1] < 0.85:
+    while last < len(positions) - 1 and positions[last + 1] < RAMP[1]:
         last += 1
     if last - first + 1 < MIN_MIXED:
         return None
@@ -141,12 +170,13 @@ def _is_dissolve(trace: FrameTrace, a: int, b: int) -> bool:
     on = line(thumbs, a, b, slice(a, b + 1))
     x, rest = on.positions, on.residuals
     steps = np.diff(x)
-    if steps.max() > MAX_STEP or steps.min() < -0.12:
+    if steps.max() > MAX_STEP or steps.min() < -MAX_BACK:
         return False
-    middle = (x > 0.25) & (x < 0.75)
+    middle = (x > LEAST) & (x < 1 - LEAST)
     if not middle.any():
         return False
-    mixed = (1 - x) ** 2 * energy[a] + x**2 * energy[b]
+    around = trace.index(trace.times[a] - AROUND_S), trace.index(trace.times[b] + AROUND_S)
+    mixed = (1 - x) ** 2 * energy[around[0] : a + 1].max() + x**2 * energy[b : around[1] + 1].max()
     excess = float(np.median(energy[a : b + 1][middle] / (mixed[middle] + 1e-9)))
     return excess < MAX_ENERGY and float(np.median(rest[middle])) < MAX_RESIDUAL
 
@@ -163,42 +193,44 @@ def fade_from(trace: FrameTrace, plain: int, until: int) -> float | None:
 
 def _fade(trace: FrameTrace, plain: int, step: int, limit: int) -> float | None:
     times = trace.times
+    longest: float | None = None
     for ramp_s in RAMPS_S:
         wanted_s = times[plain] + step * ramp_s
         full = trace.index(wanted_s) if step > 0 else int(np.searchsorted(times, wanted_s + 1e-6, side="right")) - 1
         if (full - limit) * step > 0 or not 0 <= full < len(times):
             full = limit
         if abs(full - plain) > MIN_MIXED and trace.contrast[full] >= MIN_CONTRAST:
-            found = _fit_fade(trace, plain, full, step, limit)
-            if found is not None:
+            found = _fit_fade(trace, plain, full, step)
+            if found is not None and not _goes_on(trace, plain, full, step, limit):
                 return found
+            longest = found or longest
         if full == limit:
-            return None
-    return None
+            break
+    return longest
 
 
-def _fit_fade(trace: FrameTrace, plain: int, full: int, step: int, limit: int) -> float | None:
-    """The end of the ramp between a plain frame and one that may be past it; None if it is no ramp or goes on."""
+def _fit_fade(trace: FrameTrace, plain: int, full: int, step: int) -> float | None:
+    """The end of the ramp between a plain frame and one that may be past it; None if it is no ramp."""
     times = trace.times
     low, high = min(plain, full), max(plain, full)
     on = line(trace.thumbs, plain, full, slice(low, high + 1))
     x, rest = on.positions[::step], on.residuals[::step]  # from the plain frame outwards
     t = np.abs(times[low : high + 1] - times[plain])[::step]
-    mixed = np.flatnonzero((x > 0.12) & (x < 0.88))
+    mixed = np.flatnonzero((x > RAMP[0]) & (x < RAMP[1]))
     if len(mixed) < MIN_MIXED or np.diff(x).max() > MAX_STEP or float(np.median(rest[mixed])) > MAX_FADE_RESIDUAL:
         return None
-    stop = int(np.argmax(x > 0.88)) or len(x) - 1
-    if np.diff(x[: stop + 1]).min() < -0.1 or stop < MIN_MIXED:
+    stop = int(np.argmax(x > RAMP[1])) or len(x) - 1
+    if np.diff(x[: stop + 1]).min() < -MAX_BACK or stop < MIN_MIXED:
         return None
     fit = slice(0, stop + 1)
-    risen = x[fit] > 0.08
+    risen = x[fit] > RAMP_FOOT
     if risen.sum() < MIN_MIXED:
         return None
     slope, at_zero = np.polyfit(t[fit][risen], x[fit][risen], 1)
     if slope <= 0:
         return None
     ramp_s = (1 - at_zero) / slope
-    if ramp_s > t[-1] or _goes_on(trace, plain, full, step, limit):
+    if ramp_s > t[-1]:
         return None
     margin = max(1.6 * t[-1] / (len(t) - 1), 0.05 * ramp_s)
     return float(times[plain] + step * min(ramp_s + margin, float(t[-1])))
@@ -214,7 +246,11 @@ def _goes_on(trace: FrameTrace, plain: int, full: int, step: int, limit: int) ->
         return False
     low, high = min(full, past), max(full, past)
     on = line(trace.thumbs, plain, full, slice(low, high + 1))
-    return bool(np.any((on.positions > 1 + PLATEAU) & (on.residuals < 0.2)))
+    if np.any((on.positions > 1 + PLATEAU) & (on.residuals < SAME_LINE)):
+        return True
+    fuller = low + int(np.argmax(trace.contrast[low : high + 1]))
+    rises = trace.contrast[fuller] > (1 + PLATEAU) * trace.contrast[full]
+    return bool(rises) and _correlation(trace.thumbs[fuller], trace.thumbs[full]) > SAME_RAMP
 
 
 def is_plain(trace: FrameTrace, at: int) -> bool:
@@ -237,6 +273,6 @@ def is_flash(trace: FrameTrace, start_s: float, end_s: float) -> bool:
     times = trace.times
     before = int(np.searchsorted(times, start_s)) - 1
     after = trace.index(end_s)
-    if before < 0 or after >= len(times) or trace.level[trace.index((start_s + end_s) / 2)] < 128:
+    if before < 0 or after >= len(times) or trace.level[trace.index((start_s + end_s) / 2)] < WHITE:
         return False
     return _correlation(trace.thumbs[before], trace.thumbs[after]) > SAME_PICTURE
