@@ -1,0 +1,93 @@
+"""What `verify` finds, and which objects of a root belong to something."""
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shardpipe.core.errors import ShardpipeError
+from shardpipe.storage.rows import decode_table, encode_arrow
+from shardpipe.storage.store import Store
+
+CREATED_BY = "parquet-cpp-arrow version "
+VERSION = re.compile(rf"{CREATED_BY}\d+\.\d+\.\d+\S*\Z")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is not as it should be; `path` is relative to the root."""
+
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of `verify`. notes: what is unusual, but harms nothing."""
+
+    root: str
+    num_objects: int
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class Findings:
+    """Problems so far. An object is claimed when something names it; one that nothing claims is a problem itself."""
+
+    store: Store
+    objects: dict[str, int]
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    claimed: set[str] = field(default_factory=set)
+
+    def add(self, path: str, text: str) -> None:
+        """A problem, once."""
+        problem = Problem(path, text)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    @contextmanager
+    def guard(self, path: str) -> Iterator[None]:
+        """Whatever goes wrong inside is a problem of `path`: damage must not end the search for more."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            self.add(path, f"cannot be checked: {error} is missing")
+        except ShardpipeError as error:
+            self.add(path, str(error))
+        except Exception as error:  # noqa: BLE001  damaged objects may break any code that reads them
+            self.add(path, f"cannot be checked: {type(error).__name__}: {error}")
+
+    def claim(self, path: str, why: str) -> bool:
+        """Whether the object is there; `why` says who needs it."""
+        self.claimed.add(path)
+        if path not in self.objects:
+            self.add(path, f"is missing: {why}")
+        return path in self.objects
+
+    def below(self, prefix: str) -> list[str]:
+        """The objects under a folder."""
+        return [path for path in self.objects if path.startswith(f"{prefix}/")]
+
+    def table(self, path: str) -> tuple[bytes, pa.Table, dict[str, Any]] | None:
+        """A Parquet object: bytes, rows and facts; None, and a problem, if a byte of it is not what was written."""
+        with self.guard(path):
+            data = self.store.read(path)
+            table, facts = decode_table(data)
+            writer = str(pq.read_metadata(io.BytesIO(data)).created_by)
+            if not VERSION.match(writer):
+                self.add(path, f"is damaged: written by {writer!r}")
+            # Another version may lay out the same rows in other bytes; then the checksums must do.
+            elif writer == f"{CREATED_BY}{pa.__version__}" and encode_arrow(table, facts) != data:
+                self.add(path, "is damaged: its rows are not stored in these bytes")
+            return data, table, facts
+        return None

@@ -1,0 +1,195 @@
+"""Checks of one Dataset's own part: `dataset.json`, batches of sources, rows, and the tars that the rows name."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from shardpipe.core.clip import LOCATION, STATE
+from shardpipe.core.columns import Columns
+from shardpipe.core.fingerprint import fingerprint
+from shardpipe.engine.findings import Findings
+from shardpipe.engine.sink import layer_columns
+from shardpipe.engine.verifytar import Expected, TarCheck
+from shardpipe.storage.commit import NAME as ROWS_NAME
+from shardpipe.storage.dataset import Dataset, DatasetInfo, Fold, Row, View
+from shardpipe.storage.rows import RowsMeta, decode_rows, table_columns
+
+TAR_NAME = re.compile(r"(?P<unit>[A-Za-z0-9_-]+)-(?P<sha256>[0-9a-f]{12})\.tar\Z")
+SHOWN = 3
+
+
+class RowsCheck:
+    """Checks the layer that one Dataset wrote."""
+
+    def __init__(self, findings: Findings, tars: TarCheck, info: DatasetInfo) -> None:
+        self._findings = findings
+        self._tars = tars
+        self._info = info
+        self._store = findings.store
+        self._name = info.name
+        self._newest: dict[str, tuple[int, str, list[str], RowsMeta]] = {}  # generation, path, keys, facts
+
+    def run(self, missing: Sequence[str]) -> None:
+        """Check everything; `missing` are units that the plan was made without."""
+        self._dataset_json()
+        if self._info.kind == "cut":
+            self._sources()
+        for path in self._findings.below(f"{self._name}/rows"):
+            self._rows(path)
+        with self._findings.guard(f"{self._name}/rows"):
+            self._units(missing)
+        for folder in ("shards", "members") if self._info.kind == "cut" else ("members",):
+            for path in self._findings.below(f"{self._name}/{folder}"):
+                self._leftover(path)
+
+    def _dataset_json(self) -> None:
+        path, info = f"{self._name}/dataset.json", self._info
+        self._findings.claimed.add(path)
+        if self._store.read(path) != info.to_bytes():
+            self._findings.add(path, "is damaged: not the bytes that were written")
+        if info.fingerprint != fingerprint(info.identity):
+            self._findings.add(path, "its fingerprint is not that of its identity")
+
+    def _sources(self) -> None:
+        paths = sorted(self._findings.below(f"{self._name}/sources"))
+        if not paths:
+            self._findings.add(f"{self._name}/sources", "there is no batch of sources")
+        seen: set[str] = set()
+        for i, path in enumerate(paths):
+            self._findings.claimed.add(path)
+            if path != f"{self._name}/sources/{i:04d}.parquet":
+                self._findings.add(path, f"is no batch of sources, or batch {i:04d} is missing")
+            found = self._findings.table(path)
+            if found is not None:
+                units = set(found[1].column("unit").to_pylist())
+                if twice := seen & units:
+                    self._findings.add(path, f"has unit {min(twice)}, which an earlier batch has too")
+                seen |= units
+
+    def _rows(self, path: str) -> None:
+        """One rows object by itself, and its tars."""
+        match = ROWS_NAME.match(path.removeprefix(f"{self._name}/rows/"))
+        if match is None:
+            return
+        self._findings.claimed.add(path)
+        found = self._findings.table(path)
+        if found is None:
+            return
+        with self._findings.guard(path):
+            table, meta = decode_rows(found[0])
+            unit, generation = match["unit"], int(match["generation"] or 0)
+            if (meta.unit, meta.generation) != (unit, generation):
+                self._findings.add(path, f"holds the rows of unit {meta.unit}, generation {meta.generation}")
+                return
+            if meta.fingerprint != self._info.fingerprint:
+                self._findings.add(path, "was made by another configuration than dataset.json's")
+            if table_columns(table.schema) != self._columns():
+                self._findings.add(path, "has other columns than dataset.json says")
+            rows = table.to_pylist()
+            self._counts(path, rows, meta)
+            if meta.tar is not None:
+                by = [row for row in rows if row["shard"] is not None]
+                self._tars.check(f"{self._name}/{meta.tar.name}", meta.tar, clip_members(by), by=path)
+            self._places(path, rows, meta)
+            if meta.members_tar is not None:
+                members = self._layer_members(rows)
+                self._tars.check(f"{self._name}/{meta.members_tar.name}", meta.members_tar, members, by=path)
+            if unit not in self._newest or self._newest[unit][0] < generation:
+                self._newest[unit] = (generation, path, [row["key"] for row in rows], meta)
+
+    def _columns(self) -> Columns:
+        if self._info.kind == "cut":
+            return {**self._info.typed_columns, **STATE, **LOCATION}
+        return layer_columns(self._info.typed_columns, self._info.members)
+
+    def _counts(self, path: str, rows: Sequence[Row], meta: RowsMeta) -> None:
+        kept = sum(row["kept"] is True for row in rows)
+        failed = sum(row["error"] is not None for row in rows)
+        said = tuple(meta.counts.get(name) for name in ("seen", "kept", "failed"))
+        if said != (len(rows), kept, failed):
+            self._findings.add(path, f"says {said} clips seen, kept and failed, and has {(len(rows), kept, failed)}")
+        if any(row["kept"] == (row["dropped_by"] is not None) for row in rows):
+            self._findings.add(path, "has a row that is kept and dropped, or neither")
+
+    def _places(self, path: str, rows: Sequence[Row], meta: RowsMeta) -> None:
+        """Each row's media is in the tar that the object names."""
+        if self._info.kind == "cut":
+            tar = meta.tar.name if meta.tar is not None else None
+            for row in rows:
+                if row["shard"] != (tar if row["shard"] is not None or row["kept"] else None):
+                    self._findings.add(path, f"clip {row['key']} is in {row['shard']}, and the rows' tar is {tar}")
+
+    def _layer_members(self, rows: Sequence[Row]) -> list[Expected]:
+        found = []
+        for row in rows:
+            for name, ext in sorted(self._info.members.items()):
+                offset = row[f"member_{name}_offset"]
+                if offset is not None:
+                    found.append(Expected(f"{row['key']}.{ext}", offset, row[f"member_{name}_size"]))
+        return sorted(found, key=lambda member: member.offset or 0)
+
+    def _units(self, missing: Sequence[str]) -> None:
+        """Each unit has its rows, of today's input and of its clips; no unit that is not there has any."""
+        dataset = Dataset(self._store, self._info)
+        layers = dataset.pass_layers()
+        own, expected = layers[-1], set[str]()
+        keys: set[str] = set()
+        inputs = View(self._store, layers[:-1]) if len(layers) > 1 else None
+        view = inputs or View(self._store, layers)
+        for unit in view.units():
+            fold = None
+            if inputs is not None:
+                with self._findings.guard(f"{self._name}/rows/{unit}.parquet"):
+                    fold = inputs.fold(unit)
+            names = own.slices(unit, len(fold.rows)) if fold is not None else [unit]
+            for part, name in enumerate(names):
+                expected.add(name)
+                if name in self._newest:
+                    self._unit(name, fold, part)
+                elif unit not in missing:
+                    self._findings.add(f"{self._name}/rows/{name}.parquet", "is missing: not done yet, or lost")
+        for name, (_, path, own_keys, _) in self._newest.items():
+            if name not in expected:
+                self._findings.add(path, "is of a unit that the input does not have")
+            if twice := keys.intersection(own_keys):
+                self._findings.add(path, f"has key {min(twice)}, which another unit has too")
+            keys.update(own_keys)
+
+    def _unit(self, name: str, fold: Fold | None, part: int) -> None:
+        """The newest rows of a unit against the input that they were made from."""
+        _, path, keys, meta = self._newest[name]
+        if len(set(keys)) != len(keys):
+            self._findings.add(path, "has a key twice")
+        if fold is None:
+            return
+        if dict(meta.inputs) != fold.inputs:
+            other = sorted({*meta.inputs.items()} ^ {*fold.inputs.items()})
+            listed = ", ".join(dict.fromkeys(source for source, _ in other[: 2 * SHOWN]))
+            self._findings.add(path, f"was made from other rows than those that are there now ({listed})")
+        size = self._info.unit_clips or max(1, len(fold.rows))
+        seen = [row["key"] for row in fold.rows[part * size : (part + 1) * size] if row["kept"]]
+        if keys != seen:
+            self._findings.add(path, "has not the clips that its input kept")
+
+    def _leftover(self, path: str) -> None:
+        """A tar that no rows name: of a lost race or a crash it harms nothing, and `gc` may delete it."""
+        if path in self._findings.claimed:
+            return
+        match = TAR_NAME.match(path.rsplit("/", 1)[1])
+        if match is None:
+            return
+        with self._findings.guard(path):
+            sha256 = self._tars.hash(path)
+            if sha256[:12] == match["sha256"] and match["unit"] in self._newest and not self._tars.is_copy(path):
+                self._findings.claimed.add(path)
+                self._findings.notes.append(f"{path}: no rows name it (a crash or a lost race); it may be deleted")
+
+
+def clip_members(rows: Sequence[Row]) -> list[Expected]:
+    """The members of a unit's tar, in the order of their places."""
+    found: list[Expected] = []
+    for row in sorted(rows, key=lambda row: (row["offset"] is None, row["offset"])):
+        facts: dict[str, Any] = {"sha256": row["sha256"], "num_frames": row["num_frames"]}
+        found.append(Expected(f"{row['key']}.json", None, None))
+        found.append(Expected(f"{row['key']}.mp4", row["offset"], row["size"], **facts))
+    return found

@@ -1,0 +1,200 @@
+"""Checks of an emitted Dataset: plan, shards, records, index and what stands beside it. All follow from the rows, so
+all are worked out again and compared.
+"""
+
+import re
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+from shardpipe.core.clip import STATE
+from shardpipe.core.errors import IncompleteError
+from shardpipe.core.fingerprint import fingerprint
+from shardpipe.engine.card import dataset_card
+from shardpipe.engine.emit import record_columns, record_row, shard_name
+from shardpipe.engine.emitplan import Draft, Window, window_path
+from shardpipe.engine.findings import Findings
+from shardpipe.engine.index import final_path, wids_json
+from shardpipe.engine.packing import BLOCK, member_bytes
+from shardpipe.engine.plansettings import PlanSettings, member_sizes
+from shardpipe.engine.sidecar import sidecar
+from shardpipe.engine.verifytar import Expected, TarCheck
+from shardpipe.storage.dataset import Dataset, Row
+from shardpipe.storage.rows import RowsMeta, arrow_schema, arrow_type, decode_rows
+
+INDEX = re.compile(r"index\.(\d{4})\.parquet\Z")
+
+
+class ShardsCheck:
+    """Checks what emit made of one Dataset."""
+
+    def __init__(self, findings: Findings, tars: TarCheck, dataset: Dataset) -> None:
+        self._findings = findings
+        self._tars = tars
+        self._dataset = dataset
+        self._name = dataset.name
+        self._view = dataset.pass_view()
+        self._columns = self._view.columns()
+        self._windows: list[Window] = []
+        self._records: list[list[tuple[pa.Table, RowsMeta]]] = []
+
+    def run(self) -> None:
+        """Check everything, window by window."""
+        name = self._name
+        paths = sorted(self._findings.below(f"{name}/plan"))
+        done: list[str] = []
+        for i, path in enumerate(paths):
+            if path != window_path(name, i):
+                self._findings.add(path, f"is no plan, or {window_path(name, i)} is missing")
+                continue
+            self._findings.claimed.add(path)
+            with self._findings.guard(path):
+                self._window(path, done)
+        units = self._view.units()
+        if left := [unit for unit in units if unit not in set(done)]:
+            self._findings.add(
+                f"{name}/plan", f"covers not all units: {left[0]} and {len(left) - 1} more are not planned"
+            )
+        if self._windows and len(self._windows) == len(paths):
+            with self._findings.guard(f"{name}/index.parquet"):
+                self._finals()
+        elif not paths:
+            self._findings.add(f"{name}/plan", "is missing: not emitted yet, or lost")
+
+    def _window(self, path: str, done: list[str]) -> None:
+        """One window against the rows, then its shards; `done` grows by its units."""
+        found = self._findings.table(path)
+        if found is None:
+            return
+        window = Window.decode(path, found[0])
+        settings = PlanSettings.model_validate({**window.settings})
+        before = self._windows[-1] if self._windows else None
+        first = before.first_shard + before.num_shards if before else 0
+        if before is not None and before.settings != window.settings:
+            self._findings.add(path, "was planned with other settings than the window before it")
+        units = [unit for unit in self._view.units() if unit not in set(done)][: len(window.units)]
+        if list(window.units) != units or (settings.plan_units and len(units) > settings.plan_units):
+            self._findings.add(path, "has not the units that follow in the input's unit list")
+        draft = Draft(settings, self._columns, list(window.units), list(window.missing))
+        rows: dict[str, Row] = {}
+        for unit in window.units:
+            if unit not in window.missing:
+                fold = self._view.fold(unit)
+                draft.add_fold(fold)
+                rows |= {row["key"]: row for row in fold.rows if row["kept"]}
+        wanted = Window.decode(path, draft.encode(first_shard=first))
+        if wanted.inputs != window.inputs:
+            self._findings.add(path, "was made from other rows than those that are there now")
+        elif not wanted.table.equals(window.table) or (wanted.first_shard, wanted.num_shards) != (
+            first,
+            window.num_shards,
+        ):
+            self._findings.add(path, "is not what its rows and settings give")
+        self._windows.append(window)
+        done += window.units
+        self._records.append([])
+        for unit in window.shard_units:
+            with self._findings.guard(f"{self._name}/emit/{unit}.parquet"):
+                self._shard(window, settings, unit, rows)
+
+    def _shard(self, window: Window, settings: PlanSettings, unit: str, rows: dict[str, Row]) -> None:
+        """One shard: record, tar and idx against plan and rows."""
+        path, tar = f"{self._name}/emit/{unit}.parquet", shard_name(self._name, unit)
+        clips = [rows[clip["key"]] for clip in window.clips(unit)]
+        samples, starts = self._samples(clips, settings)
+        idx = f"{self._name}/{tar}.idx"
+        packed = b"".join(start.to_bytes(8, "little") for start in starts)
+        if self._findings.claim(idx, f"{window.path} plans it") and self._findings.store.read(idx) != packed:
+            self._findings.add(idx, "does not say where the samples start")
+        if not self._findings.claim(path, f"{window.path} plans it"):
+            self._findings.claimed.add(f"{self._name}/{tar}")
+            return
+        found = self._findings.table(path)
+        if found is None:
+            return
+        table, meta = decode_rows(found[0])
+        others = [ext for ext in settings.members if ext != "mp4"]
+        columns = record_columns(self._columns, others)
+        records = [
+            record_row(
+                row, tar, {m.name.split(".", 1)[1]: (m.offset or 0, m.size or 0) for m in members}, self._columns
+            )
+            for row, members in zip(clips, samples, strict=True)
+        ]
+        arrays = [pa.array([row[name] for row in records], arrow_type(kind)) for name, kind in columns.items()]
+        if not table.equals(pa.table(arrays, schema=arrow_schema(columns))):
+            self._findings.add(path, "does not hold the rows of the clips that are planned for it")
+        if dict(meta.inputs) != {window.path: window.sha256} or meta.fingerprint != fingerprint(dict(window.settings)):
+            self._findings.add(path, "was made from another plan")
+        if (
+            meta.unit != unit
+            or meta.tar is None
+            or meta.tar.name != tar
+            or meta.members_tar != (meta.tar if others else None)
+        ):
+            self._findings.add(path, f"is not the record of {tar}")
+            return
+        self._tars.check(f"{self._name}/{tar}", meta.tar, [m for members in samples for m in members], by=path)
+        self._records[-1].append((table, meta))
+
+    def _samples(self, clips: Sequence[Row], settings: PlanSettings) -> tuple[list[list[Expected]], list[int]]:
+        """The members of each sample of a shard, and where samples start (and the last one ends)."""
+        columns = settings.sidecar_columns(self._columns)
+        samples, starts, at = [], [0], 0
+        for row in clips:
+            members = []
+            for ext, size in member_sizes(row, settings, columns).items():
+                data = sidecar(row, columns) if ext == "json" else row["text"].encode() if ext == "txt" else None
+                facts = (row["sha256"], None, row["num_frames"]) if ext == "mp4" else (None, data, None)
+                members.append(Expected(f"{row['key']}.{ext}", at + BLOCK, size, *facts))
+                at += member_bytes(size)
+            samples.append(members)
+            starts.append(at)
+        return samples, starts
+
+    def _finals(self) -> None:
+        """Each index, with what stands beside it, against the records of the windows that it covers."""
+        newest = 0
+        covers: dict[int | None, int] = {None: 0}
+        for path in self._findings.below(self._name):
+            if match := INDEX.match(path.removeprefix(f"{self._name}/")):
+                covers[int(match[1])] = int(match[1]) + 1
+        for last, wanted in covers.items():
+            path = final_path(self._name, "index.parquet", last)
+            if not self._findings.claim(path, "the Dataset is not complete, or it was lost"):
+                continue
+            found = self._findings.table(path)
+            if found is None:
+                continue
+            num_windows = len(found[2].get("windows", {}))
+            if num_windows > len(self._windows) or wanted not in (0, num_windows):
+                self._findings.add(path, f"covers {num_windows} windows, and there are {len(self._windows)}")
+                continue
+            newest = max(newest, num_windows)
+            self._final(path, last, num_windows, found[1], found[2])
+        if newest < len(self._windows):
+            self._findings.add(
+                f"{self._name}/plan", f"has {len(self._windows)} windows, and the index covers {newest}: run again"
+            )
+
+    def _final(self, path: str, last: int | None, num_windows: int, table: pa.Table, facts: dict[str, object]) -> None:
+        windows = self._windows[:num_windows]
+        records = [record for window in self._records[:num_windows] for record in window]
+        if len(records) < sum(window.num_shards for window in windows):
+            raise IncompleteError("cannot be checked, since records are missing or damaged")
+        settings = PlanSettings.model_validate({**windows[0].settings})
+        others = [ext for ext in settings.members if ext != "mp4"]
+        columns = {name: kind for name, kind in record_columns(self._columns, others).items() if name not in STATE}
+        schema = arrow_schema(columns)
+        parts = [record.select(schema.names) for record, _ in records]
+        if not pa.concat_tables([schema.empty_table(), *parts]).equals(table):
+            self._findings.add(path, "does not hold the rows of the records")
+        if facts != {"windows": {window.path: window.sha256 for window in windows}}:
+            self._findings.add(path, "was made from other plans")
+        urls = "".join(f"{meta.tar.name}\n" for _, meta in records if meta.tar is not None)
+        beside = {final_path(self._name, "urls.txt", last): urls.encode()}
+        beside[final_path(self._name, "wids.json", last)] = wids_json(records)
+        beside[f"{self._name}/README.md"] = dataset_card(self._name, settings, self._columns).encode()
+        for other, data in beside.items():
+            if self._findings.claim(other, f"it stands beside {path}") and self._findings.store.read(other) != data:
+                self._findings.add(other, "is not what the records give")
