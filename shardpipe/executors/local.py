@@ -23,6 +23,7 @@ from shardpipe.core.errors import ShardpipeError, UnitError
 from shardpipe.core.work import Outcome, Progress, UnitJob
 from shardpipe.engine.decodechild import die_with
 from shardpipe.engine.worker import Task
+from shardpipe.executors.interrupts import interrupts_held
 from shardpipe.storage.store import open_store
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,8 @@ class LocalExecutor:
         process = context.Process(
             target=worker_main, args=(theirs, self._root, task, device, os.getpid()), name="shardpipe-worker"
         )
-        process.start()
+        with interrupts_held():
+            process.start()
         theirs.close()
         return _Held(process, ours, device)
 
