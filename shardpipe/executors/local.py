@@ -88,9 +88,8 @@ class LocalExecutor:
     def _spawn(self, task: Task, device: str) -> _Held:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe(duplex=True)
-        process = context.Process(
-            target=worker_main, args=(theirs, self._root, task, device, os.getpid()), name="shardpipe-worker"
-        )
+        args = (theirs, self._root, task, device, os.getpid())
+        process = context.Process(target=worker_main, args=args, name="shardpipe-worker")
         with interrupts_held():
             process.start()
         theirs.close()
@@ -210,9 +209,7 @@ class LocalExecutor:
 
 
 def _death(code: int | None) -> str:
-    if code is not None and code < 0:
-        return f"died of {signal.Signals(-code).name}"
-    return f"ended (exit {code})"
+    return f"died of {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended (exit {code})"
 
 
 def _short(keys: Sequence[str]) -> str:
