@@ -1,5 +1,6 @@
 """`shardpipe verify ROOT`: whether everything is what its rows say."""
 
+import sys
 from dataclasses import asdict
 from typing import Annotated
 
@@ -11,7 +12,9 @@ from shardpipe.cli.arguments import AsJson, Root
 def command(
     root: Root,
     *,
-    deep: Annotated[bool, typer.Option("--deep", help="Read and hash every byte, and decode every clip.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Decode every clip too; every byte is hashed in any case.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check that every object is what its rows and records say; exit 1 if one is not."""
@@ -24,6 +27,8 @@ def command(
     else:
         for problem in report.problems:
             write_line(str(problem))
+        for note in report.notes:
+            print(note, file=sys.stderr)  # noqa: T201  the log
         write_line(f"{report.num_objects:,} objects checked, {len(report.problems)} problems")
     if report.problems:
         raise typer.Exit(1)
