@@ -1,11 +1,14 @@
 """A clip's audio: the packets that sound during its span, copied where mp4 can hold them, else encoded to AAC.
 
-Audio starts with the packet that sounds at the span's first frame; what of it lies before that frame is hidden by the
-track's edit list. So it is in sync exactly where edit lists are honoured, and within one audio frame elsewhere.
+Audio starts with the packet that sounds at the span's first frame, and the one or few before it that decoders need to
+get that one right. What lies before the first frame is hidden by the track's edit list, so sound and picture are in
+sync to the sample in players that honour it (all usual ones), and within those few packets elsewhere.
 """
 
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
+from typing import cast
 
 import av
 from av.audio.frame import AudioFrame
@@ -20,6 +23,11 @@ from shardpipe.media.source import media_errors
 COPIED = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
 """Codecs that are kept as they are."""
 
+LEAD_PACKETS = {"aac": 1, "mp3": 3, "opus": 4, "ac3": 1, "eac3": 1}
+"""Packets before the first one that its decoder needs to get the sound right; hidden as well."""
+
+LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
+RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 BIT_RATE = 128_000
 FRAME = 1024
 SEEK_BACK_S = (1.0, 10.0, 60.0)
@@ -33,25 +41,30 @@ class SpanSound:
     def __init__(self, container: InputContainer, stream: AudioStream, start: Fraction, end: Fraction) -> None:
         self._container, self._stream, self._start = container, stream, start
         self.packets: list[tuple[Packet[AudioStream], Fraction]] = []
+        led = LEAD_PACKETS.get(stream.codec_context.codec.canonical_name, 0)
+        lead: deque[tuple[Packet[AudioStream], Fraction]] = deque(maxlen=led)
         for packet, at in self._from_before():
             if at >= end:
                 break
             if at + (packet.duration or 0) * packet.time_base > start:
-                self.packets.append((packet, at - start))
+                self.packets += [*lead, (packet, at - start)]
+                lead.clear()
+            elif not self.packets:
+                lead.append((packet, at - start))
 
     def begin(self, container: OutputContainer) -> "Iterator[tuple[float, Packet[AudioStream]]]":
         """See `remux.Sound`."""
         context = self._stream.codec_context
         if context.codec.canonical_name in COPIED:
             return self._copied(container.add_stream_from_template(self._stream, opaque=True))
-        encoder = container.add_stream("aac", rate=context.sample_rate)
-        encoder.codec_context.layout = context.layout
+        encoder = container.add_stream("aac", rate=context.sample_rate if context.sample_rate in RATES else 48000)
+        encoder.codec_context.layout = LAYOUTS.get(context.layout.nb_channels, "stereo")
         encoder.codec_context.bit_rate = BIT_RATE
         return self._encoded(encoder)
 
     def _copied(self, out: AudioStream) -> "Iterator[tuple[float, Packet[AudioStream]]]":
         for packet, at in self.packets:
-            copy: Packet[AudioStream] = Packet(bytes(packet))
+            copy = cast("Packet[AudioStream]", Packet(bytes(packet)))
             copy.pts = copy.dts = round(at / packet.time_base)
             copy.time_base, copy.duration, copy.is_keyframe = packet.time_base, packet.duration or 0, True
             copy.stream = out
@@ -82,8 +95,7 @@ class SpanSound:
         if not base:
             raise MediaError("the audio stream has no time base")
         for back_s in SEEK_BACK_S:
-            with media_errors("cannot seek for audio"):
-                self._container.seek(round((self._start - Fraction(back_s)) / base), stream=self._stream, backward=True)
+            self._seek(round((self._start - Fraction(back_s)) / base))
             packets = self._timed()
             first = next(packets, None)
             if first is None or first[1] <= self._start or back_s == SEEK_BACK_S[-1]:
@@ -91,6 +103,13 @@ class SpanSound:
                     yield first
                 yield from packets
                 return
+
+    def _seek(self, target: int) -> None:
+        try:
+            self._container.seek(target, stream=self._stream, backward=True)
+        except av.FFmpegError:  # some demuxers refuse to seek before the first packet
+            with media_errors("cannot seek for audio"):
+                self._container.seek(max(target, self._stream.start_time or 0), stream=self._stream, backward=True)
 
     def _timed(self) -> "Iterator[tuple[Packet[AudioStream], Fraction]]":
         with media_errors("the audio cannot be read"):

@@ -16,11 +16,11 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from shardpipe.core.cutting import CutClip, Span, WriteSpec
+from shardpipe.core.cutting import CutClip, CutMethod, Span, WriteSpec
 from shardpipe.core.errors import MediaError
 from shardpipe.core.video import VideoFacts
 from shardpipe.media.audio import SpanSound, audio_stream
-from shardpipe.media.editlist import EDITLIST_CODECS, plan_editlist, write_editlist
+from shardpipe.media.editlist import EDITLIST_CODECS, plan_editlist
 from shardpipe.media.encode import Recoder, encoding_base
 from shardpipe.media.inhand import LAG, Parts, Run, Runs, Seen
 from shardpipe.media.packets import index_packets
@@ -143,16 +143,14 @@ class Cutter:
         """Write a plan: what can be copied is."""
         frames = self._frames(plan.start, plan.end)
         sound = self._sound(plan.start, plan.end)
+        head, tail = self._part(plan.start, plan.copy_start), self._part(plan.copy_end, plan.end)
+        with Mp4(path, self.base, sound=sound) as out:
+            write_plan(self._reader, plan, out, head=head, tail=tail)
+        method: CutMethod = (
+            "encode" if plan.first == plan.stop else "smart" if plan.num_head + plan.num_tail else "copy"
+        )
         if self.spec.method == "editlist":
-            with Mp4(path, self.base, sound=sound) as out:
-                write_editlist(self._reader, plan, out)
             method = "editlist"
-        else:
-            head = self._part(plan.start, plan.copy_start)
-            tail = self._part(plan.copy_end, plan.end)
-            with Mp4(path, self.base, sound=sound) as out:
-                write_plan(self._reader, plan, out, head=head, tail=tail)
-            method = "encode" if plan.first == plan.stop else "smart" if plan.num_head + plan.num_tail else "copy"
         return kept_clip(path, self.facts, plan, frames, method=method, has_audio=sound is not None)
 
     def _part(self, start: int, end: int) -> Part:
@@ -232,9 +230,9 @@ class Cutter:
     def _begin_if_needed(self, start: int) -> Run | None:
         """A run, unless a clip that starts there is likely to be copied."""
         first = self.index.start_after(start)
-        if self.spec.method == "auto" and self._copies and first is not None:
-            if self.index.at[first] - start <= self._max_trim:
-                return None
+        near = first is not None and self.index.at[first] - start <= self._max_trim
+        if self.spec.method == "auto" and self._copies and near:
+            return None
         if self.spec.method == "editlist" and plan_editlist(self.index, start, start + 1) and self._edits:
             return None
         with suppress(MediaError):

@@ -5,11 +5,8 @@ Right in players that honour edit lists (FFmpeg, PyAV, OpenCV, browsers); decord
 
 import numpy as np
 
-from shardpipe.media.mp4box import set_edit_duration
 from shardpipe.media.packets import PacketIndex
-from shardpipe.media.reading import PacketReader
-from shardpipe.media.remux import Mp4
-from shardpipe.media.smartcut import Part, Plan, write_plan
+from shardpipe.media.smartcut import Plan
 
 EDITLIST_CODECS = frozenset({"h264", "hevc", "vp9", "av1"})
 """MPEG-4 part 2 is not among them: decoders drop its frames around the hidden ones."""
@@ -27,10 +24,3 @@ def plan_editlist(index: PacketIndex, start: int, end: int) -> Plan | None:
     if not index.shown[first:stop].all() or len(np.unique(index.at[first:stop])) != stop - first:
         return None
     return Plan(start, start, end, end, first, stop, 0, 0)
-
-
-def write_editlist(reader: PacketReader, plan: Plan, out: Mp4) -> None:
-    """Write the packets of a plan, and one edit that shows only its span. Raises MediaError."""
-    write_plan(reader, plan, out, head=Part(), tail=Part())
-    scale = out.base * out.timescale
-    set_edit_duration(out.path, (plan.end - plan.start) * scale.numerator)

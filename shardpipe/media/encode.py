@@ -8,6 +8,7 @@ from fractions import Fraction
 from math import lcm
 
 import av
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 
 from shardpipe.core.cutting import PRESETS, WriteSpec
@@ -68,13 +69,24 @@ def _options(encoder: str, spec: WriteSpec) -> dict[str, str]:
             return {"preset": number, "rc": "vbr", "cq": crf, "b": "0", "forced-idr": "1"}
 
 
+def video_encoder(name: str) -> VideoCodecContext:
+    """An encoder's context, to be set up. Raises MediaError if there is no such video encoder."""
+    try:
+        context = av.CodecContext.create(name, "w")
+    except av.FFmpegError as error:
+        raise MediaError(f"there is no encoder {name} here") from error
+    if not isinstance(context, VideoCodecContext):
+        raise MediaError(f"{name} is no video encoder")
+    return context
+
+
 def check_encoder(spec: WriteSpec) -> None:
     """Encode a black picture as `spec` says. Raises ConfigError that names the encoder if that fails."""
     encoder = (NVENC if spec.encoder == "nvenc" else SOFTWARE).get(spec.codec)
     if encoder is None:
         raise ConfigError(f"cut.write: there is no nvenc encoder for {spec.codec}; use encoder: software")
     try:
-        context = av.CodecContext.create(encoder, "w")
+        context = video_encoder(encoder)
         context.width, context.height, context.pix_fmt = 256, 256, "yuv420p"
         context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
         context.options = {"g": "25", **_options(encoder, spec)}
@@ -83,7 +95,7 @@ def check_encoder(spec: WriteSpec) -> None:
         for plane, value in zip(frame.planes, (16, 128, 128), strict=True):
             plane.update(bytes([value]) * plane.buffer_size)
         packets = [*context.encode(frame), *context.encode(None)]
-    except (av.FFmpegError, ValueError) as error:
+    except (av.FFmpegError, ValueError, MediaError) as error:
         raise ConfigError(
             f"cut.write: {encoder} cannot encode on this machine with preset {spec.speed!r} ({error}); "
             f"{'use encoder: software' if spec.encoder == 'nvenc' else 'use another preset or codec'}"

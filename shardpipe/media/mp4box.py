@@ -143,18 +143,28 @@ def _edit(moov: bytes, trak: Box, whole: int) -> tuple[int, int]:
     return media_time, duration
 
 
-def set_edit_duration(path: Path, duration: int) -> None:
-    """Let the video track's one edit, its track and the whole movie last `duration` ticks of the movie's timescale.
-    Raises MediaError if there is no edit.
+def set_duration(path: Path, duration: int) -> None:
+    """Let the video track (its edit, if it has one) last `duration` ticks of the movie's timescale, and the movie as
+    long as its longest track. The muxer's own figures are wrong where frames are stored out of order, or hidden.
     """
     at, moov = read_moov(path)
-    trak = video_trak(moov)
-    fields = [(_need(moov, trak, "edts/elst"), 8, 8), (_need(moov, trak, "tkhd"), 20, 28)]
-    head = find(moov, "moov/mvhd")
-    if head is not None:
-        fields.append((head, 16, 24))
+    video = video_trak(moov)
+    movie = _need(moov, Box(b"moov", HEADER, len(moov)), "mvhd")
+    tracks = [_need(moov, box, "tkhd") for box in boxes(moov, HEADER) if box.kind == b"trak" and box != video]
+    whole = max([duration, *(_duration(moov, box, 20, 28) for box in tracks)])
+    fields = [(_need(moov, video, "tkhd"), 20, 28, duration), (movie, 16, 24, whole)]
+    edits = find(moov, "edts/elst", video)
+    if edits is not None:
+        fields.append((edits, 8, 8, duration))
     with path.open("r+b") as file:
-        for box, short, long in fields:
+        for box, short, long, value in fields:
             wide = moov[box.begin] == 1
+            if value >= 1 << 32 and not wide:
+                raise MediaError(f"a clip of {value} ticks is too long for its mp4")
             file.seek(at + box.begin + (long if wide else short))
-            file.write(struct.pack(">Q" if wide else ">I", duration))
+            file.write(struct.pack(">Q" if wide else ">I", value))
+
+
+def _duration(moov: bytes, box: Box, short: int, long: int) -> int:
+    wide = moov[box.begin] == 1
+    return int(struct.unpack_from(">Q" if wide else ">I", moov, box.begin + (long if wide else short))[0])

@@ -157,7 +157,7 @@ class PacketReader:
             return False
         if packet.pos is not None and packet.pos >= 0:
             return bool(packet.pos == self.index.pos[number])
-        return packet.pts == self.index.at[number]
+        return bool(packet.pts == self.index.at[number])
 
     def _number_of(self, packet: "Packet[VideoStream]") -> int:
         """The number of a packet in the index; -1 if it is not in it."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, cast
 
 import av
 import numpy as np
@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from shardpipe.core.errors import MediaError
+from shardpipe.media.mp4box import set_duration
 
 MIN_TIMESCALE = 10000  # as FFmpeg's own muxer chooses, so that audio offsets are exact enough
 MP4_VIDEO = frozenset({"h264", "hevc", "vp9", "av1", "mpeg4"})
@@ -45,7 +46,7 @@ class Sound(Protocol):
 
 
 def decode_times(pts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """dts for frames whose pts are given in order of decoding: the sorted pts, shifted back until dts <= pts."""
+    """The dts of frames whose pts are given in order of decoding: the sorted pts, shifted back until dts <= pts."""
     ordered = np.sort(pts)
     return ordered - max(0, int((ordered - pts).max(initial=0)))
 
@@ -120,7 +121,7 @@ class Mp4:
 
     def put(self, sample: Sample) -> None:
         """Add a frame, in order of decoding."""
-        packet: Packet[VideoStream] = Packet(sample.data)
+        packet = cast("Packet[VideoStream]", Packet(sample.data))
         packet.pts, packet.dts, packet.time_base = sample.pts, sample.dts, self.base
         packet.is_keyframe = sample.is_key
         self.put_packet(packet)
@@ -159,6 +160,7 @@ class Mp4:
         self._mux(self._held)
         self._mux_sound(float("inf"))
         self._container.close()
+        set_duration(self.path, duration * (self.base * self.timescale).numerator)
 
 
 def add_sound(video: Path, out: Mp4, duration: int) -> None:

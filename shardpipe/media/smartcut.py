@@ -14,15 +14,14 @@ from itertools import chain
 import av
 import numpy as np
 from av.codec.context import Flags
-from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 
 from shardpipe.core.errors import MediaError
 from shardpipe.media.access import Access
+from shardpipe.media.encode import video_encoder
 from shardpipe.media.nal import (
     H264_AUD,
     H264_FILLER,
-    H264_IDR,
     H264_PPS,
     H264_SPS,
     ParameterSets,
@@ -81,9 +80,7 @@ class PartEncoder:
 
     def __init__(self, first: VideoFrame, settings: PartSettings) -> None:
         self.part = Part()
-        context = av.CodecContext.create("libx264", "w")
-        if not isinstance(context, VideoCodecContext):
-            raise MediaError("libx264 is no video encoder here")
+        context = video_encoder("libx264")
         self._size, self._format = (first.width, first.height), first.format.name
         context.width, context.height, context.pix_fmt = first.width, first.height, first.format.name
         context.time_base, context.framerate, context.thread_count = settings.base, settings.fps, 1
