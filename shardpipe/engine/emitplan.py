@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from shardpipe.config.models import PassConfig
 from shardpipe.core.columns import Columns, int64, string
 from shardpipe.core.errors import ConfigError, IncompleteError, IntegrityError
 from shardpipe.core.fingerprint import difference, sha256_hex
 from shardpipe.engine.packing import Packable, pack, sample_bytes
 from shardpipe.engine.plansettings import PlanSettings, member_sizes
-from shardpipe.storage.dataset import Dataset, Fold, Row, View
+from shardpipe.storage.dataset import MADE, Dataset, Fold, Row, View
 from shardpipe.storage.rows import decode_table, encode_table
 from shardpipe.storage.store import Store
 
@@ -147,6 +148,20 @@ def check_settings(store: Store, windows: Sequence[Window], settings: PlanSettin
                 f"{store.url}/{window.path} was planned with other settings, and shards are never replaced:\n  {lines}\n"
                 "Go back to those settings, or emit under another pass name"
             )
+
+
+def check_emit(store: Store, config: PassConfig, columns: Columns, members: Mapping[str, str]) -> dict[str, str]:
+    """Raise ConfigError, before anything runs, if a pass cannot emit what its config says, or planned otherwise before.
+
+    columns, members: what its clips will have, its own included. Gives the members that a later pass finds in the
+    shards, name to extension.
+    """
+    settings, name = PlanSettings.of(config), config.name
+    settings.check(f"passes.{name}", columns, {ext: member for member, ext in members.items()})
+    path = window_path(name, 0)
+    if store.size(path) is not None:
+        check_settings(store, [Window.decode(path, store.read(path))], settings)
+    return {ext: ext for ext in settings.members if ext not in MADE}
 
 
 def make_plan(dataset: Dataset, settings: PlanSettings, *, finished: bool) -> Plan:

@@ -15,6 +15,7 @@ from shardpipe.core.columns import ColumnType
 from shardpipe.core.errors import ConfigError, IncompleteError
 from shardpipe.core.fingerprint import difference, fingerprint
 from shardpipe.engine.cut import CutTask
+from shardpipe.engine.emitplan import check_emit
 from shardpipe.engine.passwork import PassTask
 from shardpipe.engine.program import Program, compile_program, pass_identity
 from shardpipe.engine.sources import Listing, list_sources
@@ -158,7 +159,9 @@ def _pass_shape(store: Store, config: PassConfig, inputs: Sequence[Shape]) -> tu
     layers = (config.name,) if shards else (*merged.layers, config.name)
     own = {name: program.results[name] for name in program.columns}
     results = {**merged.results, **own}
-    return Shape(info, columns, results, {} if shards else members, layers), program
+    if shards:
+        members = check_emit(store, config, columns, members)
+    return Shape(info, columns, results, members, layers), program
 
 
 def _merge(config: PassConfig, inputs: Sequence[Shape]) -> Shape:

@@ -8,17 +8,28 @@ from typing import Any
 
 import pytest
 import webdataset
-from support.tiny_dataset import Row, commit_pass_unit, fake_mp4, keys_of, make_clips, make_pass
+from support.tiny_dataset import (
+    SOURCE_COLUMNS,
+    Row,
+    commit_clips,
+    commit_pass_unit,
+    fake_mp4,
+    keys_of,
+    make_clips,
+    make_pass,
+)
 
+from shardpipe.config.models import PassConfig
 from shardpipe.core.columns import Columns, float32, list_of, string
 from shardpipe.core.errors import ConfigError, IncompleteError, IntegrityError
 from shardpipe.engine.emit import Emitter, runs
-from shardpipe.engine.emitplan import make_plan, read_windows
+from shardpipe.engine.emitplan import check_emit, make_plan, read_windows
 from shardpipe.engine.index import finish
 from shardpipe.engine.plansettings import PlanSettings
+from shardpipe.engine.verify import verify
 from shardpipe.storage.crashing import RecordingStore
 from shardpipe.storage.dataset import Dataset
-from shardpipe.storage.rows import decode_rows, decode_table
+from shardpipe.storage.rows import decode_rows, decode_table, encode_table
 from shardpipe.storage.store import Store, open_store
 
 COLUMNS: Columns = {"aes": float32, "text": string, "cmotion": list_of(string)}
@@ -197,10 +208,6 @@ def test_new_sources_get_new_windows_and_a_new_index(store: Store) -> None:
     train = make_pass(store, "train", columns=COLUMNS, score=score, emit="shards")
     emit_all(store, "train")
     before = {path: store.read(path) for path in store.list("")}
-    from support.tiny_dataset import SOURCE_COLUMNS, commit_clips
-
-    from shardpipe.storage.rows import encode_table
-
     part = {"url": "videos/new.mp4", "unit": "000002", "part": 0, "cost": 1.0}
     store.create("clips/sources/0001.parquet", encode_table(SOURCE_COLUMNS, [part], {"batch": 1}))
     commit_clips(store, clips.info, "000002", ["new_00000000"], payload=fake_mp4, values={})
@@ -208,6 +215,7 @@ def test_new_sources_get_new_windows_and_a_new_index(store: Store) -> None:
     emit_all(store, "train")
     assert {path: store.read(path) for path in before} == before
     assert decode_table(store.read("train/index.0001.parquet"))[0].num_rows == 9
+    assert not verify(store.url).problems
     assert len(json.loads(store.read("train/wids.0001.json"))["shardlist"]) == len(
         store.read("train/urls.0001.txt").split()
     )
@@ -219,6 +227,35 @@ def test_other_settings_on_a_plan_are_refused_with_the_difference(store: Store) 
     make_plan(dataset, SMALL, finished=True)
     with pytest.raises(ConfigError, match="shard_bytes: 20000 there, 30000 here"):
         make_plan(dataset, PlanSettings(shard_bytes=30_000), finished=True)
+
+
+def test_an_emit_that_cannot_be_is_refused_before_anything_runs(store: Store) -> None:
+    make_clips(store, keys_of(1, 2))
+    emit = {"members": ["json", "mp4", "txt", "npy"]}
+    config = PassConfig.model_validate({"name": "train", "from": "clips", "emit": emit, "shard_bytes": 20_000})
+    assert check_emit(store, config, {"text": string}, {"emb": "npy"}) == {"npy": "npy"}
+    with pytest.raises(ConfigError, match=r"passes\.train\.emit\.members: txt holds the column `text`"):
+        check_emit(store, config, {}, {"emb": "npy"})
+    dataset = make_pass(store, "train", columns=COLUMNS, score=score, emit="shards")
+    make_plan(dataset, SMALL, finished=True)
+    with pytest.raises(ConfigError, match="planned with other settings"):
+        check_emit(store, config, {"text": string}, {"emb": "npy"})
+
+
+def test_new_sources_after_a_crash_just_before_the_index(store: Store, tmp_path: Path) -> None:
+    clips = make_clips(store, keys_of(1, 3))
+    train = make_pass(store, "train", columns=COLUMNS, score=score, emit="shards")
+    emit_all(store, "train")
+    old = store.read("train/wids.json")
+    (tmp_path / "root/train/index.parquet").unlink()  # as if the run had ended before it
+    part = {"url": "videos/new.mp4", "unit": "000001", "part": 0, "cost": 1.0}
+    store.create("clips/sources/0001.parquet", encode_table(SOURCE_COLUMNS, [part], {"batch": 1}))
+    commit_clips(store, clips.info, "000001", ["new_00000000"], payload=fake_mp4, values={})
+    commit_pass_unit(store, train.info, "000001", score)
+    emit_all(store, "train")
+    assert store.read("train/wids.json") != old
+    assert decode_table(store.read("train/index.parquet"))[0].num_rows == 3
+    assert not verify(str(tmp_path / "root")).problems
 
 
 def test_shuffle_and_buckets(store: Store) -> None:
