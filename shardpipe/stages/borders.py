@@ -12,7 +12,9 @@ from shardpipe.stages._bars import find_box
 
 
 class Borders(Stage):
-    """Finds letterbox and pillarbox bars that stay for the whole clip: black, of one colour, or a blurred copy of the picture.
+    """Finds letterbox and pillarbox bars that stay for the whole clip.
+
+    They may be black, of one colour, or a blurred copy of the picture.
 
     `letterbox`   float32, 0 to below 1: share of the height that the bars at the top and the bottom take.
     `pillarbox`   float32, 0 to below 1: share of the width that the bars at the left and the right take.

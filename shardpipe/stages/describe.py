@@ -39,11 +39,13 @@ NEARLY_ALL = 0.9
 
 
 class Describe(Stage):
-    """Writes `description`, one English sentence made of the scores in the row: camera motion, motion in words, quality.
+    """Says a clip's scores in one plain English sentence.
+
+    `description` string: camera motion, motion in words, and quality; null for a clip without any of these scores.
 
     It needs no frames and no model, and never writes `text`: captions are another stage's. Each field names the column to
-    read, or is null to leave it out; the columns must exist in the pass's input or be written by a stage before this one. A
-    value that is null in a row is left out of its sentence; a row without any has a null description. Labels that a stranger's camera stage adds are said with
+    read, or is null to leave it out; the columns must exist in the pass's input or be written by a stage before this one.
+    A value that is null in a row is left out of its sentence. Labels that a stranger's camera stage adds are said with
     spaces for underscores.
 
     Example: "A dark, sharp and colourful clip with fast motion, in which the camera pans left and zooms in."

@@ -20,7 +20,9 @@ DEAD_ZONE = 4.0  # grey levels of the 32x32 picture times 32: less than coding n
 
 
 class Phash(Stage):
-    """Gives copies of a clip (encoded again, scaled, a little brighter, with bars) nearly the same text, other clips a far one.
+    """Gives each clip a short fingerprint of what it shows, to find copies.
+
+    Copies (encoded again, scaled, a little brighter, with black bars) get nearly the same, other clips a far one.
 
     Column `phash`, string: 16 hex digits a frame, `num_frames` frames in order of time (64 digits by default); frames
     that a short clip lacks repeat the last one, so the length is always the same. Compare with `distance`: share of bits
