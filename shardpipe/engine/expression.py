@@ -7,6 +7,7 @@ what is allowed (columns, constants, comparisons, functions of one row), never a
 
 import difflib
 import json
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +20,8 @@ from shardpipe.core.errors import ConfigError
 Node = dict[str, Any]
 Refuse = Callable[[str], ConfigError]
 """Makes the error of what is wrong."""
+
+_LOCK = threading.Lock()  # a DuckDB connection serves one thread at a time
 
 CLASSES = frozenset(
     {
@@ -77,9 +80,15 @@ class Expression:
 
 
 @cache
-def catalog() -> duckdb.DuckDBPyConnection:
+def _catalog() -> duckdb.DuckDBPyConnection:
     """A connection for parsing and for the list of functions, one a process."""
     return locked_connection()
+
+
+def _ask(sql: str, *values: str) -> list[tuple[Any, ...]]:
+    """All rows of a query to it."""
+    with _LOCK:
+        return _catalog().execute(sql, list(values)).fetchall()
 
 
 def locked_connection() -> duckdb.DuckDBPyConnection:
@@ -137,7 +146,7 @@ def _lone_expression(text: str) -> Node:
 def _select(text: str, statement: str) -> Node:
     """The tree of a SELECT without positions in the text."""
     try:
-        (answer,) = catalog().execute("SELECT json_serialize_sql(?::VARCHAR)", [statement]).fetchone() or ("",)
+        ((answer,),) = _ask("SELECT json_serialize_sql(?::VARCHAR)", statement)
     except duckdb.Error as error:
         raise _refuse(text, f"DuckDB cannot parse it ({_first_line(error)})") from None
     tree = json.loads(answer, object_hook=_without_position)
@@ -234,9 +243,7 @@ def _constant(argument: Node) -> str | None:
 def _kinds() -> Mapping[str, set[tuple[str, str | None]]]:
     """Each function's kinds and stabilities, as DuckDB lists them."""
     found: dict[str, set[tuple[str, str | None]]] = {}
-    for name, kind, stability in (
-        catalog().execute("SELECT function_name, function_type, stability FROM duckdb_functions()").fetchall()
-    ):
+    for name, kind, stability in _ask("SELECT function_name, function_type, stability FROM duckdb_functions()"):
         found.setdefault(name.lower(), set()).add((kind, stability))
     return found
 
@@ -265,14 +272,10 @@ def objection(name: str) -> str | None:
 
 def _macro_objection(name: str) -> str | None:
     """Why a built-in macro may not be called: it must expand to what a rule may say of its own parameters."""
-    for definition, parameters in (
-        catalog()
-        .execute(
-            "SELECT macro_definition, parameters FROM duckdb_functions() "
-            "WHERE function_type = 'macro' AND lower(function_name) = ?",
-            [name],
-        )
-        .fetchall()
+    for definition, parameters in _ask(
+        "SELECT macro_definition, parameters FROM duckdb_functions() "
+        "WHERE function_type = 'macro' AND lower(function_name) = ?",
+        name,
     ):
         try:
             outside = list(
