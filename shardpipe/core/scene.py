@@ -5,7 +5,7 @@
     spans      ───── ┼─────    ─────── ┼ ─────── ─────── ┼        trimmed, split, dropped as the policy says
 
 A unit whose nominal edge is E ends at the first transition at or after E, or, where none starts within `max_s` of E,
-at E + max_s. The next unit finds the same point from the same frames. So where cuts lie closer than `max_s`, any unit
+at E + max_s (plus what is trimmed of a scene). The next unit finds the same point from the same frames. So where cuts lie closer than `max_s`, any unit
 size gives the same spans; with `long` truncate or drop it does in any case.
 """
 
@@ -39,6 +39,11 @@ class ScenePolicy(BaseModel):
         default=None,
         description="leave fades and dissolves out of clips; null: yes where the detector sees frames anyway",
     )
+
+    @property
+    def reach_s(self) -> float | None:
+        """How far after a unit's nominal edge it looks for a transition to end at: what lasts longer is long."""
+        return None if self.max_s is None else self.max_s + 2 * self.trim_s
 
     @model_validator(mode="after")
     def _possible(self) -> "ScenePolicy":
@@ -129,22 +134,22 @@ def merge_transitions(cuts: Iterable[Transition], gradual: Iterable[Transition])
 
 
 def unit_edge(
-    transitions: Sequence[Transition], edge_s: float, *, max_s: float | None, end_s: float, grid: Grid
+    transitions: Sequence[Transition], edge_s: float, *, reach_s: float | None, end_s: float, grid: Grid
 ) -> Edge:
     """The point between two units with the nominal edge `edge_s`, of a video (or window of it) that ends at `end_s`.
 
-    It is certain once all transitions are known that start by edge_s + max_s.
+    It is certain once all transitions are known that start by edge_s + reach_s.
     """
     for each in transitions:
         if each.end_s < edge_s - EPS_S:
             continue
-        if max_s is not None and each.start_s > edge_s + max_s + EPS_S:
+        if reach_s is not None and each.start_s > edge_s + reach_s + EPS_S:
             break
         return Edge(min(each.start_s, end_s), min(each.end_s, end_s))
-    if max_s is None:
+    if reach_s is None:
         return Edge(end_s, end_s)
-    forced = grid.floor(edge_s + max_s)
-    if forced < edge_s - EPS_S:  # one frame is longer than max_s
+    forced = grid.floor(edge_s + reach_s)
+    if forced < edge_s - EPS_S:  # one frame is longer than that
         forced = grid.ceil(edge_s)
     return Edge(end_s, end_s) if forced >= end_s - EPS_S else Edge(forced, forced, forced=True)
 
@@ -169,11 +174,11 @@ def part_edges(  # one argument a fact; all that the spans of a unit depend on
     if end_edge_s is not None and end_edge_s < last - EPS_S:
         if end_edge_s <= first + EPS_S:
             return None
-        end = unit_edge(transitions, end_edge_s, max_s=policy.max_s, end_s=last, grid=grid)
+        end = unit_edge(transitions, end_edge_s, reach_s=policy.reach_s, end_s=last, grid=grid)
     if start_edge_s is not None and start_edge_s > first + EPS_S:
         if start_edge_s >= last - EPS_S:
             return None
-        begin = unit_edge(transitions, start_edge_s, max_s=policy.max_s, end_s=last, grid=grid)
+        begin = unit_edge(transitions, start_edge_s, reach_s=policy.reach_s, end_s=last, grid=grid)
     return begin, end
 
 
@@ -210,18 +215,19 @@ def scene_spans(policy: ScenePolicy, scene: Scene, grid: Grid) -> Iterator[Scene
     """The spans of one scene: trimmed at its real ends, then split, truncated or dropped where it is too long."""
     start_s = scene.start_s if scene.goes_on_before else grid.ceil(scene.start_s + policy.trim_s)
     end_s = scene.end_s if scene.goes_on_after else grid.floor(scene.end_s - policy.trim_s)
-    is_long = policy.max_s is not None and end_s - start_s > policy.max_s + EPS_S
-    if (is_long or scene.goes_on_before or scene.goes_on_after) and policy.long == "drop":
-        return
-    if scene.goes_on_before and policy.long == "truncate":
-        return
+    length_s = scene.end_s - scene.start_s
+    is_long = policy.reach_s is not None and length_s > policy.reach_s + EPS_S
+    if (is_long or scene.goes_on_before or scene.goes_on_after) and policy.long != "split":
+        if policy.long == "drop" or scene.goes_on_before or policy.max_s is None:
+            return
+        end_s = min(end_s, grid.floor(scene.start_s + policy.trim_s + policy.max_s))
     while end_s - start_s > EPS_S:
         until_s = end_s
         if policy.max_s is not None and end_s - start_s > policy.max_s + EPS_S:
-            until_s = window_end(start_s, policy.max_s, grid)
+            until_s = min(end_s, window_end(start_s, policy.max_s, grid))
         if until_s - start_s >= policy.min_s - EPS_S:
-            yield SceneSpan(scene.start_s, start_s, min(until_s, end_s))
-        if policy.long == "truncate":
+            yield SceneSpan(scene.start_s, start_s, until_s)
+        if policy.long != "split":
             return
         start_s = until_s
 

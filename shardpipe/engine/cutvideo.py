@@ -119,8 +119,8 @@ def _decoded_window(part: Part, policy: ScenePolicy, facts: VideoFacts) -> tuple
     ends = [facts.end_s + SLACK_S]
     if policy.end_s is not None:
         ends.append(policy.end_s + SLACK_S)
-    if part.end_edge_s is not None and policy.max_s is not None:
-        ends.append(part.end_edge_s + policy.max_s + SLACK_S)
+    if part.end_edge_s is not None and policy.reach_s is not None:
+        ends.append(part.end_edge_s + policy.reach_s + SLACK_S)
     if not starts and len(ends) == 1:
         return None
     return max(starts, default=facts.start_s), min(ends)

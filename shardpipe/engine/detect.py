@@ -114,7 +114,7 @@ class _Detecting:
         self._facts, self._part, self._detector, self._policy = facts, part, detector, policy
         self._base = float(facts.time_base)
         self._need_s = need_s
-        forced_s = None if part.end_edge_s is None or policy.max_s is None else part.end_edge_s + policy.max_s
+        forced_s = None if part.end_edge_s is None or policy.reach_s is None else part.end_edge_s + policy.reach_s
         self._marker = Marker(watcher, policy, ends_s=(policy.end_s, forced_s)) if watcher is not None else None
         self._found = Detection()
         self._cuts: list[Transition] = []
@@ -208,7 +208,7 @@ class _Detecting:
             return True
         if edge_s is None or certain_s <= edge_s:
             return False
-        if self._policy.max_s is not None and certain_s > edge_s + self._policy.max_s + EPS_S:
+        if self._policy.reach_s is not None and certain_s > edge_s + self._policy.reach_s + EPS_S:
             return True
         ends = (each.end_s for each in merge_transitions(self._cuts[-50:], self._gradual[-50:]))
         return any(edge_s - EPS_S <= end < certain_s for end in ends)
