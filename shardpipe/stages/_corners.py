@@ -12,14 +12,17 @@ from shardpipe.stages._similarity import STILL, Fit, Matches, Points, Similarity
 WORK_SIDE = 128
 CELL = 10
 WINDOW = (11, 11)
-LEVELS = 2
+LEVELS = 1
 EVEN_OVER = (13, 13)
 CONTRAST = 36.0
 NOISE = 3.0
 WEAKEST = 2e-4
+ROUND = 0.04  # an edge, which can be found anywhere along itself, has less contrast along than across
 MATCHED = 0.7
 UNCHANGED = 0.45
 LOST = 0.3
+SIDESTEP_PX = 4
+DISTINCT = 0.6
 MARGIN_PX = 2
 MIN_CORNERS = 8
 MIN_MATCHED = 0.1
@@ -64,6 +67,22 @@ class Key:
         astray = fit.straying
         self.weights[astray] = np.maximum(self.weights[astray] * 0.7, self.outward[astray] * 0.4)
 
+    def distinct(self) -> "Key":
+        """The same with only those corners that could not be mistaken for what lies 4 pixels beside them, as a piece of
+        an edge or of a smooth shade could.
+        """
+        even = self.picture.even
+        height, width = even.shape
+        wide = cv2.copyMakeBorder(even, *(4 * [SIDESTEP_PX]), cv2.BORDER_REFLECT)
+        unlike = np.full(len(self.x), np.inf)
+        for down in (0, SIDESTEP_PX, 2 * SIDESTEP_PX):
+            for right in (0, SIDESTEP_PX, 2 * SIDESTEP_PX):
+                if (down, right) != (SIDESTEP_PX, SIDESTEP_PX):
+                    beside = wide[down : down + height, right : right + width]
+                    unlike = np.minimum(unlike, cv2.blur(cv2.absdiff(even, beside), WINDOW)[self.y, self.x])
+        own = unlike > DISTINCT * self.relief
+        return Key(self.picture, self.x[own], self.y[own], self.relief[own])
+
     def unchanged_share(self, picture: Picture) -> float:
         """The weighted share of the corners around which `picture` looks the same, 0 to 1."""
         if not len(self.x):
@@ -90,11 +109,13 @@ def key_frame(picture: Picture) -> Key:
     """
     even = picture.even
     rows, columns = even.shape[0] // CELL, even.shape[1] // CELL
-    strength = cv2.cornerMinEigenVal(even, 5)[: rows * CELL, : columns * CELL]
+    contrast = cv2.cornerEigenValsAndVecs(even, 5, 3)[: rows * CELL, : columns * CELL, :2]
+    weak, strong = contrast.min(axis=2), contrast.max(axis=2)
+    strength = np.where(weak > ROUND * strong, weak, 0)
     cells = strength.reshape(rows, CELL, columns, CELL).swapaxes(1, 2).reshape(rows * columns, CELL * CELL)
-    strong = np.flatnonzero(cells.max(1, initial=0) > WEAKEST)
-    best = cells[strong].argmax(1) if len(strong) else strong
-    x, y = strong % columns * CELL + best % CELL, strong // columns * CELL + best // CELL
+    good = np.flatnonzero(cells.max(1, initial=0) > WEAKEST)
+    best = cells[good].argmax(1) if len(good) else good
+    x, y = good % columns * CELL + best % CELL, good // columns * CELL + best // CELL
     relief = cv2.blur(cv2.absdiff(even, cv2.blur(even, WINDOW)), WINDOW)[y, x]
     return Key(picture, x, y, relief.astype(np.float32))
 

@@ -19,6 +19,8 @@ MIN_SHARE = 0.3
 POOR_SHARE = 0.5
 CLEAR_SHARE = 0.85
 WORN = 0.5  # a key frame is replaced when fewer than this share of its corners are left
+JUMP_GAIN = 0.15  # a picture that repeats itself looks right after many jumps
+FRESH_GAIN = 0.05
 MOVING_PX = 1.0
 OTHER_WAY_PX = 2.0
 UNCHANGED_SHARE = 0.2
@@ -92,12 +94,13 @@ def _second_try(
     last, picture = pictures
     jumped = jump(last, picture)
     if abs(jumped.b - fit.similarity.after(to_last.inverse()).b) > OTHER_WAY_PX:
-        fit = max(fit, follow(key, picture, jumped.after(to_last), rng), key=_share)
+        far = follow(key, picture, jumped.after(to_last), rng)
+        fit = far if far.share > fit.share + JUMP_GAIN else fit
     if fit.share >= POOR_SHARE or key.picture is last:
         return key, to_last, fit
     fresh = key_frame(last)
     near = max((follow(fresh, picture, each, rng) for each in (step, jumped)), key=_share)
-    return (fresh, STILL, near) if near.share > fit.share else (key, to_last, fit)
+    return (fresh, STILL, near) if near.share > fit.share + FRESH_GAIN else (key, to_last, fit)
 
 
 def _at_rest(pictures: list[Picture]) -> bool:
@@ -106,7 +109,7 @@ def _at_rest(pictures: list[Picture]) -> bool:
     """
     some = [pictures[i] for i in np.unique(np.linspace(0, len(pictures) - 1, REST_LOOKS).round().astype(int))]
     usual = np.median(np.stack([each.even for each in some]), axis=0).astype(np.uint8)
-    key = key_frame(Picture(usual, some[0].half))
+    key = key_frame(Picture(usual, some[0].half)).distinct()
     if np.percentile([key.unchanged_share(each) for each in some], NEARLY_ALWAYS) < REST_SHARE / 2:
         return False
     height, width = usual.shape
