@@ -18,7 +18,7 @@ class WriteSpec(BaseModel):
     what `auto` encodes of an H.264 video between copied parts is always H.264.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     method: Literal["auto", "encode", "editlist"] = Field(
         default="auto",

@@ -52,7 +52,7 @@ class Stage(BaseModel, ABC):
     `on_error`: `drop` the clip (its row has the error), `keep` it with null columns and the error, or `fail` its unit.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     version: ClassVar[int] = 1
 
     type: str

@@ -14,7 +14,7 @@ from shardpipe.core.errors import ConfigError
 from shardpipe.core.fingerprint import fingerprint
 from shardpipe.core.frames import FrameRequest
 from shardpipe.core.stage import Stage
-from shardpipe.engine.rules import RuleSet
+from shardpipe.engine.rules import Rule, RuleSet
 
 
 @dataclass(frozen=True)
@@ -80,18 +80,18 @@ def compile_program(
     rename: Mapping[str, str],
 ) -> Program:
     """The steps of pass `name` over an input with columns `inputs`; raises ConfigError for what cannot run."""
-    rules = RuleSet.of(list(keep))
+    places = {text: f"passes.{name}.keep.{i}" for i, text in enumerate(keep)}
     schema, results = dict(inputs), dict(input_results)
     columns: dict[str, ColumnType] = {}
     members: dict[str, str] = {}
     steps: list[Step] = []
-    waiting = rules
+    waiting = RuleSet(tuple(_rule(place, text) for text, place in places.items()))
 
     def bind() -> None:
         nonlocal waiting
         ready = waiting.binding(schema)
         if ready.rules:
-            ready.check(schema)
+            _check(ready, schema, places)
             steps.append(ready)
             waiting = waiting.without(ready)
 
@@ -108,10 +108,26 @@ def compile_program(
         members |= {member: ext for member, (_, ext) in step.members.items()}
         steps.append(step)
         bind()
-    waiting.check(schema)
+    _check(waiting, schema, places)
     if unused := sorted(set(rename) - used_renames):
         raise ConfigError(f"passes.{name}.rename: no stage of this pass writes {', '.join(unused)}")
     return Program(tuple(steps), schema, columns, members, results)
+
+
+def _rule(place: str, text: str) -> Rule:
+    try:
+        return Rule(text)
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from None
+
+
+def _check(rules: RuleSet, schema: Columns, places: Mapping[str, str]) -> None:
+    """Raise ConfigError, with its place in the config, for a rule that is no boolean expression over `schema`."""
+    for rule in rules.rules:
+        try:
+            rule.check(schema)
+        except ConfigError as error:
+            raise ConfigError(f"{places[rule.text]}: {error}") from None
 
 
 def _stage_step(
