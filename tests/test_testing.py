@@ -13,7 +13,6 @@ import pytest
 import webdataset
 from pydantic import ConfigDict
 
-from shardpipe import testing
 from shardpipe.core.columns import ColumnType, Member, Writes, float32, list_of, string
 from shardpipe.core.errors import ConfigError, MediaError, StageError
 from shardpipe.core.frames import FrameRequest, Rate, Uniform
@@ -297,7 +296,3 @@ def test_make_shard_is_read_by_webdataset(tmp_path: Path) -> None:
 def test_make_shard_refuses_keys_that_readers_split(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="bad key"):
         make_shard(tmp_path, {"a.b": b""})
-
-
-def test_all_is_what_is_there() -> None:
-    assert all(hasattr(testing, name) for name in testing.__all__)

@@ -108,7 +108,8 @@ class Ocr(Stage):
         return [
             Region(np.asarray(box, dtype=np.int32), float(score))
             for box, score in zip(found.boxes, found.scores, strict=True)
-            if score > self.min_score and cv2.contourArea(np.float32(box)) <= LARGEST * bgr.shape[0] * bgr.shape[1]
+            if score > self.min_score
+            and cv2.contourArea(np.asarray(box, dtype=np.float32)) <= LARGEST * bgr.shape[0] * bgr.shape[1]
         ]
 
     def read(self, bgr: Picture, region: Region) -> str | None:
