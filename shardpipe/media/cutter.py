@@ -178,10 +178,8 @@ class Cutter:
                 add_sound(run.out.path, out, duration)
         else:
             run.out.path.replace(path)
-        if run.recoder.num_seen != len(expected):
-            path.unlink()
-            raise MediaError(f"{run.recoder.num_seen} frames were decoded where {len(expected)} should be")
-        return encoded_clip(path, self.facts, Span(start, end), run.recoder, has_audio=sound is not None)
+        span, has_audio = Span(start, end), sound is not None
+        return encoded_clip(path, self.facts, span, run.recoder, expected, has_audio=has_audio)
 
     def _begin_run(self, start: int) -> Run:
         out = Mp4(self._temp / f"{start}.mp4", encoding_base(self.spec, self.base))

@@ -131,6 +131,7 @@ class Recoder:
         self._shape = shape_of(facts, short_side=spec.short_side, pix_fmt=self._encoding.pix_fmt)
         self._upright = Upright(self._shape, base)
         self._out, self._start, self._rate, self._scale = out, start, rate, base / out.base
+        self.resamples = bool(spec.fps)
         self._resampler = Resampler(start=0, base=out.base, rate=rate) if spec.fps else None
         self._stream: av.VideoStream | None = None
         self.pts: list[int] = []

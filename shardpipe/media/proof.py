@@ -68,9 +68,14 @@ def kept_clip(
     )
 
 
-def encoded_clip(path: Path, facts: VideoFacts, span: Span, recoder: Recoder, *, has_audio: bool) -> CutClip:
-    """The facts of a clip that was encoded whole. Raises MediaError if it is not right."""
+def encoded_clip(
+    path: Path, facts: VideoFacts, span: Span, recoder: Recoder, frames: NDArray[np.int64], *, has_audio: bool
+) -> CutClip:
+    """The facts of a clip that was encoded whole, of the span's `frames`. Raises MediaError if it is not right."""
     length = (span.end - span.start) * facts.time_base
+    if not recoder.resamples and not np.array_equal(recoder.pts, frames - span.start):
+        path.unlink()
+        raise MediaError(f"{len(recoder.pts)} frames were encoded, or at other times, where {len(frames)} were wanted")
     track = prove(path, np.array(recoder.pts, np.int64), recoder.base, round(length / recoder.base))
     width, height = recoder.size
     return CutClip(

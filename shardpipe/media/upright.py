@@ -114,6 +114,8 @@ class Upright:
             except (av.BlockingIOError, av.EOFError):
                 break
             if isinstance(frame, VideoFrame):
+                frame.pts = round((frame.pts or 0) * frame.time_base / self.base)  # bwdif counts in half ticks
+                frame.time_base = self.base
                 ready.append(frame)
         return ready
 

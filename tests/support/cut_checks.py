@@ -1,0 +1,88 @@
+"""What a clip must be: exactly its span's frames in every decoder, with the times they had."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from shardpipe.core.cutting import CutClip, Span, WriteSpec
+from shardpipe.core.video import VideoFacts
+from shardpipe.media.cutter import Cutter
+from shardpipe.media.decode import decode
+from shardpipe.media.probe import probe
+
+from support.numbered import number_of, numbers_cv2, numbers_decord, numbers_pyav
+
+NO_CV2 = ("av1",)  # OpenCV's FFmpeg has only hardware decoders for it
+NO_DECORD = ("vp9",)  # decord fails on some VP9
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source, its frames' numbers and times as a sequential decode gives them."""
+
+    path: Path
+    facts: VideoFacts
+    numbers: tuple[int, ...]
+    pts: tuple[int, ...]
+    hashes: tuple[int, ...]
+
+
+def read_source(path: Path) -> Source:
+    numbers, pts, hashes = [], [], []
+    for frame in decode(path):
+        numbers.append(number_of(frame))
+        pts.append(frame.pts)
+        hashes.append(picture_hash(frame))
+    return Source(path, probe(path), tuple(numbers), tuple(pts), tuple(hashes))
+
+
+def picture_hash(frame: av.VideoFrame) -> int:
+    return hash(frame.to_ndarray().tobytes()) if frame.format.name.startswith(("yuv", "gray")) else 0
+
+
+def picture_hashes(path: Path) -> list[int]:
+    with av.open(str(path)) as container:
+        return [picture_hash(frame) for frame in container.decode(video=0)]
+
+
+@contextmanager
+def cutter_of(source: Source, spec: WriteSpec, scratch: Path) -> Iterator[Cutter]:
+    with Cutter(source.path, source.facts, spec, scratch) as cutter:
+        assert cutter.frame_pts.tolist() == list(source.pts)
+        yield cutter
+
+
+def span_of(cutter: Cutter, first: int, stop: int) -> Span:
+    """The span of frames first .. stop - 1 of a source."""
+    pts = cutter.frame_pts
+    return Span(int(pts[first]), int(pts[stop]) if stop < len(pts) else cutter.index.end)
+
+
+def frames_of(source: Source, clip: CutClip) -> tuple[int, int]:
+    low, high = np.searchsorted(source.pts, (clip.span.start, clip.span.end))
+    return int(low), int(high)
+
+
+def check_clip(source: Source, clip: CutClip, *, decoders: Sequence[str] = ("cv2", "decord")) -> None:
+    """Every decoder shows just the frames of the clip's span; times are those of the source from 0 on."""
+    low, high = frames_of(source, clip)
+    want = list(source.numbers[low:high])
+    turn = source.facts.rotation
+    what = (source.path.name, clip.method, low, high)
+    assert clip.num_frames == len(want) > 0, what
+    assert numbers_pyav(clip.file, turn=turn - clip.rotation) == want, what
+    with av.open(str(clip.file)) as container:
+        stream = container.streams.video[0]
+        shown = sorted(p.pts * p.time_base for p in container.demux(stream) if p.size and not p.is_discard)
+        assert stream.duration * stream.time_base == (clip.span.end - clip.span.start) * source.facts.time_base, what
+    times = [(pts - clip.span.start) * source.facts.time_base for pts in source.pts[low:high]]
+    assert shown == times, what
+    if "cv2" in decoders and clip.codec not in NO_CV2:
+        assert numbers_cv2(clip.file, turn=turn) == want, what
+    if "decord" in decoders and clip.codec not in NO_DECORD and clip.method != "editlist":
+        assert numbers_decord(clip.file, turn=turn) == want, what
+    assert clip.fps * (clip.end_s - clip.start_s) == np.float64(clip.num_frames).item() or abs(clip.fps) > 0
+    assert clip.rotation in (0, turn)
