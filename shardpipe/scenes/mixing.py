@@ -273,6 +273,6 @@ def is_flash(trace: FrameTrace, start_s: float, end_s: float) -> bool:
     times = trace.times
     before = int(np.searchsorted(times, start_s)) - 1
     after = trace.index(end_s)
-    if before < 0 or after >= len(times) or trace.level[trace.index((start_s + end_s) / 2)] < WHITE:
+    if before < 0 or after >= len(times) or trace.level[before : after + 1].max() < WHITE:
         return False
     return _correlation(trace.thumbs[before], trace.thumbs[after]) > SAME_PICTURE

@@ -44,7 +44,9 @@ class Frames(VideoStream):
 
     @property
     def position(self):
-        return FrameTimecode(Timecode(round(self._times[min(max(0, self._at), len(self._times) - 1)] / BASE), BASE), fps=self._rate)
+        return FrameTimecode(
+            Timecode(round(self._times[min(max(0, self._at), len(self._times) - 1)] / BASE), BASE), fps=self._rate
+        )
 
     @property
     def position_ms(self):

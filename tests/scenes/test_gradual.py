@@ -24,9 +24,7 @@ def in_frames(transitions, fps=FPS):
 
 @pytest.fixture(scope="module")
 def shots():
-    moving = [
-        camera(texture(i), LENGTH, pan=30 * (i % 3), zoom=0.05 * (i % 2), shake=float(i % 2)) for i in range(6)
-    ]
+    moving = [camera(texture(i), LENGTH, pan=30 * (i % 3), zoom=0.05 * (i % 2), shake=float(i % 2)) for i in range(6)]
     return [*(loop(shot, LENGTH) for shot in real_shots()), *moving]
 
 
