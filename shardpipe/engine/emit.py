@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shardpipe.core.clip import LOCATION, STATE
-from shardpipe.core.columns import Columns, int64
+from shardpipe.core.columns import Columns
 from shardpipe.core.errors import IntegrityError
 from shardpipe.core.fingerprint import fingerprint, sha256_hex
 from shardpipe.core.work import Outcome, Phase, UnitJob
@@ -24,7 +24,8 @@ from shardpipe.engine.plansettings import PlanSettings
 from shardpipe.engine.sidecar import sidecar
 from shardpipe.engine.worker import UnitWorker, Watch, scratch_folder
 from shardpipe.storage.commit import RowsLog
-from shardpipe.storage.dataset import Dataset, Row, View
+from shardpipe.storage.dataset import MADE, Dataset, Row, View
+from shardpipe.storage.members import MemberPlace, member_columns, member_values
 from shardpipe.storage.metered import Meter, MeteredStore
 from shardpipe.storage.ranges import read_ranges
 from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta, encode_rows
@@ -146,7 +147,7 @@ class Emitter:
 
     def _write(
         self, writer: TarWriter, planned: Sequence[Row], rows: Sequence[Row], settings: PlanSettings
-    ) -> list[dict[str, tuple[int, int]]]:
+    ) -> list[dict[str, MemberPlace]]:
         """Write all samples; where each one's members came to lie, by extension."""
         columns = settings.sidecar_columns(self._columns)
         places = []
@@ -160,43 +161,42 @@ class Emitter:
                         data = row["text"].encode()
                     case _:
                         data = media[ext]
-                place[ext] = writer.add(f"{row['key']}.{ext}", data)
+                at = writer.add(f"{row['key']}.{ext}", data)
+                place[ext] = MemberPlace(writer.path.name, *at, row["sha256"] if ext == "mp4" else sha256_hex(data))
             places.append(place)
         return places
 
     def _media(
         self, planned: Sequence[Row], rows: Sequence[Row], members: Sequence[str]
     ) -> Iterator[dict[str, memoryview]]:
-        """The mp4 (checked) and the layers' members of each clip, in order; read in runs of READ_BYTES."""
-        own = [ext for ext in members if ext not in ("json", "mp4", "txt")]
+        """The mp4 and the layers' members of each clip, checked, in order; read in runs of READ_BYTES."""
+        own = [ext for ext in members if ext not in MADE]
         for start, end in runs([clip["size"] for clip in planned], READ_BYTES):
-            wanted: dict[str, list[tuple[int, str, int, int]]] = {}
+            wanted: dict[str, list[tuple[int, str, MemberPlace]]] = {}
             for i in range(start, end):
                 clip = planned[i]
-                wanted.setdefault(clip["media"], []).append((i, "mp4", clip["offset"], clip["size"]))
-                for ext in own:
-                    path, offset, size = rows[i]["members"][ext]
-                    wanted.setdefault(path, []).append((i, ext, offset, size))
+                mp4 = MemberPlace(clip["media"], clip["offset"], clip["size"], clip["sha256"])
+                for ext, place in {"mp4": mp4, **{ext: rows[i]["members"][ext] for ext in own}}.items():
+                    wanted.setdefault(place.path, []).append((i, ext, place))
             found: list[dict[str, memoryview]] = [{} for _ in range(start, end)]
             for path, parts in wanted.items():
-                for i, ext, data in self._read(path, parts, planned):
+                for (i, ext, place), data in self._read(path, parts, planned):
+                    if sha256_hex(data) != place.sha256:
+                        raise IntegrityError(
+                            f"clip {planned[i]['key']}: bytes {place.offset} to {place.offset + place.size} of "
+                            f"{self._store.url}/{path} are not the {ext} that was committed (its sha256 is not the "
+                            "row's). Restore that object; no shard is written with other bytes"
+                        )
                     found[i - start][ext] = data
-            for clip, media in zip(planned[start:end], found, strict=True):
-                if sha256_hex(media["mp4"]) != clip["sha256"]:
-                    raise IntegrityError(
-                        f"clip {clip['key']}: bytes {clip['offset']} to {clip['offset'] + clip['size']} of "
-                        f"{self._store.url}/{clip['media']} are not those that were cut (their sha256 is not the row's). "
-                        "Restore that object; no shard is written with other bytes"
-                    )
-                yield media
+            yield from found
 
     def _read(
-        self, path: str, parts: Sequence[tuple[int, str, int, int]], planned: Sequence[Row]
-    ) -> Iterator[tuple[int, str, memoryview]]:
-        """Parts of one tar: (place in the shard, extension, bytes)."""
+        self, path: str, parts: Sequence[tuple[int, str, MemberPlace]], planned: Sequence[Row]
+    ) -> Iterator[tuple[tuple[int, str, MemberPlace], memoryview]]:
+        """Parts of one tar, each with its bytes: the clip's place in the shard, extension, and where it lies."""
         try:
-            for j, data in read_ranges(self._store, path, [(offset, size) for _, _, offset, size in parts]):
-                yield parts[j][0], parts[j][1], data
+            for j, data in read_ranges(self._store, path, [(place.offset, place.size) for _, _, place in parts]):
+                yield parts[j], data
         except (FileNotFoundError, IntegrityError) as error:
             reason = "it is gone" if isinstance(error, FileNotFoundError) else str(error)
             raise IntegrityError(
@@ -224,15 +224,16 @@ def runs(sizes: Sequence[int], max_bytes: int) -> Iterator[tuple[int, int]]:
 
 def record_columns(columns: Columns, others: Sequence[str]) -> Columns:
     """The schema of a record: a base layer's, and the places of the members other than mp4."""
-    places = {f"member_{ext}_{what}": int64 for ext in others for what in ("offset", "size")}
-    return {**columns, **STATE, **LOCATION, **places}
+    return {**columns, **STATE, **LOCATION, **member_columns(others)}
 
 
-def record_row(row: Row, tar: str, places: Mapping[str, tuple[int, int]], columns: Columns) -> dict[str, Any]:
+def record_row(row: Row, tar: str, places: Mapping[str, MemberPlace], columns: Columns) -> dict[str, Any]:
     """A clip's row in the record: its folded columns, and where its members lie now."""
     found: dict[str, Any] = {name: row[name] for name in columns}
     found |= {name: row[name] for name in STATE}
-    for ext, (offset, size) in places.items():
-        names = ("offset", "size") if ext == "mp4" else (f"member_{ext}_offset", f"member_{ext}_size")
-        found |= dict(zip(names, (offset, size), strict=True))
-    return {**found, "shard": tar}
+    for ext, place in places.items():
+        if ext == "mp4":
+            found |= {"shard": tar, "offset": place.offset, "size": place.size}
+        else:
+            found |= member_values(ext, (place.offset, place.size), place.sha256)
+    return found

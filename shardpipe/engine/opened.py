@@ -13,6 +13,7 @@ from shardpipe.core.errors import ConfigError, IncompleteError, IntegrityError
 from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.engine.sidecar import sidecar
 from shardpipe.storage.dataset import Dataset, Row, View
+from shardpipe.storage.members import read_member
 from shardpipe.storage.rows import arrow_schema, arrow_type
 from shardpipe.storage.store import open_store
 
@@ -126,8 +127,7 @@ class OpenDataset:
         members = self.row(key)["members"]
         if ext not in members:
             raise KeyError(f"clip {key!r} has no member .{ext}; it has: {', '.join(sorted(members)) or 'none'}")
-        path, offset, size = members[ext]
-        return self.dataset.store.read_range(path, offset, size)
+        return read_member(self.dataset.store, members[ext])
 
     @cached_property
     def _view(self) -> View:

@@ -85,7 +85,7 @@ def member_sizes(row: Row, settings: PlanSettings, columns: Columns) -> dict[str
                 )
             sizes[ext] = len(row["text"].encode())
         elif ext in row["members"]:
-            sizes[ext] = row["members"][ext][2]
+            sizes[ext] = row["members"][ext].size
         else:
             raise ConfigError(
                 f"clip {row['key']} is kept but has no .{ext}: drop such clips by a rule, or emit without .{ext}"

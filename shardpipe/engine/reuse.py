@@ -12,6 +12,7 @@ from shardpipe.engine.batch import ClipState
 from shardpipe.engine.program import StageStep
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, Row, View
+from shardpipe.storage.members import PARTS, MemberPlace, read_member
 from shardpipe.storage.rows import decode_rows
 from shardpipe.storage.store import Store
 
@@ -67,7 +68,7 @@ def _take(store: Store, clip: ClipState, old: Row, matches: Sequence[tuple[Stage
             clip.row[ours] = clip.new[ours] = old[theirs]
         for name, place in members.items():
             assert place is not None
-            clip.members[name] = store.read_range(*place)
+            clip.members[name] = read_member(store, place)
         clip.reused = clip.reused | {step.result_id}
 
 
@@ -81,7 +82,8 @@ def settle(store: Store, task: "PassTask", job: UnitJob, clips: Sequence[ClipSta
         if row is None or row["error"] is not None:
             continue
         for name in task.program.members:
-            offset, size = row.pop(f"member_{name}_offset"), row.pop(f"member_{name}_size")
+            offset, size, sha256 = (row.pop(f"member_{name}_{part}") for part in PARTS)
             if offset is not None and meta.members_tar is not None:
-                clip.members[name] = store.read_range(f"{task.name}/{meta.members_tar.name}", offset, size)
+                place = MemberPlace(f"{task.name}/{meta.members_tar.name}", offset, size, sha256)
+                clip.members[name] = read_member(store, place)
         clip.settled = row

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from shardpipe.core.clip import STATE
-from shardpipe.core.columns import Columns, int64, string
+from shardpipe.core.columns import Columns, string
+from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.core.work import UnitJob
 from shardpipe.engine.batch import ClipState
 from shardpipe.engine.counts import count
 from shardpipe.engine.worker import scratch_folder
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Fold
+from shardpipe.storage.members import member_columns, member_values
 from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta, encode_rows
 from shardpipe.storage.store import Store
 from shardpipe.storage.tar import TarWriter
@@ -57,7 +59,7 @@ class Sink:
             for clip, row in zip(clips, rows, strict=True):
                 for name, data in sorted(clip.members.items()):
                     ext = self._task.program.members[name]
-                    row[f"member_{name}_offset"], row[f"member_{name}_size"] = tar.add(f"{clip.key}.{ext}", data)
+                    row.update(member_values(name, tar.add(f"{clip.key}.{ext}", data), sha256_hex(data)))
             written = tar.close()
             name = f"members/{job.name}-{written.sha256[:12]}.tar"
             self._store.put_file(f"{self._task.name}/{name}", tar.path)
@@ -66,5 +68,4 @@ class Sink:
 
 def layer_columns(columns: Columns, members: dict[str, str]) -> dict[str, Any]:
     """The schema of a layer's rows objects."""
-    places = {f"member_{name}_{what}": int64 for name in sorted(members) for what in ("offset", "size")}
-    return {"key": string, **STATE, **columns, **places}
+    return {"key": string, **STATE, **columns, **member_columns(sorted(members))}

@@ -12,6 +12,7 @@ from shardpipe.engine.sink import layer_columns
 from shardpipe.engine.verifytar import Expected, TarCheck
 from shardpipe.storage.commit import NAME as ROWS_NAME
 from shardpipe.storage.dataset import Dataset, DatasetInfo, Fold, Row, View
+from shardpipe.storage.members import PARTS
 from shardpipe.storage.rows import RowsMeta, decode_rows, table_columns
 
 TAR_NAME = re.compile(r"(?P<unit>[A-Za-z0-9_-]+)-(?P<sha256>[0-9a-f]{12})\.tar\Z")
@@ -123,9 +124,9 @@ class RowsCheck:
         found = []
         for row in rows:
             for name, ext in sorted(self._info.members.items()):
-                offset = row[f"member_{name}_offset"]
+                offset, size, sha256 = (row[f"member_{name}_{part}"] for part in PARTS)
                 if offset is not None:
-                    found.append(Expected(f"{row['key']}.{ext}", offset, row[f"member_{name}_size"]))
+                    found.append(Expected(f"{row['key']}.{ext}", offset, size, sha256))
         return sorted(found, key=lambda member: member.offset or 0)
 
     def _units(self, missing: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from shardpipe.core.clip import STATE
 from shardpipe.core.errors import IncompleteError
-from shardpipe.core.fingerprint import fingerprint
+from shardpipe.core.fingerprint import fingerprint, sha256_hex
 from shardpipe.engine.card import dataset_card
 from shardpipe.engine.emit import record_columns, record_row, shard_name
 from shardpipe.engine.emitplan import Draft, Window, window_path
@@ -20,6 +20,7 @@ from shardpipe.engine.plansettings import PlanSettings, member_sizes
 from shardpipe.engine.sidecar import sidecar
 from shardpipe.engine.verifytar import Expected, TarCheck
 from shardpipe.storage.dataset import Dataset, Row
+from shardpipe.storage.members import MemberPlace
 from shardpipe.storage.rows import RowsMeta, arrow_schema, arrow_type, decode_rows
 
 INDEX = re.compile(r"index\.(\d{4})\.parquet\Z")
@@ -116,9 +117,7 @@ class ShardsCheck:
         others = [ext for ext in settings.members if ext != "mp4"]
         columns = record_columns(self._columns, others)
         records = [
-            record_row(
-                row, tar, {m.name.split(".", 1)[1]: (m.offset or 0, m.size or 0) for m in members}, self._columns
-            )
+            record_row(row, tar, {m.name.split(".", 1)[1]: _place(tar, m) for m in members}, self._columns)
             for row, members in zip(clips, samples, strict=True)
         ]
         arrays = [pa.array([row[name] for row in records], arrow_type(kind)) for name, kind in columns.items()]
@@ -145,8 +144,13 @@ class ShardsCheck:
             members = []
             for ext, size in member_sizes(row, settings, columns).items():
                 data = sidecar(row, columns) if ext == "json" else row["text"].encode() if ext == "txt" else None
-                facts = (row["sha256"], None, row["num_frames"]) if ext == "mp4" else (None, data, None)
-                members.append(Expected(f"{row['key']}.{ext}", at + BLOCK, size, *facts))
+                known = row["sha256"] if ext == "mp4" else row["members"][ext].sha256 if data is None else None
+                num_frames = row["num_frames"] if ext == "mp4" else None
+                members.append(
+                    Expected(
+                        f"{row['key']}.{ext}", at + BLOCK, size, known or sha256_hex(data or b""), data, num_frames
+                    )
+                )
                 at += member_bytes(size)
             samples.append(members)
             starts.append(at)
@@ -198,3 +202,8 @@ class ShardsCheck:
         for other, data in beside.items():
             if self._findings.claim(other, f"it stands beside {path}") and self._findings.store.read(other) != data:
                 self._findings.add(other, "is not what the records give")
+
+
+def _place(tar: str, member: Expected) -> MemberPlace:
+    """Where a member of a shard must lie."""
+    return MemberPlace(tar, member.offset or 0, member.size or 0, member.sha256 or "")

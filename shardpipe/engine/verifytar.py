@@ -78,8 +78,8 @@ class TarCheck:
             self._findings.add(path, f"{member.name} is not what {by} says")
         if member.sha256 is not None and hashlib.sha256(data).hexdigest() != member.sha256:
             self._findings.add(path, f"{member.name} is damaged: its sha256 is not its row's")
-        elif self._deep and member.sha256 is not None and member.sha256 not in self._decoded:
-            self._decoded.add(member.sha256)
+        elif self._deep and member.num_frames is not None and member.sha256 not in self._decoded:
+            self._decoded.add(member.sha256 or "")
             self._decode(path, member, data)
 
     def _decode(self, path: str, member: Expected, data: bytes) -> None:

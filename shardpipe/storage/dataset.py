@@ -20,6 +20,7 @@ from shardpipe.core.errors import IncompleteError, IntegrityError
 from shardpipe.core.fingerprint import canonical_json, sha256_hex
 from shardpipe.core.fingerprint import fingerprint as digest
 from shardpipe.storage.commit import RowsLog
+from shardpipe.storage.members import PARTS, MemberPlace
 from shardpipe.storage.rows import RowsMeta, decode_rows, decode_table
 from shardpipe.storage.store import Store
 
@@ -81,7 +82,7 @@ class Fold:
 
     rows: one dict a clip of the base, in its order: every data column (None where no layer gave it), `kept`,
     `dropped_by`, `error`, then `shard` (relative to the root), `offset`, `size` of its mp4, and `members`:
-    extension to (path relative to the root, offset, size).
+    extension to MemberPlace.
     inputs: path (relative to the root) to sha256 of each rows object that was read.
     """
 
@@ -158,9 +159,9 @@ class Layer:
             row["shard"] = f"{self.name}/{row['shard']}"
         members = {}
         for name, ext in self._member_names(row).items():
-            offset, size = row.pop(f"member_{name}_offset", None), row.pop(f"member_{name}_size", None)
+            offset, size, sha256 = (row.pop(f"member_{name}_{part}") for part in PARTS)
             if offset is not None and meta.members_tar is not None:
-                members[ext] = (f"{self.name}/{meta.members_tar.name}", offset, size)
+                members[ext] = MemberPlace(f"{self.name}/{meta.members_tar.name}", offset, size, sha256)
         row["members"] = members
         return row
 

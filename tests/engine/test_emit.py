@@ -29,6 +29,7 @@ from shardpipe.engine.plansettings import PlanSettings
 from shardpipe.engine.verify import verify
 from shardpipe.storage.crashing import RecordingStore
 from shardpipe.storage.dataset import Dataset
+from shardpipe.storage.members import read_member
 from shardpipe.storage.rows import decode_rows, decode_table, encode_table
 from shardpipe.storage.store import Store, open_store
 
@@ -131,8 +132,7 @@ def test_members_and_columns(store: Store) -> None:
     assert found[2][1].decode() == "clip 0 ä"
     assert found[3][1] == b"12345"
     fold = Dataset.open(store, "train").next_view().fold("000000")  # an emitted Dataset has its members too
-    path, offset, size = fold.rows[0]["members"]["npy"]
-    assert store.read_range(path, offset, size) == b"12345"
+    assert read_member(store, fold.rows[0]["members"]["npy"]) == b"12345"
     assert fold.rows[0]["aes"] == pytest.approx(4.4)
     assert "member_npy_offset" not in fold.rows[0]
 

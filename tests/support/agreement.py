@@ -5,10 +5,12 @@ import json
 from collections import Counter
 from typing import Any
 
+from support.runs import rows_of
+
 from shardpipe.storage.commit import RowsLog
+from shardpipe.storage.members import read_member
 from shardpipe.storage.rows import TarRef, decode_rows, decode_table
 from shardpipe.storage.store import Store
-from support.runs import rows_of
 
 
 def check_clips(store: Store) -> dict[str, dict[str, Any]]:
@@ -37,7 +39,7 @@ def check_pass(store: Store, name: str, *, column: str = "answer", ext: str = "n
     rows = rows_of(store, name)
     for row in rows.values():
         if row["kept"] and row.get(column) is not None and ext in row["members"]:
-            assert store.read_range(*row["members"][ext]) == str(row[column]).encode()
+            assert read_member(store, row["members"][ext]) == str(row[column]).encode()
     return rows
 
 

@@ -14,6 +14,7 @@ from shardpipe.engine.counts import count
 from shardpipe.engine.sidecar import sidecar
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, DatasetInfo
+from shardpipe.storage.members import member_columns, member_values
 from shardpipe.storage.rows import RowsMeta, TarRef, encode_rows, encode_table
 from shardpipe.storage.store import Store
 from shardpipe.storage.tar import TarWriter
@@ -149,8 +150,7 @@ def commit_pass_unit(store: Store, info: DatasetInfo, unit: str, score: Callable
                 ref = TarRef(f"members/{name}-{written.sha256[:12]}.tar", written.num_bytes, written.sha256)
                 store.put_file(f"{info.name}/{ref.name}", folder / "members.tar")
         shutil.rmtree(folder, ignore_errors=True)
-        places = {f"member_{member}_{what}": int64 for member in sorted(info.members) for what in ("offset", "size")}
-        columns: Columns = {"key": string, **STATE, **info.typed_columns, **places}
+        columns: Columns = {"key": string, **STATE, **info.typed_columns, **member_columns(sorted(info.members))}
         facts = [{**row, "duration_s": 2.0} for row in rows]
         meta = RowsMeta(
             fingerprint=info.fingerprint, unit=name, inputs=fold.inputs, members_tar=ref, counts=count(facts)
@@ -163,7 +163,7 @@ def _scored(info: DatasetInfo, tar: TarWriter, row: Row, scored: Row) -> Row:
     for member, ext in info.members.items():
         if scored.get(member) is not None:
             at = tar.add(f"{row['key']}.{ext}", scored[member])
-            found[f"member_{member}_offset"], found[f"member_{member}_size"] = at
+            found |= member_values(member, at, hashlib.sha256(scored[member]).hexdigest())
     dropped_by = scored.get("dropped_by")
     return {"key": row["key"], "kept": dropped_by is None, "dropped_by": dropped_by, "error": None, **found}
 

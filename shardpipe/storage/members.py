@@ -1,0 +1,41 @@
+"""Where a clip's members lie, those other than its mp4: three columns each in the rows, and a checked read."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from shardpipe.core.columns import Columns, int64, string
+from shardpipe.core.errors import IntegrityError
+from shardpipe.core.fingerprint import sha256_hex
+from shardpipe.storage.store import Store
+
+PARTS: Columns = {"offset": int64, "size": int64, "sha256": string}
+
+
+class MemberPlace(NamedTuple):
+    """A member's bytes: the tar's path relative to the root, first byte, number of bytes, sha256."""
+
+    path: str
+    offset: int
+    size: int
+    sha256: str
+
+
+def member_columns(names: Iterable[str]) -> Columns:
+    """The columns that say where these members lie."""
+    return {f"member_{name}_{part}": kind for name in names for part, kind in PARTS.items()}
+
+
+def member_values(name: str, place: tuple[int, int], sha256: str) -> dict[str, Any]:
+    """The values of one member's columns; `place` is (first byte, number of bytes)."""
+    return {f"member_{name}_offset": place[0], f"member_{name}_size": place[1], f"member_{name}_sha256": sha256}
+
+
+def read_member(store: Store, place: MemberPlace) -> bytes:
+    """The member's bytes; IntegrityError if they are not those that were written."""
+    data = store.read_range(place.path, place.offset, place.size)
+    if sha256_hex(data) != place.sha256:
+        raise IntegrityError(
+            f"{store.url}/{place.path}: bytes {place.offset} to {place.offset + place.size} are not the member that its "
+            "rows name (another sha256): restore that object"
+        )
+    return data
