@@ -1,7 +1,9 @@
 """Cutting one video: every frame of a span and no other, rows whole, units of any size, damaged files."""
 
+import itertools
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import av
 import numpy as np
@@ -26,7 +28,9 @@ CUTS = (40, 70, 130, 155, 200, 236)
 NUM = 260
 
 
-def cut(path, scratch, detector, policy=None, *, spec=None, part=None, facts=None):
+def cut(
+    path: Any, scratch: Any, detector: Any, policy: Any = None, *, spec: Any = None, part: Any = None, facts: Any = None
+) -> Any:
     """Rows, and the frame numbers of each clip."""
     scratch.mkdir(exist_ok=True)
     found = []
@@ -42,7 +46,7 @@ def cut(path, scratch, detector, policy=None, *, spec=None, part=None, facts=Non
     return found
 
 
-def in_units(path, scratch, detector, policy, unit_s, *, spec=None):
+def in_units(path: Any, scratch: Any, detector: Any, policy: Any, unit_s: Any, *, spec: Any = None) -> Any:
     facts = probe(path)
     edges = [float(edge) for edge in np.arange(facts.start_s + unit_s, facts.end_s, unit_s)]
     pairs = zip([None, *edges], [*edges, None], strict=True)
@@ -50,22 +54,22 @@ def in_units(path, scratch, detector, policy, unit_s, *, spec=None):
     return [each for part in parts for each in cut(path, scratch, detector, policy, part=part, spec=spec)]
 
 
-def spans(found):
+def spans(found: Any) -> Any:
     return [(row["key"], row["scene"], row["start_s"], row["end_s"]) for row, _ in found]
 
 
 @pytest.fixture(scope="module")
-def numbered(tmp_path_factory):
+def numbered(tmp_path_factory: Any) -> Any:
     path = tmp_path_factory.mktemp("numbered") / "a.mp4"
     return make_numbered(path, num_frames=NUM, scenes=CUTS, options={"g": "50", "preset": "veryfast"}).path
 
 
 @pytest.mark.parametrize("method", ["auto", "encode"])
 @pytest.mark.parametrize("detector", [Adaptive(), Content()], ids=lambda d: d.type)
-def test_clips_hold_the_frames_of_their_scenes(numbered, tmp_path, detector, method):
+def test_clips_hold_the_frames_of_their_scenes(numbered: Any, tmp_path: Any, detector: Any, method: Any) -> None:
     found = cut(numbered, tmp_path / "s", detector, spec=WriteSpec(method=method, max_trim_s=0))
     ends = (0, *CUTS, NUM)
-    assert [numbers for _, numbers in found] == [list(range(a, b)) for a, b in zip(ends, ends[1:], strict=False)]
+    assert [numbers for _, numbers in found] == [list(range(a, b)) for a, b in itertools.pairwise(ends)]
     for (row, _), start, end in zip(found, ends, ends[1:], strict=False):
         assert row["key"] == clip_key(video_id(URL), start / 25)
         assert row["path"] == f"{row['key']}.mp4"
@@ -76,7 +80,7 @@ def test_clips_hold_the_frames_of_their_scenes(numbered, tmp_path, detector, met
 
 
 @pytest.mark.parametrize("unit_s", [0.7, 1.9, 4.0])
-def test_any_unit_size_gives_the_same_clips(numbered, tmp_path, unit_s):
+def test_any_unit_size_gives_the_same_clips(numbered: Any, tmp_path: Any, unit_s: Any) -> None:
     policy = ScenePolicy(min_s=0.3, max_s=3.0)
     whole = cut(numbered, tmp_path / "a", Adaptive(), policy)
     assert spans(in_units(numbered, tmp_path / "b", Adaptive(), policy, unit_s)) == spans(whole)
@@ -85,7 +89,9 @@ def test_any_unit_size_gives_the_same_clips(numbered, tmp_path, unit_s):
 @pytest.mark.slow
 @pytest.mark.parametrize("unit_s", [1.0, 2.3, 5.0, 9.0, 17.0])
 @pytest.mark.parametrize("detector", [Adaptive(), Content(), Adaptive(min_scene_len=5)], ids=str)
-def test_any_unit_size_gives_the_same_clips_of_a_montage(tmp_path, montage, detector, unit_s):
+def test_any_unit_size_gives_the_same_clips_of_a_montage(
+    tmp_path: Any, montage: Any, detector: Any, unit_s: Any
+) -> None:
     for long in ("split", "drop", "truncate"):
         policy = ScenePolicy(min_s=0.2, max_s=5.0, long=long, trim_s=0.04)
         whole = cut(montage, tmp_path / "a", detector, policy)
@@ -94,7 +100,7 @@ def test_any_unit_size_gives_the_same_clips_of_a_montage(tmp_path, montage, dete
 
 
 @pytest.fixture(scope="module")
-def montage(tmp_path_factory):
+def montage(tmp_path_factory: Any) -> Any:
     """40 s of real shots and moving textures: hard cuts, dissolves, and a burst of short shots."""
     shots = [*real_shots(), *(camera(texture(i), 80, pan=20 * i) for i in range(4))]
     rng = np.random.default_rng(2)
@@ -116,14 +122,16 @@ def montage(tmp_path_factory):
 
 @pytest.mark.parametrize("detector", [Fixed(every_s=1.5), NoCuts()], ids=lambda d: d.type)
 @pytest.mark.parametrize("method", ["auto", "encode"])
-def test_fixed_and_none_are_the_same_in_any_units(numbered, tmp_path, detector, method):
+def test_fixed_and_none_are_the_same_in_any_units(numbered: Any, tmp_path: Any, detector: Any, method: Any) -> None:
     policy, spec = ScenePolicy(max_s=4.0), WriteSpec(method=method, max_trim_s=0)
     whole = cut(numbered, tmp_path / "a", detector, policy, spec=spec)
-    assert sum((numbers for _, numbers in whole), []) == list(range(NUM))[: len(sum((n for _, n in whole), []))]
+    shown = [number for _, numbers in whole for number in numbers]
+    assert shown == list(range(len(shown)))
+    assert len(shown) >= 250
     assert spans(in_units(numbered, tmp_path / "b", detector, policy, 2.2, spec=spec)) == spans(whole)
 
 
-def test_fixed_decodes_nothing_up_front(numbered, tmp_path, monkeypatch):
+def test_fixed_decodes_nothing_up_front(numbered: Any, tmp_path: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr("shardpipe.engine.cutvideo.decode", None)
     monkeypatch.setattr("shardpipe.engine.detect.decode", None)
     assert len(cut(numbered, tmp_path / "s", Fixed(every_s=2))) == 6
@@ -131,7 +139,7 @@ def test_fixed_decodes_nothing_up_front(numbered, tmp_path, monkeypatch):
     assert needs_frames(NoCuts(), ScenePolicy(transitions=True))
 
 
-def test_variable_rate_and_late_start(tmp_path):
+def test_variable_rate_and_late_start(tmp_path: Any) -> None:
     times = vfr_times(200, seed=3)
     video = make_numbered(tmp_path / "v.mkv", times_s=times, num_frames=200, scenes=(50, 120), start=Fraction(7, 5))
     found = cut(video.path, tmp_path / "s", Adaptive(), ScenePolicy(max_s=2.0), spec=WriteSpec(max_trim_s=0))
@@ -145,7 +153,7 @@ def test_variable_rate_and_late_start(tmp_path):
     assert shown == sorted(set(shown))
 
 
-def test_a_window_and_a_trim(numbered, tmp_path):
+def test_a_window_and_a_trim(numbered: Any, tmp_path: Any) -> None:
     policy = ScenePolicy(min_s=0.3, start_s=2.0, end_s=7.0, trim_s=0.08)
     found = cut(numbered, tmp_path / "s", Adaptive(), policy, spec=WriteSpec(max_trim_s=0))
     assert [(numbers[0], numbers[-1] + 1) for _, numbers in found] == [(52, 68), (72, 128), (132, 153), (157, 173)]
@@ -153,7 +161,7 @@ def test_a_window_and_a_trim(numbered, tmp_path):
     assert [(numbers[0], numbers[-1] + 1) for _, numbers in nominal] == [(52, 173)]
 
 
-def test_gradual_transitions_are_left_out_by_default(montage, tmp_path):
+def test_gradual_transitions_are_left_out_by_default(montage: Any, tmp_path: Any) -> None:
     facts = probe(montage)
     with_them = detect(montage, facts, Part(), detector=Adaptive(), policy=ScenePolicy()).transitions
     without = detect(montage, facts, Part(), detector=Adaptive(), policy=ScenePolicy(transitions=False)).transitions
@@ -166,7 +174,7 @@ def test_gradual_transitions_are_left_out_by_default(montage, tmp_path):
                        for each in with_them if each.is_gradual)  # fmt: skip
 
 
-def test_identity_names_all_that_determines_spans():
+def test_identity_names_all_that_determines_spans() -> None:
     one = scenes_identity(Adaptive(), ScenePolicy())
     assert one["gradual"]
     assert "gradual" not in scenes_identity(Fixed(), ScenePolicy())
@@ -174,7 +182,7 @@ def test_identity_names_all_that_determines_spans():
     assert one != scenes_identity(Adaptive(threshold=2), ScenePolicy())
 
 
-def test_a_damaged_middle_costs_only_what_it_touches(numbered, tmp_path):
+def test_a_damaged_middle_costs_only_what_it_touches(numbered: Any, tmp_path: Any) -> None:
     data = bytearray(numbered.read_bytes())
     with av.open(str(numbered)) as container:
         hit = [p for p in container.demux(video=0) if p.size and 70 <= (p.pts * p.time_base) * 25 < 130][10]
@@ -190,7 +198,7 @@ def test_a_damaged_middle_costs_only_what_it_touches(numbered, tmp_path):
     assert len(keys) == len(set(keys))
 
 
-def test_a_file_that_ends_early_says_so(tmp_path):
+def test_a_file_that_ends_early_says_so(tmp_path: Any) -> None:
     whole = make_numbered(
         tmp_path / "w.mp4", num_frames=NUM, scenes=CUTS, container_options={"movflags": "faststart"}
     ).path
@@ -203,11 +211,11 @@ def test_a_file_that_ends_early_says_so(tmp_path):
     assert found[-1][0]["dropped_by"] == "error: cut"
 
 
-def test_a_new_size_ends_a_scene(tmp_path, monkeypatch):
+def test_a_new_size_ends_a_scene(tmp_path: Any, monkeypatch: Any) -> None:
     path = VIDEOS / "carphone_pristine.mp4"
     from shardpipe.engine import detect as module
 
-    def changing(inp, **window):
+    def changing(inp: Any, **window: Any) -> Any:
         for i, frame in enumerate(decode(inp, **window)):
             yield frame if i < 60 else _resized(frame)
 
@@ -218,14 +226,14 @@ def test_a_new_size_ends_a_scene(tmp_path, monkeypatch):
     assert [each.start_s for each in found.transitions if not each.is_gradual] == [found.pts[60] * base]
 
 
-def _resized(frame):
+def _resized(frame: Any) -> Any:
     smaller = frame.reformat(width=frame.width // 2, height=frame.height)
     smaller.pts, smaller.time_base = frame.pts, frame.time_base
     return smaller
 
 
-def test_nothing_that_decodes_is_one_error_row(numbered, tmp_path, monkeypatch):
-    def refused(inp, **window):
+def test_nothing_that_decodes_is_one_error_row(numbered: Any, tmp_path: Any, monkeypatch: Any) -> None:
+    def refused(inp: Any, **window: Any) -> Any:
         raise MediaError("the frame at 0.000 s cannot be decoded")
         yield
 
@@ -238,7 +246,7 @@ def test_nothing_that_decodes_is_one_error_row(numbered, tmp_path, monkeypatch):
     assert row["key"] == f"{video_id(URL)}_p2"
 
 
-def test_a_part_past_the_end_gives_nothing(numbered, tmp_path):
+def test_a_part_past_the_end_gives_nothing(numbered: Any, tmp_path: Any) -> None:
     facts = probe(numbered)
     assert cut(numbered, tmp_path / "s", Adaptive(), part=Part(9, facts.end_s + 5, None)) == []
     assert cut(numbered, tmp_path / "s", Fixed(), part=Part(9, facts.end_s + 5, None)) == []

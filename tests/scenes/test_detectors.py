@@ -1,6 +1,7 @@
 """adaptive and content find PySceneDetect's cuts, whatever the frame rate, and from any lead-in."""
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ class Frames(VideoStream):
 
     BACKEND_NAME = "memory"
 
-    def __init__(self, frames, times, rate):
+    def __init__(self, frames: Any, times: Any, rate: Any) -> None:
         self._frames, self._times, self._rate, self._at = frames, times, rate, -1
 
     path = name = "memory"
@@ -31,46 +32,46 @@ class Frames(VideoStream):
     duration = None
 
     @property
-    def frame_rate(self):
+    def frame_rate(self) -> Any:
         return self._rate
 
     @property
-    def base_timecode(self):
+    def base_timecode(self) -> Any:
         return FrameTimecode(0, self._rate)
 
     @property
-    def frame_size(self):
+    def frame_size(self) -> Any:
         return self._frames.shape[2], self._frames.shape[1]
 
     @property
-    def position(self):
+    def position(self) -> Any:
         return FrameTimecode(
             Timecode(round(self._times[min(max(0, self._at), len(self._times) - 1)] / BASE), BASE), fps=self._rate
         )
 
     @property
-    def position_ms(self):
+    def position_ms(self) -> Any:
         return self.position.seconds * 1000
 
     @property
-    def frame_number(self):
+    def frame_number(self) -> Any:
         return self._at + 1
 
-    def read(self, decode=True):
+    def read(self, decode: Any = True) -> Any:  # noqa: FBT002  its base has it
         self._at += 1
         if self._at >= len(self._frames):
             return False
         return self._frames[self._at]
 
-    def reset(self):
+    def reset(self) -> None:
         self._at = -1
 
-    def seek(self, target):
+    def seek(self, target: Any) -> None:
         raise NotImplementedError
 
 
 @pytest.fixture(scope="module")
-def montage():
+def montage() -> Any:
     """Slow shots and a burst of shots of 2 to 25 frames."""
     rng = np.random.default_rng(0)
     bikes, bunny = real("bikes.mp4"), real("bigbuckbunny.mp4")
@@ -81,14 +82,14 @@ def montage():
     return np.concatenate([bikes, bunny, *burst, real("carphone_pristine.mp4")])
 
 
-def cuts_of(detector, frames, times, fps):
+def cuts_of(detector: Any, frames: Any, times: Any, fps: Any) -> Any:
     run = detector.start(fps)
     found = [each for frame, time_s in zip(frames, times, strict=True) for each in run.process(time_s, frame)]
     assert all(each.start_s == each.end_s for each in found)
     return [each.start_s for each in [*found, *run.finish()]]
 
 
-def scene_manager_cuts(detector, frames, times, rate):
+def scene_manager_cuts(detector: Any, frames: Any, times: Any, rate: Any) -> Any:
     manager = SceneManager()
     manager.auto_downscale = False
     manager.add_detector(detector)
@@ -107,7 +108,7 @@ def scene_manager_cuts(detector, frames, times, rate):
     ],
     ids=["adaptive", "content", "suppress", "seconds"],
 )
-def test_the_cuts_are_those_of_the_scene_manager(montage, ours, theirs, rate):
+def test_the_cuts_are_those_of_the_scene_manager(montage: Any, ours: Any, theirs: Any, rate: Any) -> None:
     rng = np.random.default_rng(1)
     if rate == "vfr":
         ticks, rate = np.cumsum(rng.integers(900, 9000, len(montage))), Fraction(90000 * 2, 9900)
@@ -119,13 +120,13 @@ def test_the_cuts_are_those_of_the_scene_manager(montage, ours, theirs, rate):
     assert cuts_of(ours, montage, times, float(rate)) == pytest.approx(expected, abs=1e-5)
 
 
-def _suppress():
+def _suppress() -> Any:
     from scenedetect.detector import FlashFilter
 
     return FlashFilter.Mode.SUPPRESS
 
 
-def test_edges_count_where_they_are_asked_for():
+def test_edges_count_where_they_are_asked_for() -> None:
     frames = real("bikes.mp4")[:90]
     times = [i / 25 for i in range(90)]
     weights = {"delta_hue": 1, "delta_sat": 1, "delta_lum": 1, "delta_edges": 2}
@@ -134,14 +135,14 @@ def test_edges_count_where_they_are_asked_for():
     assert cuts_of(Content(weights=weights, kernel_size=5), frames, times, 25.0) == pytest.approx(expected)
 
 
-def test_times_are_the_frames_own():
+def test_times_are_the_frames_own() -> None:
     frames, start = real("bikes.mp4"), 1000.4
     found = cuts_of(Adaptive(), frames, [start + i / 25 for i in range(len(frames))], 25.0)
     assert found == [start + at / 25 for at in BIKES_CUTS]
 
 
 @pytest.mark.parametrize("detector", [Adaptive(), Content(), Content(filter_mode="suppress")])
-def test_a_settled_run_finds_the_cuts_of_a_run_from_the_start(montage, detector):
+def test_a_settled_run_finds_the_cuts_of_a_run_from_the_start(montage: Any, detector: Any) -> None:
     times = [i / 25 for i in range(len(montage))]
     whole = cuts_of(detector, montage, times, 25.0)
     num_settled = 0
@@ -158,7 +159,7 @@ def test_a_settled_run_finds_the_cuts_of_a_run_from_the_start(montage, detector)
     assert num_settled > 5
 
 
-def test_cuts_are_certain_in_time(montage):
+def test_cuts_are_certain_in_time(montage: Any) -> None:
     times = [i / 25 for i in range(len(montage))]
     for detector in (Adaptive(), Content()):
         run = detector.start(25.0)
@@ -169,7 +170,7 @@ def test_cuts_are_certain_in_time(montage):
         assert certain_s > times[-1] - 2
 
 
-def test_fixed_cuts_at_its_interval_and_none_nowhere():
+def test_fixed_cuts_at_its_interval_and_none_nowhere() -> None:
     assert Fixed(every_s=2.5).boundaries(1.0, 8.5) == (3.5, 6.0)
     assert Fixed(every_s=2.5).boundaries(0.0, 2.5) == ()
     assert Fixed(every_s=2.5).boundaries(3.0, 3.0) == ()
@@ -191,6 +192,6 @@ def test_fixed_cuts_at_its_interval_and_none_nowhere():
         (Fixed, {"every_s": float("inf")}),
     ],
 )
-def test_impossible_fields_are_refused(detector, fields):
+def test_impossible_fields_are_refused(detector: Any, fields: Any) -> None:
     with pytest.raises(ValidationError):
         detector(**fields)

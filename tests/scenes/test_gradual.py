@@ -1,5 +1,7 @@
 """Dissolves and fades are found whole, and nothing that moves, flashes or dims is taken for one."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from support.motion_clips import FPS, camera, dissolve, fade, loop, real, real_shots, texture
@@ -12,30 +14,31 @@ LENGTH = 110  # frames of each shot around a transition
 TOLERATED_SHARE = 0.03  # of the other scene, in a frame that is left in a clip
 
 
-def gradual_in(frames, *, fps=FPS, start_s=0.0, skip=0):
+def gradual_in(frames: Any, *, fps: Any = FPS, start_s: Any = 0.0, skip: Any = 0) -> Any:
     run = Gradual().start(fps)
     found = [each for i, frame in enumerate(frames) if i >= skip for each in run.process(start_s + i / fps, frame)]
     return merge_transitions([], [*found, *run.finish()])
 
 
-def in_frames(transitions, fps=FPS):
+def in_frames(transitions: Any, fps: Any = FPS) -> Any:
     return [(round(each.start_s * fps), round(each.end_s * fps)) for each in transitions]
 
 
 @pytest.fixture(scope="module")
-def shots():
+def shots() -> Any:
     moving = [camera(texture(i), LENGTH, pan=30 * (i % 3), zoom=0.05 * (i % 2), shake=float(i % 2)) for i in range(6)]
     return [*(loop(shot, LENGTH) for shot in real_shots()), *moving]
 
 
-def pairs(num, num_shots, seed):
+def pairs(num: Any, num_shots: Any, seed: Any) -> Any:
     rng = np.random.default_rng(seed)
     return [tuple(rng.choice(num_shots, 2, replace=False)) for _ in range(num)]
 
 
-def num_whole(joined):
+def num_whole(joined: Any) -> Any:
     """Of (frames, mixed range) pairs, how many have a transition found that holds the whole range, and nothing else;
-    and how many have a part of theirs in what is left."""
+    and how many have a part of theirs in what is left.
+    """
     whole = half = 0
     for frames, (start, end) in joined:
         found = in_frames(gradual_in(frames))
@@ -49,7 +52,7 @@ def num_whole(joined):
 
 
 @pytest.mark.parametrize("length_s", [0.3, 0.6, 1.0, 2.0])
-def test_dissolves(shots, length_s):
+def test_dissolves(shots: Any, length_s: Any) -> None:
     joined = [dissolve(shots[i], shots[j], round(length_s * FPS)) for i, j in pairs(10, len(shots), 5)]
     whole, half = num_whole(joined)
     assert whole >= 9
@@ -58,7 +61,7 @@ def test_dissolves(shots, length_s):
 
 @pytest.mark.parametrize("length_s", [0.3, 0.6, 1.0, 2.0])
 @pytest.mark.parametrize(("color", "hold"), [(0, 8), (0, 0), (255, 4)])
-def test_fades_through_black_and_white(shots, length_s, color, hold):
+def test_fades_through_black_and_white(shots: Any, length_s: Any, color: Any, hold: Any) -> None:
     num = round(length_s * FPS)
     joined = [fade(shots[i], shots[j], num, hold=hold, color=color) for i, j in pairs(5, len(shots), 6)]
     whole, half = num_whole(joined)
@@ -68,14 +71,14 @@ def test_fades_through_black_and_white(shots, length_s, color, hold):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("length_s", [0.3, 0.5, 0.8, 1.2, 1.6, 2.0])
-def test_many_dissolves(shots, length_s):
+def test_many_dissolves(shots: Any, length_s: Any) -> None:
     joined = [dissolve(shots[i], shots[j], round(length_s * FPS)) for i, j in pairs(60, len(shots), 7)]
     whole, half = num_whole(joined)
     assert whole >= 54
     assert half <= 2
 
 
-def test_a_dissolve_between_hard_cuts(shots):
+def test_a_dissolve_between_hard_cuts(shots: Any) -> None:
     joined, (start, end) = dissolve(shots[7], shots[5], 20)
     frames = np.concatenate([shots[0][:40], joined[40:], shots[6][:40]])
     ((first, last),) = in_frames(gradual_in(frames))
@@ -83,7 +86,7 @@ def test_a_dissolve_between_hard_cuts(shots):
     assert end <= last <= end + 6
 
 
-def test_a_fade_at_each_end_of_a_video(shots):
+def test_a_fade_at_each_end_of_a_video(shots: Any) -> None:
     black = np.zeros_like(shots[0])
     faded, (_, begin) = fade(black[:40], shots[6], 15, hold=0, color=0)
     frames, (end, _) = fade(faded, black[:40], 15, hold=0, color=0)
@@ -95,12 +98,12 @@ def test_a_fade_at_each_end_of_a_video(shots):
     assert len(found) == 2
 
 
-def test_black_between_hard_cuts_is_a_scene(shots):
+def test_black_between_hard_cuts_is_a_scene(shots: Any) -> None:
     frames = np.concatenate([shots[0][:60], np.zeros_like(shots[0][:40]), shots[6][:60]])
     assert gradual_in(frames) == []
 
 
-def motions():
+def motions() -> Any:
     for i, roughness in enumerate([1.2, 1.6, 2.0, 2.4]):
         picture = texture(100 + i, roughness)
         yield f"pan-{i}", camera(picture, 120, pan=80)
@@ -115,25 +118,25 @@ def motions():
         yield f"dimmed-{i}", lit(still, np.linspace(1, 0.25, 150))
 
 
-def flashed(frames):
+def flashed(frames: Any) -> Any:
     light = np.zeros(len(frames))
     light[60:65] = 150, 80, 40, 20, 8
     light[110:116] = 255, 255, 160, 90, 45, 20
     return np.clip(frames + light[:, None, None, None], 0, 255).astype(np.uint8)
 
 
-def lit(frames, gain):
+def lit(frames: Any, gain: Any) -> Any:
     return np.clip(frames * gain[:, None, None, None], 0, 255).astype(np.uint8)
 
 
-def test_motion_light_and_real_shots_are_no_transitions():
+def test_motion_light_and_real_shots_are_no_transitions() -> None:
     wrong = {name: in_frames(gradual_in(frames)) for name, frames in motions()}
     for name in ("bikes.mp4", "bigbuckbunny.mp4", "carphone_pristine.mp4"):
         wrong[name] = in_frames(gradual_in(real(name)))
     assert {name: found for name, found in wrong.items() if found} == {}
 
 
-def test_a_run_that_begins_later_finds_the_same(shots):
+def test_a_run_that_begins_later_finds_the_same(shots: Any) -> None:
     one, _ = dissolve(shots[7], shots[6], 20)
     two, _ = fade(one, shots[9], 12, hold=10, color=0)
     frames = np.concatenate([loop(shots[0], 250), two])
@@ -143,7 +146,7 @@ def test_a_run_that_begins_later_finds_the_same(shots):
         assert gradual_in(frames, skip=skip) == whole
 
 
-def test_settled_and_certain(shots):
+def test_settled_and_certain(shots: Any) -> None:
     frames, _ = fade(shots[6], shots[7], 12, hold=100, color=0)
     run, certain_s, found = Gradual().start(FPS), -10.0, []
     assert not run.settled
@@ -158,7 +161,7 @@ def test_settled_and_certain(shots):
     assert len([*found, *run.finish()]) == 1
 
 
-def test_a_run_that_begins_in_black_is_not_settled_before_the_black_ends(shots):
+def test_a_run_that_begins_in_black_is_not_settled_before_the_black_ends(shots: Any) -> None:
     frames = np.concatenate([np.zeros((250, 144, 256, 3), np.uint8), loop(shots[6], 150)])
     run = Gradual().start(FPS)
     settled = []
@@ -170,7 +173,7 @@ def test_a_run_that_begins_in_black_is_not_settled_before_the_black_ends(shots):
 
 
 @pytest.mark.parametrize("fps", [10, 60])
-def test_frame_rates(shots, fps):
+def test_frame_rates(shots: Any, fps: Any) -> None:
     step = {10: 0.4, 60: 2.4}[fps]  # the same scenes shown at another rate
     index = np.minimum(np.arange(int(LENGTH * step)) / step, LENGTH - 1).astype(int)
     frames, (start, end) = dissolve(shots[7][index], shots[6][index], fps)
@@ -179,7 +182,7 @@ def test_frame_rates(shots, fps):
     assert end <= last <= end + 0.25 * fps
 
 
-def test_empty_and_single_frames():
+def test_empty_and_single_frames() -> None:
     run = Gradual().start(25.0)
     assert list(run.finish()) == []
     assert gradual_in(np.zeros((1, 144, 256, 3), np.uint8)) == []

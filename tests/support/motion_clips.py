@@ -1,5 +1,6 @@
 """Pictures that move, as small bgr frames, and ways to join them: real clips and textures under a moving camera."""
 
+import itertools
 from functools import cache
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def real(name: str) -> Frames:
 def real_shots() -> list[Frames]:
     """Single shots of the shipped clips."""
     bikes, cuts = real("bikes.mp4"), (0, *BIKES_CUTS)
-    shots = [bikes[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    shots = [bikes[a:b] for a, b in itertools.pairwise(cuts)]
     return [*shots, real("bigbuckbunny.mp4")[:110], real("carphone_pristine.mp4")]
 
 
