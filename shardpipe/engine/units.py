@@ -11,6 +11,7 @@ from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, View
 from shardpipe.storage.rows import decode_meta
 from shardpipe.storage.store import Store
+from shardpipe.storage.view import stale
 
 READERS = 8
 
@@ -51,41 +52,45 @@ def cut_todo(store: Store) -> Todo:
 
 
 def pass_todo(store: Store, dataset: Dataset, inputs: View) -> Todo:
-    """The units (or slices) of a pass; the size of a unit's base rows is its cost. A unit whose rows were made from rows since replaced is to do again."""
+    """The units (or slices) of a pass; the size of a unit's base rows is its cost. A unit waits while its input is not
+    done, or is to do again; it is to do again itself if its rows were made from rows since replaced.
+    """
     view = dataset.pass_view()
     own = view.layers[-1]
-    generations = own.log.generations()
-    ready = [unit for unit in inputs.units() if inputs.listed(unit)]
     sizes = store.list(f"{view.base.name}/{view.base.form}")
+    units = inputs.units()
     with ThreadPoolExecutor(READERS) as pool:
-        found = list(pool.map(lambda unit: _slices(view, unit), ready))
+        found = list(pool.map(lambda unit: _slices(view, inputs, unit), units))
     names: list[str] = []
     jobs = []
-    for unit, (unit_names, fresh) in zip(ready, found, strict=True):
-        names += unit_names
-        cost = float(sizes.get(view.done_of(view.base)[unit], 1))
-        for name in unit_names:
-            if name not in generations:
-                jobs.append(UnitJob(name, cost=cost))
-            elif not fresh:
-                jobs.append(UnitJob(name, cost=cost, generation=generations[name] + 1))
-    num_waiting = len(inputs.units()) - len(ready)
-    return Todo(names, len(names) - len(jobs), jobs, num_waiting)
+    generations = own.log.generations()
+    for unit, slices in zip(units, found, strict=True):
+        for name, is_done in slices.items():
+            names.append(name)
+            if not is_done:
+                cost = float(sizes.get(view.done_of(view.base)[unit], 1))
+                jobs.append(UnitJob(name, cost=cost, generation=generations.get(name, -1) + 1))
+    return Todo(names, len(names) - len(jobs), jobs, sum(not slices for slices in found))
 
 
-def _slices(view: View, unit: str) -> tuple[list[str], bool]:
-    """The names of a unit's slices, whether its rows (where there are any) are of today's input."""
+def _slices(view: View, inputs: View, unit: str) -> dict[str, bool]:
+    """The names of a unit's slices, each with whether it is done; none while the unit's input is not."""
+    if not inputs.listed(unit):
+        return {}
     own = view.layers[-1]
-    names = [unit]
-    if own.info.unit_clips is not None:
-        names = own.slices(unit, view.num_clips(unit))
-    fresh = True
-    if all(name in view.done_of(own) for name in names):
-        try:
-            view.fold(unit)
-        except IncompleteError:
-            fresh = False
-    return names, fresh
+    names = own.slices(unit, view.num_clips(unit)) if own.is_sliced else [unit]
+    there = [name for name in names if name in view.done_of(own)]
+    if not there and not inputs.may_be_stale(unit):
+        return dict.fromkeys(names, False)
+    try:
+        made_from = view.fold_below(unit).inputs
+    except IncompleteError:
+        return {}
+    done = dict.fromkeys(names, False)
+    for name in there:
+        part = own.read([name], view.done_of(own))
+        done[name] = part is not None and all(stale(meta, made_from) is None for meta in part.metas)
+    return done
 
 
 def failed_share(store: Store, name: str) -> tuple[int, int]:

@@ -1,0 +1,160 @@
+"""What one pass wrote: `dataset.json`, and its rows as a layer of a Dataset.
+
+base layer    rows of `cut` (ROOT/clips/rows/), or the records of an emitted Dataset (ROOT/train/emit/)
+other layers  rows of passes since (ROOT/score/rows/), aligned with the base by unit name and key
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from shardpipe.core.columns import ColumnType
+from shardpipe.core.errors import IntegrityError
+from shardpipe.core.fingerprint import canonical_json, sha256_hex
+from shardpipe.core.fingerprint import fingerprint as digest
+from shardpipe.storage.commit import RowsLog
+from shardpipe.storage.members import PARTS, MemberPlace
+from shardpipe.storage.rows import RowsMeta, decode_rows
+from shardpipe.storage.store import Store
+
+FORMAT = 1
+CHECKSUM = "checksum"
+Row = dict[str, Any]
+MEMBER_OFFSET = re.compile(r"member_(.+)_offset\Z")
+MADE = ("json", "mp4", "txt")  # the members that emit makes from columns and media
+
+
+class DatasetInfo(BaseModel):
+    """What `dataset.json` holds. `identity` is what the fingerprint hashes; layout fields (`unit_clips`) are not in it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = FORMAT
+    name: str
+    kind: Literal["cut", "pass"]
+    emit: Literal["rows", "shards"]
+    fingerprint: str
+    identity: dict[str, Any]
+    layers: list[str]
+    """Prefixes relative to this Dataset, base first, itself ("." ) last."""
+    columns: dict[str, str]
+    """The data columns that this layer writes: name to type."""
+    members: dict[str, str] = {}
+    """The members that this layer writes: column-like name to file extension."""
+    unit_clips: int | None = None
+    """Clips a slice of a unit; None: a unit is not sliced."""
+    versions: dict[str, str] = {}
+    """Of shardpipe and of the libraries that results depend on: lineage, no part of the fingerprint."""
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON, with a checksum of it."""
+        fields = self.model_dump(mode="json")
+        return canonical_json({**fields, CHECKSUM: digest(fields)})
+
+    @staticmethod
+    def from_bytes(data: bytes, where: str) -> "DatasetInfo":
+        """The inverse; IntegrityError, naming `where`, if a byte of it has changed."""
+        try:
+            fields = json.loads(data)
+            if fields.pop(CHECKSUM) == digest(fields):
+                return DatasetInfo.model_validate(fields)
+        except (ValueError, KeyError, AttributeError):  # a ValidationError is a ValueError
+            pass
+        raise IntegrityError(f"{where} is damaged, or of another format than {FORMAT}: restore it")
+
+    @property
+    def typed_columns(self) -> dict[str, ColumnType]:
+        """`columns` with parsed types."""
+        return {name: ColumnType.parse(text) for name, text in self.columns.items()}
+
+
+@dataclass(frozen=True)
+class LayerRows:
+    """One layer's rows of one unit, as committed."""
+
+    paths: tuple[str, ...]
+    sha256s: tuple[str, ...]
+    metas: tuple[RowsMeta, ...]
+    rows: list[Row] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a view: `form` says where its rows lie (`rows/` of a pass or of cut, `emit/` of an emitted Dataset)."""
+
+    store: Store
+    info: DatasetInfo
+    form: Literal["rows", "emit"]
+
+    @property
+    def name(self) -> str:
+        """The Dataset's folder under the root."""
+        return self.info.name
+
+    @cached_property
+    def log(self) -> RowsLog:
+        """Its committed rows."""
+        return RowsLog(self.store, self.name, folder=self.form)
+
+    @property
+    def is_sliced(self) -> bool:
+        """Whether it commits a unit of the base in slices."""
+        return self.form == "rows" and self.info.unit_clips is not None
+
+    def slices(self, unit: str, num_clips: int) -> list[str]:
+        """The names under which this layer commits a unit of `num_clips` clips."""
+        if not self.is_sliced:
+            return [unit]
+        assert self.info.unit_clips is not None
+        count = max(1, -(-num_clips // self.info.unit_clips))
+        return [f"{unit}-{i:02d}" for i in range(count)]
+
+    def read(self, names: list[str], done: Mapping[str, str]) -> LayerRows | None:
+        """The committed rows of these slices, None unless all are there."""
+        if any(name not in done for name in names):
+            return None
+        paths = tuple(done[name] for name in names)
+        blobs = [self.store.read(path) for path in paths]
+        tables, metas = zip(*(decode_rows(blob) for blob in blobs), strict=True)
+        for path, meta in zip(paths, metas, strict=True):
+            if self.form == "rows" and meta.fingerprint != self.info.fingerprint:
+                raise IntegrityError(
+                    f"{self.store.url}/{path} was made by another configuration (fingerprint {meta.fingerprint[:12]}, "
+                    f"dataset.json says {self.info.fingerprint[:12]}): run `shardpipe verify`"
+                )
+        rows: list[Row] = []
+        for table, meta in zip(tables, metas, strict=True):
+            rows += [self._located(row, meta) for row in table.to_pylist()]
+        return LayerRows(paths, tuple(sha256_hex(blob) for blob in blobs), tuple(metas), rows)
+
+    def member_extensions(self, done: Mapping[str, str]) -> list[str]:
+        """The members that it gives to the next pass: those that its stages wrote, or that its shards hold."""
+        if self.form == "rows":
+            return list(self.info.members.values())
+        for path in done.values():  # all records have the same columns
+            names = dict.fromkeys(decode_rows(self.store.read(path))[0].column_names)
+            return [ext for ext in self._member_names(names).values() if ext not in MADE]
+        return []
+
+    def _located(self, row: Row, meta: RowsMeta) -> Row:
+        """`row` with its media's place relative to the root, and its members gathered under one name."""
+        if row.get("shard") is not None:
+            row["shard"] = f"{self.name}/{row['shard']}"
+        members = {}
+        for name, ext in self._member_names(row).items():
+            offset, size, sha256 = (row.pop(f"member_{name}_{part}") for part in PARTS)
+            if offset is not None and meta.members_tar is not None:
+                members[ext] = MemberPlace(f"{self.name}/{meta.members_tar.name}", offset, size, sha256)
+        row["members"] = members
+        return row
+
+    def _member_names(self, row: Mapping[str, Any]) -> dict[str, str]:
+        """The members that `row` may have, name to extension: a record of an emitted shard calls them by extension."""
+        if self.form == "rows":
+            return self.info.members
+        return {match[1]: match[1] for name in row if (match := MEMBER_OFFSET.match(name))}

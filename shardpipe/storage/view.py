@@ -1,0 +1,173 @@
+"""The fold: layers over one base as one table a unit.
+
+A layer's rows count only if every rows object that they were made from still has the sha256 they recorded.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from shardpipe.core.columns import ColumnType
+from shardpipe.core.errors import IncompleteError, IntegrityError
+from shardpipe.storage.layers import Layer, LayerRows, Row
+from shardpipe.storage.rows import RowsMeta, decode_table
+from shardpipe.storage.store import Store
+
+STATE_NAMES = ("kept", "dropped_by", "error")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The folded rows of one unit.
+
+    rows: one dict a clip of the base, in its order: every data column (None where no layer gave it), `kept`,
+    `dropped_by`, `error`, then `shard` (relative to the root), `offset`, `size` of its mp4, and `members`:
+    extension to MemberPlace.
+    inputs: path (relative to the root) to sha256 of each rows object that was read.
+    """
+
+    unit: str
+    rows: list[Row]
+    inputs: dict[str, str]
+
+
+class View:
+    """Layers over one base, as one table a unit. Listings are taken at construction and by `refresh`."""
+
+    def __init__(self, store: Store, layers: list[Layer]) -> None:
+        self.store = store
+        self.layers = layers
+        self._done: dict[str, dict[str, str]] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """List again which rows each layer has."""
+        self._done = {layer.name: layer.log.done() for layer in self.layers}
+
+    @property
+    def base(self) -> Layer:
+        """The layer that has the media."""
+        return self.layers[0]
+
+    def units(self) -> list[str]:
+        """The base's unit names in order, whether done or not."""
+        return unit_list(self.store, self.base)
+
+    def columns(self) -> dict[str, ColumnType]:
+        """The folded data columns, in layer order."""
+        found: dict[str, ColumnType] = {}
+        for layer in self.layers:
+            found |= layer.info.typed_columns
+        return found
+
+    def members(self) -> dict[str, str]:
+        """Member extension to the layer that has it; an emitted Dataset's json and txt are not counted."""
+        return {ext: layer.name for layer in self.layers for ext in layer.member_extensions(self._done[layer.name])}
+
+    def is_done(self, unit: str) -> bool:
+        """Whether every layer has rows of this unit and none is stale (reads them)."""
+        try:
+            self.fold(unit)
+        except IncompleteError:
+            return False
+        return True
+
+    def listed(self, unit: str) -> bool:
+        """Whether the listings show rows of this unit, of all its slices, in every layer: cheap, they may be stale."""
+        for layer in self.layers:
+            done = self._done[layer.name]
+            if not layer.is_sliced:
+                if unit not in done:
+                    return False
+            elif f"{unit}-00" not in done or any(name not in done for name in layer.slices(unit, self.num_clips(unit))):
+                return False
+        return True
+
+    def may_be_stale(self, unit: str) -> bool:
+        """Whether a layer has rows of a later generation for this unit: those that were made from earlier ones count no more."""
+        for layer in self.layers:
+            names = {unit, f"{unit}-00"} & self._done[layer.name].keys()
+            if any(self._done[layer.name][name] != layer.log.path(name) for name in names):
+                return True
+        return False
+
+    def done_of(self, layer: Layer) -> Mapping[str, str]:
+        """The units (or slices) of one of its layers that the listing showed, each to the path of its rows."""
+        return self._done[layer.name]
+
+    def num_clips(self, unit: str) -> int:
+        """How many clips the base has in this unit."""
+        base = self.base.read([unit], self._done[self.base.name])
+        if base is None:
+            raise IncompleteError(f"{self.store.url}/{self.base.name} has no rows of unit {unit} yet")
+        return len(base.rows)
+
+    def fold(self, unit: str) -> Fold:
+        """The folded rows; raises IncompleteError where a layer has none yet, or has rows of inputs that changed since."""
+        return self._fold(unit, self.layers)
+
+    def fold_below(self, unit: str) -> Fold:
+        """The fold of all layers but the last: what the last one's rows are made from."""
+        return self._fold(unit, self.layers[:-1])
+
+    def _fold(self, unit: str, layers: Sequence[Layer]) -> Fold:
+        base = self.base.read([unit], self._done[self.base.name])
+        if base is None:
+            raise IncompleteError(f"{self.store.url}/{self.base.name} has no rows of unit {unit} yet")
+        inputs = dict(zip(base.paths, base.sha256s, strict=True))
+        rows = base.rows
+        by_key = {row["key"]: row for row in rows}
+        if len(by_key) != len(rows):
+            raise IntegrityError(f"{self.store.url}/{base.paths[0]} has a key twice: run `shardpipe verify`")
+        for layer in layers[1:]:
+            part = layer.read(layer.slices(unit, len(rows)), self._done[layer.name])
+            if part is None:
+                raise IncompleteError(f"{self.store.url}/{layer.name} has no rows of unit {unit} yet")
+            check_inputs(self.store, part, inputs)
+            self._merge(part, by_key)
+            inputs |= dict(zip(part.paths, part.sha256s, strict=True))
+        return Fold(unit, self._completed(rows), inputs)
+
+    def _merge(self, part: LayerRows, by_key: dict[str, Row]) -> None:
+        for got in part.rows:
+            row = by_key.get(got["key"])
+            if row is None:
+                raise IntegrityError(f"{self.store.url}/{part.paths[0]} has key {got['key']}, which its base has not")
+            state = {name: got.pop(name) for name in STATE_NAMES}
+            members = got.pop("members")
+            row.update(got)
+            row["members"].update(members)
+            row["kept"] = row["kept"] and state["kept"]
+            row["dropped_by"] = row["dropped_by"] or state["dropped_by"]
+            row["error"] = row["error"] or state["error"]
+
+    def _completed(self, rows: list[Row]) -> list[Row]:
+        empty = dict.fromkeys(self.columns())
+        return [{**empty, **row} for row in rows]
+
+
+def stale(meta: RowsMeta, inputs: Mapping[str, str]) -> str | None:
+    """Why rows with these facts no longer count where their inputs are now `inputs` (path to sha256); None if they do."""
+    prefixes = {path.split("/", 1)[0] for path in inputs}
+    for source, sha256 in meta.inputs.items():
+        if source in inputs and inputs[source] != sha256:
+            return f"was made from another {source}"
+        if source not in inputs and source.split("/", 1)[0] in prefixes:
+            return f"was made from {source}, since replaced by a newer generation"
+    return None
+
+
+def check_inputs(store: Store, part: LayerRows, inputs: Mapping[str, str]) -> None:
+    """Raise IncompleteError if a slice of `part` was made from rows that are no longer those in `inputs`."""
+    for path, meta in zip(part.paths, part.metas, strict=True):
+        if reason := stale(meta, inputs):
+            raise IncompleteError(f"{store.url}/{path} {reason}: unit {meta.unit} is to do again")
+
+
+def unit_list(store: Store, base: Layer) -> list[str]:
+    """The units of a base layer: of the batches of sources, or of the plan's windows; in order, each once."""
+    folder, column = ("plan", "unit_out") if base.form == "emit" else ("sources", "unit")
+    names: dict[str, None] = {}
+    for path in sorted(store.list(f"{base.name}/{folder}")):
+        table, _ = decode_table(store.read(path))
+        names.update(dict.fromkeys(table.column(column).to_pylist()))
+    return list(names)
