@@ -28,6 +28,8 @@ MAX_JITTER = 0.1
 USUAL_RATES = tuple(
     Fraction(rate) for rate in (24, 25, 30, 48, 50, 60, 100, 120, 12, 15, "24000/1001", "30000/1001", "60000/1001")
 )
+MAX_DURATION_S = 7 * 86400
+"""A longer video is not believed: one wrong timestamp would make thousands of units of it."""
 PROGRESSIVE = (0, 1)  # AVFieldOrder: unknown, progressive
 
 
@@ -48,6 +50,11 @@ def _facts(inp: MediaInput, container: InputContainer, stream: VideoStream) -> V
     times = table_times(container, stream, head) or _packet_times(inp)
     base = stream.time_base or Fraction(1)
     duration = (times.end - times.start) * base
+    if duration > MAX_DURATION_S:
+        raise MediaError(
+            f"its {times.num_frames} frames would last {float(duration / 3600):.0f} hours by their timestamps, which must "
+            "be damaged: remux it, or split it"
+        )
     is_vfr = _varies(times.distances)
     part = frame.format.components[0]
     return VideoFacts(
@@ -128,7 +135,7 @@ def _rate(stream: VideoStream, times: Times, *, is_vfr: bool) -> Fraction:
     base = stream.time_base or Fraction(1)
     whole = Fraction(times.num_frames) / ((times.end - times.start) * base)
     if is_vfr:
-        return whole.limit_denominator(1001)
+        return whole.limit_denominator(1001) or whole
     slack = Fraction(3, max(3, times.end - times.start))  # start, end and last duration are rounded to ticks
     told = [rate for rate in (stream.guessed_rate, stream.average_rate) if rate]
     fits = [rate for rate in (*told, *USUAL_RATES) if abs(rate / whole - 1) <= max(slack, Fraction(1, 2000))]

@@ -190,3 +190,13 @@ def test_a_long_file_is_probed_without_reading_it(tmp_path: Path) -> None:
     assert (facts.num_frames, facts.fps, facts.is_vfr) == (36000, Fraction(30000, 1001), False)
     assert facts.duration_s == pytest.approx(1201.2)
     assert read < (tmp_path / "long.mp4").stat().st_size / 10
+
+
+def test_timestamps_that_no_video_has(tmp_path: Path) -> None:
+    """One wrong time must not make thousands of units of a video; a slow one is a video like any other."""
+    times = [Fraction(i, 25) for i in range(24)]
+    wrong = make_numbered(tmp_path / "wrong.mkv", num_frames=25, times_s=[*times, Fraction(40_000_000)])
+    with pytest.raises(MediaError, match="its 25 frames would last 11111 hours"):
+        probe(wrong.path)
+    slow = make_numbered(tmp_path / "slow.mkv", num_frames=3, times_s=[Fraction(0), Fraction(9000), Fraction(99_000)])
+    assert 0 < probe(slow.path).fps < Fraction(1, 1001)

@@ -1,7 +1,7 @@
 """Videos of several real scenes, made with the same bytes on every machine (one set of library versions given)."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +22,28 @@ STREET = (("bikes", 0, 150), ("bigbuckbunny", 0, 75), ("carphone_pristine", 0, 6
 """Hard cuts within `bikes` and between the pieces."""
 
 
-def planes_of(piece: Piece, size: tuple[int, int]) -> Iterator[Planes]:
-    """The frames of a piece, scaled to `size` (width, height), both even."""
-    name, first, count = piece
+@cache
+def all_planes(name: str, size: tuple[int, int]) -> tuple[Planes, ...]:
+    """All frames of a real clip, scaled to `size` (width, height), both even."""
     scaler = VideoReformatter()
     with av.open(str(VIDEOS / f"{name}.mp4")) as container:
-        for frame in islice(container.decode(video=0), first, first + count):
-            yield scaler.reformat(frame, *size, "yuv420p", interpolation=EXACT, threads=1).to_ndarray()
+        return tuple(
+            scaler.reformat(frame, *size, "yuv420p", interpolation=EXACT, threads=1).to_ndarray()
+            for frame in container.decode(video=0)
+        )
 
 
 def joined(pieces: Sequence[Piece], size: tuple[int, int], *, dissolve: int = 0) -> Iterator[Planes]:
     """One piece after the other; with `dissolve`, so many frames mix into the next piece's at each joint."""
-    before: list[Planes] = []
-    for piece in pieces:
-        frames = list(planes_of(piece, size))
+    before: Sequence[Planes] = ()
+    for name, first, count in pieces:
+        frames = all_planes(name, size)[first : first + count]
         for i, old in enumerate(before):
             weight = i + 1
             mixed = old.astype(int) * (len(before) + 1 - weight) + frames[i].astype(int) * weight
             yield (mixed // (len(before) + 1)).astype(np.uint8)
         body = frames[len(before) :]
-        before = body[len(body) - dissolve :] if dissolve else []
+        before = body[len(body) - dissolve :] if dissolve else ()
         yield from body[: len(body) - dissolve]
     yield from before
 
