@@ -1,6 +1,7 @@
 """Clips of every kind of source show exactly the frames of their span, in PyAV, OpenCV and decord."""
 
 import random
+import zlib
 from functools import cache
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def test_clips_are_exact(name: str, sources, tmp_path: Path) -> None:
     source = sources(name)
     count = len(source.pts)
     check(source, SPECS["auto"], [(0, count), (11, 60 if count > 60 else count)], tmp_path)
-    check(source, SPECS["to the frame"], [(count - 1, count), *spans(count, 8, 3)[6:]], tmp_path)
+    check(source, SPECS["to the frame"], [(count - 1, count), *spans(count, 7, 3)[6:]], tmp_path)
 
 
 @pytest.mark.slow
@@ -65,4 +66,4 @@ def test_clips_are_exact(name: str, sources, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_clips_of_all_sources_are_exact(name: str, method: str, sources, tmp_path: Path) -> None:
     source = sources(name)
-    check(source, SPECS[method], spans(len(source.pts), 20, hash((name, method)) % 1000), tmp_path)
+    check(source, SPECS[method], spans(len(source.pts), 20, zlib.crc32(f"{name} {method}".encode())), tmp_path)

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 from shardpipe.core.cutting import CutClip, Span, WriteSpec
 from shardpipe.core.video import VideoFacts
 from shardpipe.media.cutter import Cutter
 from shardpipe.media.decode import decode
+from shardpipe.media.mp4box import video_track
 from shardpipe.media.probe import probe
 
-from support.numbered import number_of, numbers_cv2, numbers_decord, numbers_pyav
+from support.numbered import luma_of, number_of, numbers_cv2, numbers_decord, numbers_pyav
 
 NO_CV2 = ("av1",)  # OpenCV's FFmpeg has only hardware decoders for it
-NO_DECORD = ("vp9",)  # decord fails on some VP9
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,15 @@ class Source:
     pts: tuple[int, ...]
     hashes: tuple[int, ...]
 
+    def decord_can(self, codec: str) -> bool:
+        """Whether decord decodes such clips: it fails on some HEVC and VP9, then on the source too."""
+        if codec != self.facts.codec or codec in ("h264", "mpeg4"):
+            return True
+        try:
+            return numbers_decord(self.path, turn=self.facts.rotation) == list(self.numbers)
+        except Exception:  # decord raises a class of its own, which it does not export
+            return False
+
 
 def read_source(path: Path) -> Source:
     numbers, pts, hashes = [], [], []
@@ -40,7 +50,7 @@ def read_source(path: Path) -> Source:
 
 
 def picture_hash(frame: av.VideoFrame) -> int:
-    return hash(frame.to_ndarray().tobytes()) if frame.format.name.startswith(("yuv", "gray")) else 0
+    return hash(tuple(bytes(luma_of(frame)[row]) for row in range(0, frame.height, 7)))
 
 
 def picture_hashes(path: Path) -> list[int]:
@@ -77,12 +87,15 @@ def check_clip(source: Source, clip: CutClip, *, decoders: Sequence[str] = ("cv2
     with av.open(str(clip.file)) as container:
         stream = container.streams.video[0]
         shown = sorted(p.pts * p.time_base for p in container.demux(stream) if p.size and not p.is_discard)
-        assert stream.duration * stream.time_base == (clip.span.end - clip.span.start) * source.facts.time_base, what
+    track = video_track(clip.file)
+    length = (clip.span.end - clip.span.start) * source.facts.time_base
+    assert track.duration == length * track.timescale, what
     times = [(pts - clip.span.start) * source.facts.time_base for pts in source.pts[low:high]]
     assert shown == times, what
-    if "cv2" in decoders and clip.codec not in NO_CV2:
+    slow = source.facts.color_transfer == "smpte2084"  # OpenCV takes 0.1 s a frame to bring it to bgr
+    if "cv2" in decoders and clip.codec not in NO_CV2 and not slow:
         assert numbers_cv2(clip.file, turn=turn) == want, what
-    if "decord" in decoders and clip.codec not in NO_DECORD and clip.method != "editlist":
+    if "decord" in decoders and source.decord_can(clip.codec) and clip.method != "editlist":
         assert numbers_decord(clip.file, turn=turn) == want, what
-    assert clip.fps * (clip.end_s - clip.start_s) == np.float64(clip.num_frames).item() or abs(clip.fps) > 0
+    assert clip.fps == pytest.approx(clip.num_frames / float(length))
     assert clip.rotation in (0, turn)

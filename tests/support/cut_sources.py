@@ -14,7 +14,9 @@ SIZE = (192, 108)
 X264 = {"bf": "3", "x264-params": "b-adapt=0:b-pyramid=normal:keyint=24:scenecut=0:ref=4"}
 NTSC, FILM = Fraction(30000, 1001), Fraction(24000, 1001)
 HDR = {"color_trc": 16, "color_primaries": 9, "colorspace": 9, "color_range": 1}
-X265 = {"x265-params": "log-level=none:pools=none:frame-threads=1:keyint=24:min-keyint=24:scenecut=0:open-gop=0:bframes=3"}
+X265 = {
+    "x265-params": "log-level=none:pools=none:frame-threads=1:keyint=24:min-keyint=24:scenecut=0:open-gop=0:bframes=3"
+}
 
 
 def x264(extra: str, **options: str) -> dict[str, str]:
@@ -118,9 +120,10 @@ def _edit_list(folder: Path) -> Numbered:
     path = folder / "edit_list.mp4"
     with av.open(str(plain.path)) as inp:
         step = next(p.duration for p in inp.demux(inp.streams.video[0]) if p.size)
-    with av.open(str(plain.path)) as inp, av.open(
-        str(path), "w", options={"avoid_negative_ts": "disabled", "use_editlist": "1"}
-    ) as out:
+    with (
+        av.open(str(plain.path)) as inp,
+        av.open(str(path), "w", options={"avoid_negative_ts": "disabled", "use_editlist": "1"}) as out,
+    ):
         stream = inp.streams.video[0]
         copy = out.add_stream_from_template(stream)
         copy.time_base = stream.time_base
