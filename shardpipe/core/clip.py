@@ -43,8 +43,9 @@ CLIP_COLUMNS: Columns = {
 STATE: Columns = {"kept": bool_, "dropped_by": string, "error": string}
 """What a layer says of a clip: still kept, else the rule or stage that dropped it; the error where there was one."""
 
-LOCATION: Columns = {"shard": string, "offset": int64, "size": int64}
-"""Where a base layer's mp4 lies: tar name relative to the Dataset, first byte and number of bytes of the mp4 itself."""
+LOCATION: Columns = {"shard": string, "offset": int64, "size": int64, "xxh128": string}
+"""Where a base layer's mp4 lies: tar name relative to the Dataset, first byte and number of bytes of the mp4 itself;
+and its XXH3 (128 bits, hex), by which emit checks every byte that it copies (a sha256 more would double its cost)."""
 
 
 def video_id(url: str) -> str:

@@ -6,7 +6,7 @@ A video that cannot be read becomes one error row; a clip that cannot be cut bec
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.metered import Meter, MeteredStore
 from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta, decode_rows, decode_table, encode_rows
 from shardpipe.storage.store import Store
-from shardpipe.storage.tar import TarWriter
+from shardpipe.storage.tar import Packed, TarWriter
 
 Row = dict[str, Any]
 TIMES_DURATION = 60.0
@@ -85,13 +85,14 @@ class CutWorker(UnitWorker):
             settled = self._settled(job) if job.retry else {}
             for part in parts:
                 if part["url"] in settled:
-                    rows += self._copied(tar, settled.pop(part["url"]))
+                    rows += self._copied(tar, settled[part["url"]])
+                    settled[part["url"]] = []  # all its parts in this unit at once
                     continue
                 for row, file in self._guarded(job, part, scratch):
                     row |= {name: part[name] for name in self.task.passthrough}
                     rows.append(row)
                     if file is not None:
-                        row["offset"], row["size"] = self._pack(tar, row, file)
+                        row.update(asdict(self._pack(tar, row, file)))
                         file.unlink()
             if tar.num_samples == 0:
                 tar.abort()
@@ -123,10 +124,10 @@ class CutWorker(UnitWorker):
                     f"{self.task.name}/{row['shard']}: clip {row['key']} is damaged: run `shardpipe verify`"
                 )
             tar.add(f"{row['key']}.json", sidecar(row, columns))
-            row["offset"], row["size"] = tar.add(f"{row['key']}.mp4", data)
+            row["offset"], row["size"] = tar.add(f"{row['key']}.mp4", data)  # its xxh128 stays
         return rows
 
-    def _pack(self, tar: TarWriter, row: Row, file: Path) -> tuple[int, int]:
+    def _pack(self, tar: TarWriter, row: Row, file: Path) -> Packed:
         columns = {**CLIP_COLUMNS, **self.task.passthrough}
         tar.add(f"{row['key']}.json", sidecar(row, columns))
         return tar.add_file(f"{row['key']}.mp4", file)

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import xxhash
+
 from shardpipe.core.clip import LOCATION, STATE
 from shardpipe.core.columns import Columns
 from shardpipe.core.errors import IntegrityError
@@ -20,6 +22,7 @@ from shardpipe.core.fingerprint import fingerprint, sha256_hex
 from shardpipe.core.work import Outcome, Phase, UnitJob
 from shardpipe.engine.counts import count, outcome_of
 from shardpipe.engine.emitplan import Window, read_windows
+from shardpipe.engine.opentars import OpenTars
 from shardpipe.engine.plansettings import PlanSettings
 from shardpipe.engine.sidecar import sidecar
 from shardpipe.engine.worker import UnitWorker, Watch, scratch_folder
@@ -30,7 +33,7 @@ from shardpipe.storage.metered import Meter, MeteredStore
 from shardpipe.storage.ranges import read_ranges
 from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta, encode_rows
 from shardpipe.storage.store import Store
-from shardpipe.storage.tar import TarWriter
+from shardpipe.storage.tar import Packed, TarWriter
 
 READ_BYTES = 64 << 20
 """Media read ahead of the tar: clips of so many bytes at once, so that neighbours in a base tar share a read."""
@@ -70,7 +73,7 @@ class Emitter:
     """Writes the shards of the Dataset `name` as its windows plan them."""
 
     def __init__(self, store: Store, name: str) -> None:
-        self._store = store
+        self._store = store if isinstance(store, MeteredStore) else MeteredStore(store)
         self._name = name
         self._view: View = Dataset.open(store, name).pass_view()
         self._columns = self._view.columns()
@@ -87,12 +90,12 @@ class Emitter:
         tar = shard_name(self._name, unit)
         with scratch_folder(self._store) as folder:
             path = folder / "shard.tar"
-            with TarWriter(path, md5=True) as writer:
+            with TarWriter(path) as writer:
                 places = self._write(writer, planned, rows, settings)
                 written = writer.close()
             self._store.put_file(f"{self._name}/{tar}", path)
         self._create(f"{self._name}/{tar}.idx", writer.index())
-        ref = TarRef(tar, written.num_bytes, written.sha256, written.md5)
+        ref = TarRef(tar, written.num_bytes, written.sha256)
         others = [ext for ext in settings.members if ext != "mp4"]
         meta = RowsMeta(
             fingerprint=fingerprint(dict(window.settings)),
@@ -151,37 +154,53 @@ class Emitter:
         """Write all samples; where each one's members came to lie, by extension."""
         columns = settings.sidecar_columns(self._columns)
         places = []
-        for row, media in zip(rows, self._media(planned, rows, settings.members), strict=True):
-            place = {}
-            for ext in settings.members:
-                match ext:
-                    case "json":
-                        data: bytes | memoryview = sidecar(row, columns)
-                    case "txt":
-                        data = row["text"].encode()
-                    case _:
-                        data = media[ext]
-                at = writer.add(f"{row['key']}.{ext}", data)
-                place[ext] = MemberPlace(writer.path.name, *at, row["sha256"] if ext == "mp4" else sha256_hex(data))
-            places.append(place)
+        with OpenTars(self._store) as tars:
+            for row, media in zip(rows, self._media(planned, rows, settings.members, tars), strict=True):
+                place = {}
+                for ext in settings.members:
+                    name = f"{row['key']}.{ext}"
+                    if ext == "mp4":
+                        part = self._clip(writer, row, media.get(ext), tars)
+                        place[ext] = MemberPlace(writer.path.name, part.offset, part.size, row["sha256"])
+                        continue
+                    data = made(ext, row, columns) if ext in MADE else media[ext]
+                    place[ext] = MemberPlace(writer.path.name, *writer.add(name, data), sha256_hex(data))
+                places.append(place)
         return places
 
+    def _clip(self, writer: TarWriter, row: Row, data: memoryview | None, tars: OpenTars) -> Packed:
+        """Copy a clip's mp4: straight from a local tar, or from `data` that was read; IntegrityError for other bytes."""
+        if data is None:
+            self._store.count_read(row["size"])
+            part = tars.copy(writer, row)
+        else:
+            part = Packed(*writer.add(f"{row['key']}.mp4", data), xxhash.xxh3_128_hexdigest(data))
+        if part.xxh128 != row["xxh128"]:
+            raise IntegrityError(
+                f"clip {row['key']}: bytes {row['offset']} to {row['offset'] + row['size']} of {self._store.url}/{row['shard']} "
+                "are not the mp4 that was committed (its xxh128 is not the row's). Restore that object; no shard is "
+                "written with other bytes"
+            )
+        return part
+
     def _media(
-        self, planned: Sequence[Row], rows: Sequence[Row], members: Sequence[str]
+        self, planned: Sequence[Row], rows: Sequence[Row], members: Sequence[str], tars: OpenTars
     ) -> Iterator[dict[str, memoryview]]:
-        """The mp4 and the layers' members of each clip, checked, in order; read in runs of READ_BYTES."""
+        """The layers' members of each clip, checked, in order, and its mp4 where no local file has it; in runs of READ_BYTES."""
         own = [ext for ext in members if ext not in MADE]
         for start, end in runs([clip["size"] for clip in planned], READ_BYTES):
             wanted: dict[str, list[tuple[int, str, MemberPlace]]] = {}
             for i in range(start, end):
                 clip = planned[i]
-                mp4 = MemberPlace(clip["media"], clip["offset"], clip["size"], clip["sha256"])
-                for ext, place in {"mp4": mp4, **{ext: rows[i]["members"][ext] for ext in own}}.items():
+                places: dict[str, MemberPlace] = {ext: rows[i]["members"][ext] for ext in own}
+                if not tars.is_local(clip["media"]):
+                    places["mp4"] = MemberPlace(clip["media"], clip["offset"], clip["size"], clip["sha256"])
+                for ext, place in places.items():
                     wanted.setdefault(place.path, []).append((i, ext, place))
             found: list[dict[str, memoryview]] = [{} for _ in range(start, end)]
             for path, parts in wanted.items():
                 for (i, ext, place), data in self._read(path, parts, planned):
-                    if sha256_hex(data) != place.sha256:
+                    if ext != "mp4" and sha256_hex(data) != place.sha256:
                         raise IntegrityError(
                             f"clip {planned[i]['key']}: bytes {place.offset} to {place.offset + place.size} of "
                             f"{self._store.url}/{path} are not the {ext} that was committed (its sha256 is not the "
@@ -203,6 +222,11 @@ class Emitter:
                 f"clip {planned[parts[0][0]]['key']} (or one after it) cannot be read from "
                 f"{self._store.url}/{path}: {reason}. Restore that object"
             ) from None
+
+
+def made(ext: str, row: Row, columns: Columns) -> bytes:
+    """A member that emit makes itself: the sidecar, or the text alone."""
+    return sidecar(row, columns) if ext == "json" else str(row["text"]).encode()
 
 
 def shard_name(name: str, unit: str) -> str:
@@ -233,7 +257,7 @@ def record_row(row: Row, tar: str, places: Mapping[str, MemberPlace], columns: C
     found |= {name: row[name] for name in STATE}
     for ext, place in places.items():
         if ext == "mp4":
-            found |= {"shard": tar, "offset": place.offset, "size": place.size}
+            found |= {"shard": tar, "offset": place.offset, "size": place.size, "xxh128": row["xxh128"]}
         else:
             found |= member_values(ext, (place.offset, place.size), place.sha256)
     return found

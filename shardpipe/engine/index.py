@@ -111,7 +111,7 @@ def read_records(store: Store, name: str, windows: Sequence[Window]) -> list[tup
 def wids_json(records: Sequence[tuple[pa.Table, RowsMeta]]) -> bytes:
     """The index of shards that the wids package reads; urls are relative to it."""
     shards: list[Mapping[str, Any]] = [
-        {"url": meta.tar.name, "nsamples": table.num_rows, "filesize": meta.tar.num_bytes, "md5sum": meta.tar.md5}
+        {"url": meta.tar.name, "nsamples": table.num_rows, "filesize": meta.tar.num_bytes}
         for table, meta in records
         if meta.tar is not None
     ]

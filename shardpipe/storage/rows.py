@@ -38,15 +38,11 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class TarRef:
-    """A tar that rows point to; `name` is relative to the Dataset: `shards/000012-3fa9c1d2e07b.tar`.
-
-    md5 is there for emitted shards only: `wids.json` wants it.
-    """
+    """A tar that rows point to; `name` is relative to the Dataset: `shards/000012-3fa9c1d2e07b.tar`."""
 
     name: str
     num_bytes: int
     sha256: str
-    md5: str | None = None
 
 
 @dataclass(frozen=True)

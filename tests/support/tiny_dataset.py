@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import xxhash
+
 from shardpipe.core.clip import CLIP_COLUMNS, LOCATION, STATE
 from shardpipe.core.columns import Columns, float64, int64, string
 from shardpipe.core.fingerprint import fingerprint
@@ -81,6 +83,7 @@ def commit_clips(
             row = clip_row(key, data, **values)
             tar.add(f"{key}.json", sidecar(row, CLIP_COLUMNS))
             row["offset"], row["size"] = tar.add(f"{key}.mp4", data)
+            row["xxh128"] = xxhash.xxh3_128_hexdigest(data)
             rows.append(row)
         if tar.num_samples:
             written = tar.close()
