@@ -1,5 +1,6 @@
 """The batches of raw inputs: `clips/sources/0000.parquet`, 0001 with `--add-sources`. Each is written once, before its first unit."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ from shardpipe.config.models import CLIPS, CutConfig
 from shardpipe.core.columns import Columns
 from shardpipe.core.errors import ConfigError
 from shardpipe.engine.cutplan import PART_COLUMNS, plan_units
+from shardpipe.engine.detect import needs_frames
 from shardpipe.engine.rawfile import times_reader
 from shardpipe.engine.sources import Found, Listing, list_sources
 from shardpipe.storage.rows import decode_table, encode_table
@@ -52,8 +54,15 @@ def _create(
     first_unit: int,
 ) -> bool:
     """Create batch `index`; False if what is there now is another's."""
+    scenes = cut.scenes
+    # without a longest clip, where a unit ends could lie anywhere after its edge: such videos are one unit each
+    splits = scenes.policy.max_s is not None or not needs_frames(scenes.detector, scenes.policy)
     rows = plan_units(
-        videos, times_of=times_reader(), shard_bytes=cut.shard_bytes, unit_s=cut.unit_s, first_unit=first_unit
+        videos,
+        times_of=times_reader(),
+        shard_bytes=cut.shard_bytes,
+        unit_s=cut.unit_s if splits else math.inf,
+        first_unit=first_unit,
     )
     data = encode_table({**PART_COLUMNS, **passthrough}, rows, facts)
     return store.create(f"{CLIPS}/sources/{index:04d}.parquet", data) == data

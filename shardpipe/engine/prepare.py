@@ -15,6 +15,7 @@ from shardpipe.core.columns import ColumnType
 from shardpipe.core.errors import ConfigError, IncompleteError
 from shardpipe.core.fingerprint import difference, fingerprint
 from shardpipe.engine.cut import CutTask
+from shardpipe.engine.detect import scenes_identity
 from shardpipe.engine.emitplan import check_emit
 from shardpipe.engine.passwork import PassTask
 from shardpipe.engine.program import Program, compile_program, pass_identity
@@ -92,7 +93,7 @@ def _clips_shape(store: Store, cut: CutConfig | None) -> tuple[Shape, Listing | 
     identity = {
         "format": FORMAT,
         "sources": list(cut.source_list),
-        "scenes": {"detector": cut.scenes.detector.identity, "policy": cut.scenes.policy.model_dump(mode="json")},
+        "scenes": scenes_identity(cut.scenes.detector, cut.scenes.policy),
         "write": cut.write.model_dump(mode="json"),
     }
     columns = {**CLIP_COLUMNS, **passthrough}

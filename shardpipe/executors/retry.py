@@ -18,6 +18,7 @@ from shardpipe.core.report import RunReport
 from shardpipe.core.stage import Stage
 from shardpipe.core.work import Progress, Silent, UnitJob
 from shardpipe.engine.cut import CutTask
+from shardpipe.engine.detect import scenes_identity
 from shardpipe.engine.passwork import PassTask, input_layers
 from shardpipe.engine.prepare import passthrough_columns
 from shardpipe.engine.program import compile_program
@@ -93,10 +94,8 @@ def _cut_task(info: DatasetInfo) -> CutTask:
     scenes = info.identity["scenes"]
     parts = {**_without_version(scenes["detector"]), **scenes["policy"]}
     found = ScenesConfig.model_validate(parts)
-    if found.detector.identity != scenes["detector"]:
-        raise ConfigError(
-            f"{CLIPS}: its detector {found.detector.type} has changed since (version): cut under another root"
-        )
+    if scenes_identity(found.detector, found.policy) != scenes:
+        raise ConfigError(f"{CLIPS}: the detector {found.detector.type} has changed since: cut under another root")
     return CutTask(
         name=info.name,
         fingerprint=info.fingerprint,
