@@ -112,7 +112,7 @@ def run_config(
         raise ConfigError("--add-sources: the config has no `cut`")
     if config.cut is not None and only in (None, CLIPS):
         _run_cut(run, prepared, add_sources)
-    elif CLIPS not in run.pending:
+    elif not cut_todo(store).jobs:
         run.complete.append(CLIPS)
     for each in prepared.passes:
         if only in (None, each.config.name) and _inputs_ready(run, each):
@@ -169,7 +169,7 @@ def _run_pass(run: _Run, each: PreparedPass) -> None:
         run.pending.setdefault(name, "nothing is emitted with --partial or --limit")
         return
     finished = not todo.num_waiting
-    if finished and not run.failed_of(name):
+    if info.emit == "shards" or (finished and not run.failed_of(name)):
         run.check_failures(name, each.config.max_failed)
     if info.emit == "shards":
         _emit(run, dataset, PlanSettings.of(each.config), finished=finished)
@@ -179,7 +179,7 @@ def _run_pass(run: _Run, each: PreparedPass) -> None:
 
 def _emit(run: _Run, dataset: Dataset, settings: PlanSettings, *, finished: bool) -> None:
     """Plan what can be planned, write its shards, and the index once all are there."""
-    name = dataset.name
+    name, failed_before = dataset.name, len(run.failed)
     plan = make_plan(dataset, settings, finished=finished)
     if plan.windows:
         done = RowsLog(run.store, name, folder="emit").done()
@@ -188,8 +188,8 @@ def _emit(run: _Run, dataset: Dataset, settings: PlanSettings, *, finished: bool
         run.phase(EmitTask(name), Todo(units, len(units) - len(jobs), jobs))
     if not plan.is_whole:
         run.pending[name] = plan.waiting_for
-    elif run.failed_of(name):
-        run.pending.setdefault(name, "shards failed; run again to try them again")
+    elif len(run.failed) > failed_before:
+        run.pending[name] = "shards failed; run again to try them again"
     else:
         run.pending.pop(name, None)
         finish(run.store, name)
