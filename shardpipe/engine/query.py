@@ -1,6 +1,6 @@
 """SQL over a root: each Dataset is a table of its folded rows, dropped clips too. Nothing can be written or fetched.
 
-A table has the data columns, then `kept dropped_by error`, then `shard offset size` (where the mp4 lies, relative to the
+A table has the data columns, then `kept dropped_by error`, then `shard offset size xxh128` (where the mp4 lies, relative to the
 root: in the Dataset's own shards once they are emitted) and `unit`. Units without rows yet are left out.
 """
 

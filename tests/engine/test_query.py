@@ -50,7 +50,7 @@ def test_kept_clips_of_an_emitted_dataset_are_in_its_own_shards(root: str) -> No
 def test_describe(root: str) -> None:
     described = {row["column_name"]: row["column_type"] for row in query(root, "DESCRIBE train").to_pylist()}
     assert described["aes"] == "FLOAT"
-    assert list(described)[-7:] == ["kept", "dropped_by", "error", "shard", "offset", "size", "unit"]
+    assert list(described)[-7:] == ["dropped_by", "error", "shard", "offset", "size", "xxh128", "unit"]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,121 @@
+import json
+import struct
+from pathlib import Path
+
+import pytest
+from support.emitted import COLUMNS, emit_all, samples, score, tars
+from support.tiny_dataset import (
+    SOURCE_COLUMNS,
+    commit_clips,
+    commit_pass_unit,
+    fake_mp4,
+    keys_of,
+    make_clips,
+    make_pass,
+)
+
+from shardpipe.core.errors import IncompleteError
+from shardpipe.engine.emit import Emitter
+from shardpipe.engine.emitplan import make_plan
+from shardpipe.engine.index import finish
+from shardpipe.engine.plansettings import PlanSettings
+from shardpipe.engine.verify import verify
+from shardpipe.storage.dataset import Dataset
+from shardpipe.storage.rows import decode_table, encode_table
+from shardpipe.storage.store import Store, open_store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(str(tmp_path / "root"))
+
+
+def test_index_wids_and_idx_agree_with_the_tars(store: Store) -> None:
+    make_clips(store, keys_of(2, 8))
+    make_pass(store, "train", columns=COLUMNS, score=score, emit="shards")
+    emit_all(store, "train")
+    table, _ = decode_table(store.read("train/index.parquet"))
+    rows = table.to_pylist()
+    found = tars(store, "train")
+    for row in rows:
+        data = found[f"train/{row['shard']}"]
+        assert data[row["offset"] : row["offset"] + row["size"]] == fake_mp4(row["key"])
+        at, size = row["member_json_offset"], row["member_json_size"]
+        assert json.loads(data[at : at + size])["key"] == row["key"]
+    wids = json.loads(store.read("train/wids.json"))
+    assert [shard["filesize"] for shard in wids["shardlist"]] == [len(data) for data in found.values()]
+    assert sum(shard["nsamples"] for shard in wids["shardlist"]) == len(rows) == 12
+    for path, data in found.items():
+        starts = struct.unpack(f"<{len(store.read(path + '.idx')) // 8}q", store.read(path + ".idx"))
+        assert starts[0] == 0
+        assert starts[-1] == len(data) - 1024
+        names = [name for name, _ in samples(data)]
+        assert [data[at : data.index(b"\0", at)].decode() for at in starts[:-1]] == names[::2]
+
+
+def test_windows_are_planned_as_their_units_come_and_numbering_goes_on(store: Store) -> None:
+    units = list(keys_of(5, 6))
+    make_clips(store, keys_of(5, 6))
+    settings = PlanSettings(shard_bytes=8_000, plan_units=2)
+    dataset = make_pass(store, "train", columns=COLUMNS, score=score, emit="shards", skip=units[2:])
+    seen = [make_plan(dataset, settings, finished=False)]
+    for unit in units[2:]:
+        commit_pass_unit(store, dataset.info, unit, score)
+        seen.append(make_plan(dataset, settings, finished=False))
+    assert [len(plan.windows) for plan in seen] == [1, 1, 2, 3]
+    assert [plan.is_whole for plan in seen] == [False, False, False, True]
+    assert seen[-1].shard_units == [f"{i:06d}" for i in range(len(seen[-1].shard_units))]
+    emitter = Emitter(store, "train")
+    with pytest.raises(IncompleteError, match="000000"):
+        finish(store, "train")
+    for unit in seen[-1].shard_units:
+        emitter.emit(unit)
+    assert finish(store, "train").num_clips == 20
+    assert finish(store, "train").num_clips == 20
+
+
+def test_new_sources_get_new_windows_and_a_new_index(store: Store) -> None:
+    units = keys_of(2, 6)
+    clips = make_clips(store, units)
+    train = make_pass(store, "train", columns=COLUMNS, score=score, emit="shards")
+    emit_all(store, "train")
+    before = {path: store.read(path) for path in store.list("")}
+    part = {"url": "videos/new.mp4", "unit": "000002", "part": 0, "cost": 1.0}
+    store.create("clips/sources/0001.parquet", encode_table(SOURCE_COLUMNS, [part], {"batch": 1}))
+    commit_clips(store, clips.info, "000002", ["new_00000000"], payload=fake_mp4, values={})
+    commit_pass_unit(store, train.info, "000002", score)
+    emit_all(store, "train")
+    assert {path: store.read(path) for path in before} == before
+    assert decode_table(store.read("train/index.0001.parquet"))[0].num_rows == 9
+    assert not verify(store.url).problems
+    assert len(json.loads(store.read("train/wids.0001.json"))["shardlist"]) == len(
+        store.read("train/urls.0001.txt").split()
+    )
+
+
+def test_new_sources_after_a_crash_just_before_the_index(store: Store, tmp_path: Path) -> None:
+    clips = make_clips(store, keys_of(1, 3))
+    train = make_pass(store, "train", columns=COLUMNS, score=score, emit="shards")
+    emit_all(store, "train")
+    old = store.read("train/wids.json")
+    (tmp_path / "root/train/index.parquet").unlink()  # as if the run had ended before it
+    part = {"url": "videos/new.mp4", "unit": "000001", "part": 0, "cost": 1.0}
+    store.create("clips/sources/0001.parquet", encode_table(SOURCE_COLUMNS, [part], {"batch": 1}))
+    commit_clips(store, clips.info, "000001", ["new_00000000"], payload=fake_mp4, values={})
+    commit_pass_unit(store, train.info, "000001", score)
+    emit_all(store, "train")
+    assert store.read("train/wids.json") != old
+    assert decode_table(store.read("train/index.parquet"))[0].num_rows == 3
+    assert not verify(str(tmp_path / "root")).problems
+
+
+def test_no_kept_clip_gives_no_tar_and_an_empty_index(store: Store) -> None:
+    make_clips(store, keys_of(2, 3))
+    make_pass(store, "train", columns=COLUMNS, score=lambda _: {"dropped_by": "false"}, emit="shards")
+    emit_all(store, "train")
+    assert "no clip was kept" in str(finish(store, "train"))
+    assert not store.list("train/shards")
+    table, _ = decode_table(store.read("train/index.parquet"))
+    assert table.num_rows == 0
+    assert "aes" in table.column_names
+    assert Dataset.open(store, "train").next_view().units() == []
