@@ -1,5 +1,7 @@
 """Corners of a key frame, and where they are in later frames."""
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import cv2
@@ -15,8 +17,10 @@ WINDOW = (11, 11)
 LEVELS = 1
 EVEN_OVER = (13, 13)
 CONTRAST = 36.0
-NOISE = 3.0
+NOISE_FLOORS = 4.0
+FLOORS = (3.0, 5.0)  # codecs leave still blocks of a gray level or two in plain parts of moving pictures
 WEAKEST = 2e-4
+FAINTEST = 7  # noise is evened out to about 6
 ROUND = 0.04  # an edge, which can be found anywhere along itself, has less contrast along than across
 MATCHED = 0.7
 UNCHANGED = 0.45
@@ -73,7 +77,7 @@ class Key:
         """
         even = self.picture.even
         height, width = even.shape
-        wide = cv2.copyMakeBorder(even, *(4 * [SIDESTEP_PX]), cv2.BORDER_REFLECT)
+        wide = np.pad(even, SIDESTEP_PX, mode="reflect" if min(even.shape) > SIDESTEP_PX else "edge")
         unlike = np.full(len(self.x), np.inf)
         for down in (0, SIDESTEP_PX, 2 * SIDESTEP_PX):
             for right in (0, SIDESTEP_PX, 2 * SIDESTEP_PX):
@@ -88,18 +92,43 @@ class Key:
         if not len(self.x):
             return 0.0
         change = cv2.blur(cv2.absdiff(self.picture.even, picture.even), WINDOW)[self.y, self.x]
-        return float(self.outward[change < UNCHANGED * self.relief].sum() / self.outward.sum())
+        return self.share(np.flatnonzero(change < UNCHANGED * self.relief))
+
+    def share(self, numbers: NDArray[np.intp]) -> float:
+        """What these corners count of all, by place and contrast, 0 to 1."""
+        counts = self.outward * self.relief
+        return float(counts[numbers].sum() / counts.sum())
 
 
-def prepare(frame: Gray) -> Picture:
-    """Shrinks to a long side of 128, and evens out the contrast, so that faint and dark parts count too."""
+def prepare(frames: Iterable[Gray]) -> list[Picture]:
+    """Shrinks frames to a long side of 128, and evens out the contrast above noise, so that faint and dark parts count
+    too.
+    """
+    small = [_shrunk(frame) for frame in frames]
+    floor = float(np.clip(NOISE_FLOORS * _noise(small), *FLOORS))
+    return [_evened(each, floor) for each in small]
+
+
+def _shrunk(frame: Gray) -> NDArray[np.float32]:
     scale = min(1.0, WORK_SIDE / max(frame.shape))
     size = (max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale)))
-    small = cv2.resize(frame.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(frame.astype(np.float32), size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def _noise(small: list[NDArray[np.float32]]) -> float:
+    """Standard deviation of what changes in the stillest tenth of the picture, in the stillest of a few moments."""
+    moments = np.unique(np.linspace(0, max(0, len(small) - 2), 6).round().astype(int))
+    change = [float(np.percentile(cv2.blur(cv2.absdiff(small[i], small[i + 1]), WINDOW), 10)) for i in moments]
+    return min(change) * math.sqrt(math.pi) / 2
+
+
+def _evened(small: NDArray[np.float32], floor: float) -> Picture:
+    """Contrast over the local standard deviation; what is fainter than `floor` gray levels stays faint."""
+    height, width = small.shape
     detail = small - cv2.blur(small, EVEN_OVER)
     spread = np.sqrt(np.maximum(cv2.blur(detail * detail, EVEN_OVER), 0))
-    even = np.clip(detail * (CONTRAST / (spread + NOISE)) + 128, 0, 255).astype(np.uint8)
-    half = cv2.resize(even, (max(1, size[0] // 2), max(1, size[1] // 2)), interpolation=cv2.INTER_AREA)
+    even = np.clip(detail * (CONTRAST / (spread + floor)) + 128, 0, 255).astype(np.uint8)
+    half = cv2.resize(even, (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA)
     return Picture(even, half.astype(np.float32))
 
 
@@ -117,7 +146,8 @@ def key_frame(picture: Picture) -> Key:
     best = cells[good].argmax(1) if len(good) else good
     x, y = good % columns * CELL + best % CELL, good // columns * CELL + best // CELL
     relief = cv2.blur(cv2.absdiff(even, cv2.blur(even, WINDOW)), WINDOW)[y, x]
-    return Key(picture, x, y, relief.astype(np.float32))
+    clear = relief > FAINTEST
+    return Key(picture, x[clear], y[clear], relief[clear].astype(np.float32))
 
 
 def jump(last: Picture, picture: Picture) -> Similarity:

@@ -25,7 +25,7 @@ MOVING_PX = 1.0
 OTHER_WAY_PX = 2.0
 UNCHANGED_SHARE = 0.2
 REST_LOOKS = 11
-REST_PX = 0.6
+REST_PX = 0.35
 REST_SHARE = 0.2
 NEARLY_ALWAYS = 12  # percentile
 OUT_ON_A_SIDE = 0.25
@@ -51,7 +51,7 @@ def global_motion(frames: Frames) -> GlobalMotion:
     """Follows the picture through at least two frames. The same frames always give the same answer."""
     rng = np.random.default_rng(0)
     top, bottom, left, right = _active(frames.data)
-    pictures = [prepare(frame[top:bottom, left:right]) for frame in frames.data]
+    pictures = prepare(frames.data[:, top:bottom, left:right])
     steps: list[Similarity | None] = []
     key, to_last, step = key_frame(pictures[0]), STILL, STILL
     for last, picture in pairwise(pictures):
@@ -118,7 +118,7 @@ def _at_rest(pictures: list[Picture]) -> bool:
     for picture in some:
         fit = follow(key, picture, STILL, np.random.default_rng(0))
         rests = fit.agreeing if fit.similarity.size_px < REST_PX else NONE
-        resting.append(float(key.outward[rests].sum() / key.outward.sum()))
+        resting.append(key.share(rests))
         x, y = key.corners.real[rests] / width, key.corners.imag[rests] / height
         seen += [(side > OUT_ON_A_SIDE).any() for side in (-x, x, -y, y)]
     sides = int((seen > len(some) / 2).sum())

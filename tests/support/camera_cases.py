@@ -86,7 +86,7 @@ def _motion(rng: np.random.Generator, kind: str, *, fps: float, duration_s: floa
     if name.startswith("zoom"):
         speed = _between(rng, 0.03, 0.35)
     if name == "roll":
-        speed = np.deg2rad(_between(rng, 2.5, 40)) * 180 / np.pi
+        speed = _between(rng, 2.5, 40)
     labels = (name,) if shake is None else (name, "shake")
     return Motion(labels, _times(WAYS[name], speed), profile, shake)
 

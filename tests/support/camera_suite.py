@@ -107,6 +107,12 @@ def render(case: Case, number: int) -> NDArray[np.uint8]:
 
 def compressed(frames: Sequence[NDArray[np.uint8]], *, fps: float, crf: int) -> list[NDArray[np.uint8]]:
     """The frames after x264 and back."""
+    with av.open(io.BytesIO(mp4_of(frames, fps=fps, crf=crf))) as back:
+        return [frame.to_ndarray(format="gray") for frame in back.decode(video=0)]
+
+
+def mp4_of(frames: Sequence[NDArray[np.uint8]], *, fps: float, crf: int) -> bytes:
+    """An H.264 mp4 of gray frames."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as out:
         stream = out.add_stream("libx264", rate=round(fps), options={"crf": str(crf), "preset": "veryfast"})
@@ -116,9 +122,7 @@ def compressed(frames: Sequence[NDArray[np.uint8]], *, fps: float, crf: int) -> 
         for frame in frames:
             out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="gray")))
         out.mux(stream.encode())
-    buffer.seek(0)
-    with av.open(buffer) as back:
-        return [frame.to_ndarray(format="gray") for frame in back.decode(video=0)]
+    return buffer.getvalue()
 
 
 def _matrix(case: Case, pose: Pose) -> NDArray[np.float64]:
