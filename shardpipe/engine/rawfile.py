@@ -26,9 +26,12 @@ def open_source(part: Mapping[str, Any]) -> AbstractContextManager[Any]:
     container, url = part["container"], part["container"] or part["url"]
     try:
         fs, path = url_to_fs(url)
-        found = identity_of(fs.info(path))
+        info = fs.info(path)
     except (OSError, ValueError, ImportError) as exc:
         raise MediaError(f"cannot open {url}: {exc}") from exc
+    if info.get("type", "file") != "file":
+        raise MediaError(f"{url} is no file: a {info['type']} cannot be read as a video")
+    found = identity_of(info)
     if part["etag"] is not None and found != part["etag"]:
         raise MediaError(
             f"{url} was replaced since it was listed (was {part['etag']}, is {found}): add it as a new source"

@@ -110,6 +110,8 @@ def _below(fs: Any, text: str, infos: dict[str, dict[str, Any]]) -> list[Found]:
         suffix = PurePosixPath(path).suffix.lower()
         if suffix == ".tar":
             found += _members(url)
+        elif suffix in SUFFIXES and info.get("islink"):
+            found.append(_file(url))  # a listing tells of the link, and what counts is the file that it leads to
         elif suffix in SUFFIXES:
             found.append(Found(url, info.get("size"), identity_of(info)))
     return found
