@@ -43,14 +43,13 @@ def take_rows(store: Store) -> dict[str, bytes]:
     return rows
 
 
-@pytest.mark.parametrize("between", [False, True])
-def test_no_plan_at_any_k_of_n_units(tmp_path: Path, between: bool) -> None:
+@pytest.mark.parametrize("over", ["clips", "score"])
+def test_no_plan_at_any_k_of_n_units(tmp_path: Path, over: str) -> None:
     """A pass of shards is started after each unit that its input commits: over clips, or over a pass of rows."""
     store = open_store(str(tmp_path / "root"))
     make_clips(store, keys_of(NUM_UNITS, 4))
     score = {"name": "score", "stages": [Scored()]}
-    train = {**SHARDS, "from": "score"} if between else {**SHARDS, "stages": [Scored()]}
-    passes = [score, train] if between else [train]
+    passes = [score, {**SHARDS, "from": "score"}] if over == "score" else [{**SHARDS, "stages": [Scored()]}]
     rows = take_rows(store)
     for k, (path, data) in enumerate(rows.items()):
         for options in ({}, {"partial": True}, {"limit": 3}):

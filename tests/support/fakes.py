@@ -9,6 +9,7 @@ import itertools
 import os
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import ClassVar, Literal
 
 from shardpipe.core.columns import Member, Writes, float64, int64, string
@@ -27,7 +28,7 @@ def note(stage: Stage, batch: Sequence[ClipView]) -> None:
     CALLS.extend((stage.type, view.key) for view in batch)
     if path := os.environ.get(CALLS_FILE):
         lines = "".join(f"{stage.type} {view.key}\n" for view in batch)
-        with open(path, "a", encoding="utf-8") as file:
+        with Path(path).open("a", encoding="utf-8") as file:
             file.write(lines)
 
 

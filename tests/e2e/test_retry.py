@@ -1,0 +1,165 @@
+"""`retry`: only what failed is done again, as a new generation of its unit's rows; what follows from it is redone after."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.agreement import check_clips, check_train
+from support.fakes import CALLS, Blob, Broken, Scored
+from support.runs import calls, make_config, rows_of, run_inline, snapshot
+
+from shardpipe.core.errors import ConfigError
+from shardpipe.engine import cut as cutting
+from shardpipe.executors import retry as retrying
+from shardpipe.executors.inline import InlineExecutor
+from shardpipe.executors.retry import retry_root
+from shardpipe.storage.rows import decode_rows
+from shardpipe.storage.store import Store, open_store
+
+SCORE = {"name": "score", "stages": [Blob(), Broken(), Scored()], "max_failed": 1.0, "rename": {"fine": "all_fine"}}
+MORE = {"name": "more", "from": "score", "stages": [Scored(column="more")], "unit_clips": 2}
+TRAIN = {"name": "train", "from": "more", "emit": {"members": ["json", "mp4", "npy"]}}
+
+
+@pytest.fixture(autouse=True)
+def _stages_and_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stages of tests have no entry point, and processes cost time."""
+    types = {"blob": Blob, "broken": Broken, "scored": Scored}
+    monkeypatch.setattr(retrying, "stage_class", types.__getitem__)
+    monkeypatch.setattr(retrying, "LocalExecutor", lambda url, _: InlineExecutor(open_store(url)))
+
+
+@pytest.fixture
+def healed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FAKE_HEALED", raising=False)
+
+
+def run(root: Path, videos: Path, *passes: Mapping[str, Any]) -> Store:
+    CALLS.clear()
+    report = run_inline(make_config(root, videos, passes))
+    assert not report.pending
+    return open_store(str(root))
+
+
+@pytest.mark.usefixtures("healed")
+def test_only_failed_clips_are_scored_again(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "root"
+    store = run(root, videos, SCORE, MORE)
+    failed = {key for key, row in rows_of(store, "score").items() if row["error"]}
+    assert len(failed) == 2
+    before = snapshot(store)
+    CALLS.clear()
+    report = retry_root(str(root))  # the cause is still there
+    assert report.passes == ("score",)
+    assert {key for _, key in CALLS} == failed
+    assert {key for key, row in rows_of(store, "score").items() if row["error"]} == failed
+    monkeypatch.setenv("FAKE_HEALED", "1")
+    CALLS.clear()
+    assert retry_root(str(root)).passes == ("score",)
+    assert set(calls("blob")) == set(calls("broken")) == set(calls("scored")) == failed
+    rows = rows_of(store, "score")
+    for key, row in rows.items():
+        assert row["kept"]
+        assert row["error"] is None
+        assert row["all_fine"] == 1
+        assert store.read_range(*row["members"]["npy"][:3]) == f"blob of {key}".encode() * 40
+    assert {path: data for path, data in snapshot(store).items() if path in before} == before
+    assert sorted(path for path in store.list("score/rows") if path.startswith("score/rows/000000")) == [
+        "score/rows/000000.1.parquet",
+        "score/rows/000000.2.parquet",
+        "score/rows/000000.parquet",
+    ]
+    CALLS.clear()
+    assert retry_root(str(root)).passes == ()
+    assert CALLS == []
+
+
+@pytest.mark.usefixtures("healed")
+def test_what_follows_is_redone(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "root"
+    store = run(root, videos, SCORE, MORE)
+    monkeypatch.setenv("FAKE_HEALED", "1")
+    retry_root(str(root))
+    waiting = run_inline(make_config(root, videos, [SCORE, MORE]), only="score")
+    assert not waiting.failed_units
+    run(root, videos, SCORE, MORE, TRAIN)
+    assert len(calls()) == 5  # all clips of the units that changed, once
+    assert all(row["more"] is not None for row in rows_of(store, "train").values())
+    check_train(store)
+    apart = run(tmp_path / "apart", videos, SCORE, MORE, TRAIN)
+    tars = [path for path in store.list("train/shards") if path.endswith(".tar")]
+    assert tars
+    assert [store.read(path) for path in tars] == [apart.read(path) for path in tars]
+
+
+@pytest.mark.usefixtures("healed")
+def test_a_pass_started_over_rows_that_are_to_be_redone_waits(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    store = run(root, videos, SCORE, MORE)
+    monkeypatch.setenv("FAKE_HEALED", "1")
+    retry_root(str(root))
+    report = run_inline(make_config(root, videos, [SCORE, MORE, TRAIN]), only="train")
+    assert not report.failed_units
+    assert "train" in report.pending
+    assert not store.list("train/rows")
+
+
+@pytest.mark.usefixtures("healed")
+def test_a_retry_is_refused_once_a_plan_exists(videos: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    store = run(root, videos, SCORE, MORE, TRAIN)
+    before = snapshot(store)
+    CALLS.clear()
+    with pytest.raises(ConfigError, match="shards of train are planned from its rows"):
+        retry_root(str(root))
+    assert CALLS == []
+    assert snapshot(store) == before
+
+
+def test_a_video_that_could_not_be_cut(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its unit's other clips are copied as they are into the new tar."""
+    own = Path(shutil.copytree(videos, tmp_path / "own"))
+    both = tmp_path / "list.txt"
+    both.write_text(f"{own}/v0.mp4\n{own}/v1.mp4\n", encoding="utf-8")
+    away = tmp_path / "away.mp4"
+    config = make_config(tmp_path / "root", both, [{"name": "score", "stages": [Scored()]}])
+    monkeypatch.setattr("shardpipe.engine.cutplan.MIN_UNITS", 1)  # both in one unit
+    real = cutting.open_source
+
+    def failing(part: Mapping[str, Any]) -> Any:
+        if part["url"].endswith("v1.mp4") and away.exists():
+            raise OSError("the disk is away")
+        return real(part)
+
+    monkeypatch.setattr(cutting, "open_source", failing)
+    away.touch()
+    assert not run_inline(config).pending
+    store = open_store(config.root)
+    first = check_clips(store)
+    assert [row["error"] for row in first.values()].count("the disk is away") == 1
+    away.unlink()
+    cut: list[str] = []
+    real_cut = cutting.cut_part
+
+    def counting(media: Any, url: str, *rest: Any) -> Iterator[Any]:
+        cut.append(Path(url).name)
+        return real_cut(media, url, *rest)
+
+    monkeypatch.setattr(cutting, "cut_part", counting)
+    assert retry_root(config.root).passes == ("clips",)
+    assert cut == ["v1.mp4"]
+    rows = check_clips(store)
+    assert len(rows) == 5
+    assert all(row["kept"] for row in rows.values())
+    for key, row in first.items():
+        if row["error"] is None:
+            assert rows[key]["sha256"] == row["sha256"]
+    assert decode_rows(store.read("clips/rows/000000.1.parquet"))[1].generation == 1
+    CALLS.clear()
+    assert not run_inline(config).pending
+    assert len(calls()) == 5
+    assert len(rows_of(store, "score")) == 5
