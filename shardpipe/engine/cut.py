@@ -5,6 +5,8 @@
 A video that cannot be read becomes one error row; a clip that cannot be cut becomes one too.
 """
 
+import errno
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from shardpipe.core.clip import CLIP_COLUMNS, LOCATION, STATE, video_id
 from shardpipe.core.columns import Columns
 from shardpipe.core.cutting import WriteSpec
 from shardpipe.core.detector import Detector
-from shardpipe.core.errors import IntegrityError, MediaError
+from shardpipe.core.errors import IntegrityError, MediaError, StoreError
 from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.core.scene import ScenePolicy
 from shardpipe.core.work import Outcome, Phase, UnitJob
@@ -33,6 +35,12 @@ from shardpipe.storage.tar import Packed, TarWriter
 Row = dict[str, Any]
 TIMES_DURATION = 60.0
 """A part of a video may take so many times its duration before it counts as hung, and `clip_timeout_s` more."""
+
+SLOWEST_READ = 1e6
+"""Bytes a second: a look at a video's packets that is slower, by more than `clip_timeout_s`, counts as hung."""
+
+MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS})
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -133,13 +141,15 @@ class CutWorker(UnitWorker):
         return tar.add_file(f"{row['key']}.mp4", file)
 
     def _guarded(self, job: UnitJob, part: Row, scratch: Path) -> Iterator[tuple[Row, Path | None]]:
-        """The clips of one part; anything wrong with the video is one error row."""
+        """The clips of one part. Whatever goes wrong with the video is one error row; what is the machine's fault (a full
+        disk) fails the unit instead, so that no such row is committed.
+        """
         label = part_label(part)
         if label in job.poisoned:
             yield error_row(part, job.poisoned[label]), None
             return
         begin, end = part["start_edge_s"] or 0.0, part["end_edge_s"]
-        self.watch.begin(job.name, "cut", [label], self.task.clip_timeout_s + TIMES_DURATION * 600.0)
+        self.watch.begin(job.name, "cut", [label], self.task.clip_timeout_s + (part["size"] or 0) / SLOWEST_READ)
         num = 0
         try:
             with open_source(part) as media:
@@ -152,8 +162,13 @@ class CutWorker(UnitWorker):
                 for row, file in cut_part(media, part["url"], facts, where, scenes, self.task.write, scratch):
                     num += 1
                     yield row, file
-        except (MediaError, OSError) as exc:
-            yield error_row(part, str(exc)), None
+        except Exception as exc:
+            if isinstance(exc, StoreError) or (isinstance(exc, OSError) and exc.errno in MACHINE):
+                raise
+            if not isinstance(exc, MediaError | OSError):
+                log.exception("cut of %s failed", label)
+            text = str(exc) if isinstance(exc, MediaError | OSError) else f"{type(exc).__name__}: {exc}"
+            yield error_row(part, text), None
         finally:
             self.watch.end(num)
 

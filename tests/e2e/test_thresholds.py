@@ -81,7 +81,9 @@ def test_reuse_takes_nothing_from_rows_of_other_clips(videos: Path, tmp_path: Pa
     root = tmp_path / "root"
     store = run(root, videos, SCORE, worded("words", "score < 1"))
     store.delete("words/rows/000001.parquet")
-    run(root, videos, SCORE, worded("words", "score < 1"), worded("words2", "score < 1", reuse=["words"]), only="words2")
+    run(
+        root, videos, SCORE, worded("words", "score < 1"), worded("words2", "score < 1", reuse=["words"]), only="words2"
+    )
     assert len(calls("worded")) == 1
 
 

@@ -1,6 +1,5 @@
 """Decode processes: what crashes, hangs or takes too much memory costs its clip, and nothing else."""
 
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -68,14 +67,14 @@ def test_frames_are_those_of_a_decode_in_process(process: DecodeProcess, clip: b
 def test_a_slot_that_is_too_small(process: DecodeProcess, clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoders, "FIRST_SLOT", 4096)
     process.start()
-    num_files = len(os.listdir("/proc/self/fd"))
+    num_files = len(list(Path("/proc/self/fd").iterdir()))
     held = [process.decode(media(clip), REQUESTS) for _ in range(3)]
     assert all(same(each, clip) for each in held)
     process.close()
     for each in held:
         each.release()
     del each, held
-    assert len(os.listdir("/proc/self/fd")) < num_files
+    assert len(list(Path("/proc/self/fd").iterdir())) < num_files
 
 
 def test_a_clip_that_crashes_its_decoder(process: DecodeProcess, clip: bytes) -> None:

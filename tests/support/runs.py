@@ -5,6 +5,9 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from support.fakes import CALLS
+from support.numbered import make_numbered
+
 from shardpipe.config.models import Config, CutConfig, PassConfig
 from shardpipe.core.report import RunReport
 from shardpipe.executors.inline import InlineExecutor
@@ -12,8 +15,6 @@ from shardpipe.executors.run import run_config
 from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.rows import decode_rows
 from shardpipe.storage.store import Store, open_store
-from support.fakes import CALLS
-from support.numbered import make_numbered
 
 SIZE = (128, 72)
 PARTS = ("/shards/", "/members/")
