@@ -114,7 +114,9 @@ class Upright:
             except (av.BlockingIOError, av.EOFError):
                 break
             if isinstance(frame, VideoFrame):
-                frame.pts = round((frame.pts or 0) * frame.time_base / self.base)  # bwdif counts in half ticks
+                frame.pts = round(
+                    (frame.pts or 0) * (frame.time_base or self.base) / self.base
+                )  # bwdif counts in half ticks
                 frame.time_base = self.base
                 ready.append(frame)
         return ready

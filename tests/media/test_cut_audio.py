@@ -5,9 +5,10 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from shardpipe.core.cutting import WriteSpec
 from support.cut_checks import cutter_of, frames_of, read_source, span_of
 from support.numbered import Beeps, make_numbered, numbers_pyav
+
+from shardpipe.core.cutting import WriteSpec
 
 GOPS = {"g": "25", "bf": "2"}
 SOURCES = {

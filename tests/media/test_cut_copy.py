@@ -5,14 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.cut_checks import Source, check_clip, cutter_of, frames_of, picture_hashes, read_source, span_of
+from support.cut_sources import X264, make_source, x264
+from support.numbered import Look, make_numbered
+
 from shardpipe.core.cutting import Span, WriteSpec
 from shardpipe.core.errors import MediaError
 from shardpipe.media.cutter import Cutter
 from shardpipe.media.decode import decode
 from shardpipe.media.probe import probe
-from support.cut_checks import Source, check_clip, cutter_of, frames_of, picture_hashes, read_source, span_of
-from support.cut_sources import X264, make_source, x264
-from support.numbered import Look, make_numbered
 
 
 @pytest.fixture(scope="module")

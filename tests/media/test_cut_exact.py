@@ -2,14 +2,17 @@
 
 import random
 import zlib
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import pytest
-from shardpipe.core.cutting import WriteSpec
 from support.cut_checks import Source, check_clip, cutter_of, read_source, span_of
 from support.cut_sources import MADE, QUICK, SOURCES, make_source
 
+from shardpipe.core.cutting import WriteSpec
+
+Sources = Callable[[str], Source]
 ALL = (*SOURCES, *MADE)
 SPECS = {
     "auto": WriteSpec(),
@@ -20,7 +23,7 @@ SPECS = {
 
 
 @pytest.fixture(scope="module")
-def sources(tmp_path_factory: pytest.TempPathFactory):
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
     folder = tmp_path_factory.mktemp("sources")
 
     @cache
@@ -54,16 +57,16 @@ def check(source: Source, spec: WriteSpec, wanted: list[tuple[int, int]], scratc
 
 
 @pytest.mark.parametrize("name", QUICK)
-def test_clips_are_exact(name: str, sources, tmp_path: Path) -> None:
+def test_clips_are_exact(name: str, sources: Sources, tmp_path: Path) -> None:
     source = sources(name)
     count = len(source.pts)
-    check(source, SPECS["auto"], [(0, count), (11, 60 if count > 60 else count)], tmp_path)
+    check(source, SPECS["auto"], [(0, count), (11, min(count, 60))], tmp_path)
     check(source, SPECS["to the frame"], [(count - 1, count), *spans(count, 7, 3)[6:]], tmp_path)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", SPECS)
 @pytest.mark.parametrize("name", ALL)
-def test_clips_of_all_sources_are_exact(name: str, method: str, sources, tmp_path: Path) -> None:
+def test_clips_of_all_sources_are_exact(name: str, method: str, sources: Sources, tmp_path: Path) -> None:
     source = sources(name)
     check(source, SPECS[method], spans(len(source.pts), 20, zlib.crc32(f"{name} {method}".encode())), tmp_path)

@@ -1,9 +1,13 @@
 """Pieces encoded while the video is decoded anyway are the same, byte by byte, and nothing is decoded twice."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from support.cut_sources import x264
+from support.numbered import make_numbered
+
 from shardpipe.core.cutting import CutClip, Span, WriteSpec
 from shardpipe.core.errors import MediaError
 from shardpipe.core.video import VideoFacts
@@ -11,8 +15,6 @@ from shardpipe.media.cutter import Cutter
 from shardpipe.media.decode import decode
 from shardpipe.media.probe import probe
 from shardpipe.media.reading import PacketReader
-from support.cut_sources import x264
-from support.numbered import make_numbered
 
 BOUNDARIES = [0, 60, 131, 200, 290, 352, 400]
 LAG = 16
@@ -36,7 +38,7 @@ def ticks(cutter: Cutter) -> list[int]:
 
 def cut_later(cutter: Cutter) -> Iterator[CutClip]:
     at = ticks(cutter)
-    for number, (start, end) in enumerate(zip(at, at[1:], strict=False)):
+    for number, (start, end) in enumerate(pairwise(at)):
         yield cutter.cut(Span(start, end), f"later{number}")
 
 

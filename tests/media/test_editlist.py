@@ -4,9 +4,10 @@ from pathlib import Path
 
 import av
 import pytest
-from shardpipe.core.cutting import WriteSpec
 from support.cut_checks import check_clip, cutter_of, picture_hashes, read_source, span_of
 from support.cut_sources import make_source
+
+from shardpipe.core.cutting import WriteSpec
 
 SPEC = WriteSpec(method="editlist")
 

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import pytest
+from support.cut_sources import make_source, x264
+from support.numbered import make_numbered
+
 from shardpipe.media.access import Access
 from shardpipe.media.nal import ParameterSets, parse_extradata, split_lengths, split_start_codes
 from shardpipe.media.packets import PacketIndex, index_packets
 from shardpipe.media.source import open_media, video_stream
-from support.cut_sources import make_source, x264
-from support.numbered import make_numbered
 
 
 def index_of(path: Path, **kwargs: object) -> PacketIndex:

@@ -8,14 +8,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from support.numbered import luma_of, number_of, numbers_cv2, numbers_decord, numbers_pyav
+
 from shardpipe.core.cutting import CutClip, Span, WriteSpec
 from shardpipe.core.video import VideoFacts
 from shardpipe.media.cutter import Cutter
 from shardpipe.media.decode import decode
 from shardpipe.media.mp4box import video_track
 from shardpipe.media.probe import probe
-
-from support.numbered import luma_of, number_of, numbers_cv2, numbers_decord, numbers_pyav
 
 NO_CV2 = ("av1",)  # OpenCV's FFmpeg has only hardware decoders for it
 

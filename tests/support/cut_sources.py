@@ -6,7 +6,6 @@ from typing import Any
 
 import av
 import numpy as np
-
 from support.numbered import Numbered, make_numbered, vfr_times
 
 NUM_FRAMES = 72

@@ -18,7 +18,6 @@ import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-
 from support.numbered_tracks import Beeps, beep_packets, filler
 
 COLUMNS, ROWS, NUMBER_BITS = 8, 2, 12
