@@ -17,6 +17,7 @@ WINDOW = (11, 11)
 LEVELS = 1
 EVEN_OVER = (13, 13)
 CONTRAST = 36.0
+MIDDLE = 128.0
 NOISE_FLOORS = 4.0
 FLOORS = (3.0, 5.0)  # codecs leave still blocks of a gray level or two in plain parts of moving pictures
 WEAKEST = 2e-4
@@ -125,9 +126,10 @@ def _noise(small: list[NDArray[np.float32]]) -> float:
 def _evened(small: NDArray[np.float32], floor: float) -> Picture:
     """Contrast over the local standard deviation; what is fainter than `floor` gray levels stays faint."""
     height, width = small.shape
-    detail = small - cv2.blur(small, EVEN_OVER)
-    spread = np.sqrt(np.maximum(cv2.blur(detail * detail, EVEN_OVER), 0))
-    even = np.clip(detail * (CONTRAST / (spread + floor)) + 128, 0, 255).astype(np.uint8)
+    mean = cv2.blur(small, EVEN_OVER)
+    variance = np.maximum(cv2.sqrBoxFilter(small, -1, EVEN_OVER) - mean * mean, 0)
+    contrast = (small - mean) / (np.sqrt(variance) + floor) * CONTRAST + MIDDLE
+    even = contrast.clip(0, 255).astype(np.uint8)
     half = cv2.resize(even, (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA)
     return Picture(even, half.astype(np.float32))
 
@@ -175,7 +177,7 @@ def follow(key: Key, picture: Picture, guess: Similarity, rng: np.random.Generat
         winSize=WINDOW,
         maxLevel=LEVELS,
         flags=cv2.OPTFLOW_USE_INITIAL_FLOW,
-        criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 12, 0.02),
+        criteria=(cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 0.03),
         minEigThreshold=1e-3,
     )
     alike = (status[:, 0] > 0) & (error[:, 0] < MATCHED * key.relief[inside])

@@ -5,7 +5,7 @@ camera. A key frame serves as long as enough of its corners are found, so slow m
 drowning in the noise of single steps, and things that move slowly part from the background.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -39,12 +39,12 @@ class GlobalMotion:
     """What the whole picture did.
 
     steps: the similarity from each frame to the next, in pixels of a picture of `size` (width, height); None where it
-    could not be told. at_rest: whether the background was seen to stand still all the time.
+    could not be told. pictures: the frames as they were compared.
     """
 
     steps: list[Similarity | None]
     size: tuple[int, int]
-    at_rest: bool
+    pictures: list[Picture] = field(repr=False)
 
 
 def global_motion(frames: Frames) -> GlobalMotion:
@@ -72,7 +72,7 @@ def global_motion(frames: Frames) -> GlobalMotion:
         if len(fit.agreeing) < WORN * key.first:
             key, to_last = key_frame(picture), STILL
     height, width = pictures[0].even.shape
-    return GlobalMotion(steps, (width, height), _at_rest(pictures))
+    return GlobalMotion(steps, (width, height), pictures)
 
 
 def _share(fit: Fit) -> float:
@@ -103,7 +103,7 @@ def _second_try(
     return (fresh, STILL, near) if near.share > fit.share + FRESH_GAIN else (key, to_last, fit)
 
 
-def _at_rest(pictures: list[Picture]) -> bool:
+def at_rest(pictures: list[Picture]) -> bool:
     """Whether enough corners of what is mostly seen stay exactly where they are, on several sides of the picture: a
     camera at rest behind things that move, however rich in corners those are.
     """

@@ -16,7 +16,7 @@ TRIALS = 60
 FAR_APART_PX = 10.0
 INLIER_PX = 1.0
 STRAY_PX = 1.5
-FINEST_PX = 0.3
+REACHES_PX = (1.0, 0.7, 0.5)
 MOST = 0.6  # a share that no thing in front of the camera is expected to reach
 STILL_PX = 0.5
 STILL_BONUS = 1.6  # corners that stay where they are by chance, or with a thing that the camera follows, are rare
@@ -86,12 +86,13 @@ def agreement(found: Matches, guess: Similarity, rng: np.random.Generator) -> Fi
     """
     start, end, weights = found.start, found.end, found.weights
     rest = end - np.complex64(guess.a) * start
-    shifted = Similarity(guess.a, complex(np.median(rest.real), np.median(rest.imag)))
+    shifted = Similarity(guess.a, complex(_middle(rest.real), _middle(rest.imag)))
     known = (STILL, guess, shifted)
     a, b = np.array([each.a for each in known]), np.array([each.b for each in known])
     votes = _votes(a, b, found)
     votes[0] *= STILL_BONUS
-    if votes.max() < MOST * weights.sum():
+    total = float(weights.sum())
+    if votes.max() < MOST * total:
         one, two = rng.integers(0, len(start), (2, TRIALS))
         apart = np.abs(start[one] - start[two]) > FAR_APART_PX
         one, two = one[apart], two[apart]
@@ -102,10 +103,15 @@ def agreement(found: Matches, guess: Similarity, rng: np.random.Generator) -> Fi
     similarity = _least_squares(Similarity(complex(a[best]), complex(b[best])), found)
     off = np.abs(similarity.of(start) - end)
     agree = off < INLIER_PX
-    share = float(weights[agree].sum() / (weights.sum() + found.lost))
+    share = float(weights @ agree) / (total + found.lost)
     if similarity.size_px < STILL_PX:
         share = min(1.0, share * STILL_BONUS)
     return Fit(similarity, share, found.which[agree], found.which[off > STRAY_PX])
+
+
+def _middle(values: NDArray[np.float32]) -> float:
+    """The (upper) median, at a tenth of the cost of numpy's for a hundred values."""
+    return float(np.partition(values, len(values) // 2)[len(values) // 2])
 
 
 def _votes(a: NDArray[np.complexfloating], b: NDArray[np.complexfloating], found: Matches) -> NDArray[np.float64]:
@@ -120,17 +126,14 @@ def _votes(a: NDArray[np.complexfloating], b: NDArray[np.complexfloating], found
 def _least_squares(similarity: Similarity, found: Matches) -> Similarity:
     """Refined over the corners near where it puts them, ever nearer."""
     start, end = found.start, found.end
-    reach = INLIER_PX
-    for _ in range(3):
-        off = np.abs(similarity.of(start) - end)
-        weights = np.maximum(0, 1 - (off / reach) ** 2) * found.weights
-        near = weights > 0
-        if np.count_nonzero(near) <= 2:  # noqa: PLR2004  two corners fit any similarity
+    moments = np.stack([np.ones_like(start), start, end, start.conj() * end, start * start.conj()])
+    for reach_px in REACHES_PX:
+        off = similarity.of(start) - end
+        near = 1 - (off.real**2 + off.imag**2) * np.float32(1 / reach_px**2)
+        weights = np.maximum(near, 0, out=near) * found.weights
+        if np.count_nonzero(weights) <= 2:  # noqa: PLR2004  two corners fit any similarity
             break
-        total = float(weights.sum())
-        p, q = complex(weights @ start) / total, complex(weights @ end) / total
-        around = start - np.complex64(p)
-        a = complex((weights * around.conj()) @ end) / float(weights @ (around.real**2 + around.imag**2))
-        similarity = Similarity(a, q - a * p)
-        reach = float(np.clip(4 * np.median(off[near]), FINEST_PX, INLIER_PX))
+        total, starts, ends, cross, spread = map(complex, moments @ weights)
+        a = (cross - starts.conjugate() * ends / total) / (spread.real - abs(starts) ** 2 / total.real)
+        similarity = Similarity(a, (ends - a * starts) / total)
     return similarity

@@ -19,7 +19,7 @@ from shardpipe.stages._camera_path import (
     smoothed,
     travel,
 )
-from shardpipe.stages._global_motion import global_motion
+from shardpipe.stages._global_motion import GlobalMotion, at_rest, global_motion
 from shardpipe.stages._one_thread import one_thread
 
 FRAMES_PER_S = 9.0  # none of 24, 25, 30 and 60 fps is a multiple: a regular shake cannot hide between the frames
@@ -98,14 +98,12 @@ class CameraMotion(Stage):
             return dict.fromkeys(self.writes)
         motion = global_motion(frames)
         path = camera_path(motion.steps, frames.times_s, motion.size)
-        if motion.at_rest:
-            return dict.fromkeys(self.writes, 0.0) | {"cmotion": ["static"]}
-        if path.known_s < MIN_KNOWN * path.length_s:
-            return dict.fromkeys(self.writes)
         shake = shakiness(path)
-        found = labels(path, shake)
-        if {"zoom_in", "zoom_out", "roll"} & set(found):
-            found = min([found, *(labels(each, shake) for each in along_first_axes(motion.steps, path))], key=len)
+        found = self._found(motion, path, shake)
+        if found != [] and at_rest(motion.pictures):
+            return dict.fromkeys(self.writes, 0.0) | {"cmotion": ["static"]}
+        if found is None:
+            return dict.fromkeys(self.writes)
         right, down, growth, turn = (float(net) for net in path.at[-1] / path.known_s)
         return {
             "cmotion": found or ["static"],
@@ -115,6 +113,15 @@ class CameraMotion(Stage):
             "cmotion_roll": degrees(turn),
             "cmotion_shake": shake,
         }
+
+    def _found(self, motion: GlobalMotion, path: CameraPath, shake: float) -> list[str] | None:
+        """The labels along the axes that need the fewest of them; None where too little is known."""
+        if path.known_s < MIN_KNOWN * path.length_s:
+            return None
+        found = labels(path, shake)
+        if {"zoom_in", "zoom_out", "roll"} & set(found):
+            return min([found, *(labels(each, shake) for each in along_first_axes(motion.steps, path))], key=len)
+        return found
 
 
 def labels(path: CameraPath, shake: float) -> list[str]:
