@@ -1,6 +1,7 @@
 """Files that are no proper video, each for a reason of its own, all named as if they were."""
 
 import os
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from itertools import islice
@@ -51,6 +52,7 @@ def write_reference(folder: Path, canary: Path) -> list[str]:
 
 def write_hopeless(folder: Path) -> list[str]:
     """Files that hold no video at all: their names. Each must become one error row."""
+    before = {path.name for path in folder.iterdir()}
     (folder / "zero.mp4").write_bytes(b"")
     (folder / "text.mp4").write_text("dear diary\n" * 100, encoding="utf-8")
     (folder / "noise.mkv").write_bytes(np.random.default_rng(0).bytes(20_000))
@@ -65,9 +67,13 @@ def write_hopeless(folder: Path) -> list[str]:
         still.width, still.height, still.pix_fmt = 64, 48, "rgb24"
         out.mux(still.encode(av.VideoFrame(64, 48, "rgb24")))
         out.mux(still.encode(None))
+    bomb = make_numbered(folder / "bomb.mov", num_frames=2, codec="png", pix_fmt="rgb24").path
+    size = struct.pack(">II", 320, 180)
+    bomb.write_bytes(bomb.read_bytes().replace(b"IHDR" + size, b"IHDR" + struct.pack(">II", 60_000, 60_000)))
     os.mkfifo(folder / "pipe.mp4")
+    (folder / "endless.mp4").symlink_to("/dev/zero")
     (folder / "dangling.mp4").symlink_to(folder / "nowhere")
-    return ["zero.mp4", "text.mp4", "noise.mkv", "no-frames.mp4", "audio-only.mp4", "picture.avi"]
+    return sorted(path.name for path in folder.iterdir() if path.name not in before)
 
 
 def _beep(out: Any) -> None:
