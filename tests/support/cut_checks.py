@@ -33,7 +33,7 @@ class Source:
     def decord_can(self, codec: str) -> bool:
         """Whether decord decodes such clips: it fails on some HEVC and VP9, then on the source too."""
         if codec != self.facts.codec or codec in ("h264", "mpeg4"):
-            return True
+            return codec not in ("hevc", "vp9")
         try:
             return numbers_decord(self.path, turn=self.facts.rotation) == list(self.numbers)
         except Exception:  # decord raises a class of its own, which it does not export
