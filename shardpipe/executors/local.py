@@ -9,21 +9,19 @@ that it never waits.
 import logging
 import multiprocessing
 import os
-import queue
 import signal
-import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from shardpipe.core.errors import ShardpipeError, UnitError
+from shardpipe.core.errors import UnitError
 from shardpipe.core.work import Outcome, Progress, UnitJob
-from shardpipe.engine.decodechild import die_with
 from shardpipe.engine.worker import Task
 from shardpipe.executors.interrupts import interrupts_held
+from shardpipe.executors.workerside import worker_main
 from shardpipe.storage.store import open_store
 
 log = logging.getLogger(__name__)
@@ -228,72 +226,3 @@ def _send(worker: _Held, message: tuple[Any, ...]) -> None:
         worker.conn.send(message)
     except OSError:
         log.debug("a worker died before it got its message; it is replaced when its end is seen")
-
-
-class _PipeWatch:
-    """A Watch that tells the executor."""
-
-    def __init__(self, send: Callable[[tuple[Any, ...]], None]) -> None:
-        self._send = send
-
-    def begin(self, unit: str, what: str, keys: Sequence[str], timeout_s: float) -> None:
-        self._send(("begin", unit, what, list(keys), timeout_s))
-
-    def end(self, num_clips: int) -> None:
-        self._send(("end", num_clips))
-
-    def note(self, text: str) -> None:
-        self._send(("note", text))
-
-
-class _PipeJobs:
-    """Jobs that come over the pipe; a thread reads it, so that the executor's death ends the worker at once."""
-
-    def __init__(self, conn: Connection) -> None:
-        self._queue: queue.SimpleQueue[UnitJob | None] = queue.SimpleQueue()
-        self._ended = False
-        threading.Thread(target=self._read, args=(conn,), daemon=True).start()
-
-    def get(self, *, wait: bool) -> UnitJob | None:
-        if self._ended:
-            return None
-        try:
-            job = self._queue.get(block=wait)
-        except queue.Empty:
-            return None
-        self._ended = job is None
-        return job
-
-    def _read(self, conn: Connection) -> None:
-        while True:
-            try:
-                message = conn.recv()
-            except (EOFError, OSError):
-                os._exit(1)  # the executor is gone: nobody would hear of more work
-            self._queue.put(message[1] if message[0] == "job" else None)
-
-
-def worker_main(conn: Connection, root: str, task: Task, device: str, parent: int) -> None:
-    """A worker process: set up once, then units until told to end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the executor decides what Ctrl-C means
-    die_with(parent)
-    lock = threading.Lock()
-
-    def send(message: tuple[Any, ...]) -> None:
-        with lock:
-            conn.send(message)
-
-    jobs = _PipeJobs(conn)
-    try:
-        worker = task.make(open_store(root), device, _PipeWatch(send))
-    except Exception as exc:
-        send(("fatal", f"{type(exc).__name__}: {exc}" if not isinstance(exc, ShardpipeError) else str(exc)))
-        raise
-    send(("started",))
-    try:
-        for outcome in worker.run(jobs):
-            send(("done", outcome))
-    finally:
-        worker.close()
-    logging.shutdown()
-    os._exit(0)  # all is committed and told: no need to wait for libraries to take themselves down
