@@ -1,5 +1,10 @@
 """What shardpipe finds in real videos is what it found before: see `support/golden.py`; `scripts/golden` writes it anew."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +29,36 @@ def test_every_float_column_has_a_tolerance(found: dict[str, Any]) -> None:
         for clip in values["clips"]:
             floats = {name for name, value in clip.items() if isinstance(value, float)}
             assert floats <= set(golden.TOLERANCES)
+
+
+OTHER_MACHINE = """
+import json, sys
+from pathlib import Path
+from support.cut_child import settle
+settle({"ffmpeg": "0x1F", "x264": "sse2"})
+from support import golden
+print(json.dumps(golden.find_all(Path(sys.argv[1]))))
+"""
+
+
+@pytest.mark.slow
+def test_tolerances_cover_other_processors(found: dict[str, Any], tmp_path: Path) -> None:
+    """FFmpeg and x264 with SSE2 alone; OpenCV and NumPy without what they choose by the processor."""
+    older = {
+        "OPENCV_CPU_DISABLE": "AVX512_SKX,AVX2,FP16,AVX,SSE4_2,SSE4_1",
+        "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", OTHER_MACHINE, str(tmp_path)],
+        env={**os.environ, **older, "PYTHONPATH": str(Path(golden.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    changed = list(golden.differences(found, json.loads(done.stdout.splitlines()[-1])))
+    assert not changed, "\n".join(changed)
 
 
 def test_differences_are_seen() -> None:

@@ -37,7 +37,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("determinism")
     videos = folder / "videos"
     street = (("bikes", 0, 100), ("carphone_pristine", 0, 40))
-    compose(videos / "street.mp4", street, size=(256, 144), dissolve=12)
+    gops = {"x264-params": "cpu-independent=1:keyint=20:scenecut=0"}  # cuts lie anywhere in them
+    compose(videos / "street.mp4", street, size=(256, 144), dissolve=12, **gops)
     compose(videos / "street.avi", (("bikes", 20, 50),), size=(256, 144), codec="mpeg4", b=600000)
     tiny: dict[str, Any] = {"num_frames": 30, "size": (96, 64)}
     make_numbered(videos / "wide.mp4", sar=Fraction(4, 3), codec="mpeg4", **tiny)
