@@ -30,6 +30,7 @@ from shardpipe.engine.timings import read_timings, record_timing, total
 from shardpipe.engine.units import Todo, cut_todo, failed_share, pass_todo
 from shardpipe.engine.worker import Task
 from shardpipe.executors.placing import executor_for, num_decoders
+from shardpipe.media.encode import check_encoder
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, View
 from shardpipe.storage.store import Store, open_store
@@ -122,6 +123,7 @@ def run_config(
 
 def _run_cut(run: _Run, prepared: Prepared, add_sources: str | None) -> None:
     assert prepared.cut is not None
+    check_encoder(prepared.cut.write)
     info = ensure_dataset(run.store, prepared.clips.info)
     if prepared.listing is not None:
         first_batch(run.store, prepared.cut, prepared.listing, passthrough_columns(prepared.clips.info))
