@@ -63,13 +63,13 @@ def pass_todo(store: Store, dataset: Dataset, inputs: View) -> Todo:
         found = list(pool.map(lambda unit: _slices(view, inputs, unit), units))
     names: list[str] = []
     jobs = []
-    generations = own.log.generations()
+    done = view.done_of(own)  # one listing for both: a later one may show what another driver did meanwhile
     for unit, slices in zip(units, found, strict=True):
         for name, is_done in slices.items():
             names.append(name)
             if not is_done:
                 cost = float(sizes.get(view.done_of(view.base)[unit], 1))
-                jobs.append(UnitJob(name, cost=cost, generation=generations.get(name, -1) + 1))
+                jobs.append(UnitJob(name, cost=cost, generation=own.log.next_generation(name, done)))
     return Todo(names, len(names) - len(jobs), jobs, sum(not slices for slices in found))
 
 

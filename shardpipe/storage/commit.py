@@ -11,6 +11,7 @@ generation, `rows/000012.1.parquet`, whole; the highest counts.
 """
 
 import re
+from collections.abc import Mapping
 
 from shardpipe.storage.store import Store
 
@@ -44,6 +45,11 @@ class RowsLog:
                 generation = int(match["generation"] or 0)
                 highest[match["unit"]] = max(generation, highest.get(match["unit"], 0))
         return highest
+
+    def next_generation(self, unit: str, done: Mapping[str, str]) -> int:
+        """The generation that rows of this unit would be, by a listing that `done` gave before: 0 where it had none."""
+        match = NAME.match(done[unit].removeprefix(f"{self._folder}/")) if unit in done else None
+        return int(match["generation"] or 0) + 1 if match else 0
 
     def commit(self, unit: str, data: bytes, generation: int = 0) -> bytes:
         """Make the unit done with these rows, unless it is done; the rows that count now, ours or the winner's."""

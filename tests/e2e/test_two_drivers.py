@@ -89,8 +89,7 @@ def overtake(config: Config, n: int) -> None:
 
 
 def test_one_driver_overtakes_the_other(one_run: list[str], videos: Path, tmp_path: Path) -> None:
-    writes = [n for n, name in enumerate(one_run) if name in WRITES]
-    for n in writes:
+    for n in [n for n, name in enumerate(one_run) if name in WRITES - {"replace"} or n % 7 == 0]:
         overtake(make_config(tmp_path / str(n), videos, PASSES), n)
 
 
