@@ -13,7 +13,7 @@ from shardpipe.engine.verifytar import Expected, TarCheck
 from shardpipe.storage.commit import NAME as ROWS_NAME
 from shardpipe.storage.dataset import Dataset, DatasetInfo, Fold, Row, View
 from shardpipe.storage.members import PARTS
-from shardpipe.storage.rows import RowsMeta, decode_rows, table_columns
+from shardpipe.storage.rows import RowsMeta, decode_meta, table_columns
 
 TAR_NAME = re.compile(r"(?P<unit>[A-Za-z0-9_-]+)-(?P<sha256>[0-9a-f]{12})\.tar\Z")
 SHOWN = 3
@@ -77,7 +77,7 @@ class RowsCheck:
         if found is None:
             return
         with self._findings.guard(path):
-            table, meta = decode_rows(found[0])
+            table, meta = found[1], decode_meta(found[0])
             unit, generation = match["unit"], int(match["generation"] or 0)
             if (meta.unit, meta.generation) != (unit, generation):
                 self._findings.add(path, f"holds the rows of unit {meta.unit}, generation {meta.generation}")

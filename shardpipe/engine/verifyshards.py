@@ -21,7 +21,7 @@ from shardpipe.engine.sidecar import sidecar
 from shardpipe.engine.verifytar import Expected, TarCheck
 from shardpipe.storage.dataset import Dataset, Row
 from shardpipe.storage.members import MemberPlace
-from shardpipe.storage.rows import RowsMeta, arrow_schema, arrow_type, decode_rows
+from shardpipe.storage.rows import RowsMeta, arrow_schema, arrow_type, decode_meta
 
 INDEX = re.compile(r"index\.(\d{4})\.parquet\Z")
 
@@ -113,7 +113,7 @@ class ShardsCheck:
         found = self._findings.table(path)
         if found is None:
             return
-        table, meta = decode_rows(found[0])
+        table, meta = found[1], decode_meta(found[0])
         others = [ext for ext in settings.members if ext != "mp4"]
         columns = record_columns(self._columns, others)
         records = [
