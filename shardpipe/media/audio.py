@@ -19,6 +19,7 @@ from av.packet import Packet
 
 from shardpipe.core.errors import MediaError
 from shardpipe.media.source import media_errors
+from shardpipe.media.timeline import with_data
 
 COPIED = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
 """Codecs that are kept as they are."""
@@ -113,9 +114,11 @@ class SpanSound:
 
     def _timed(self) -> "Iterator[tuple[Packet[AudioStream], Fraction]]":
         with media_errors("the audio cannot be read"):
+            last: int | None = None
             for packet in self._container.demux(self._stream):
                 at = packet.pts if packet.pts is not None else packet.dts
-                if packet.size and at is not None:
+                if packet.size and at is not None and (last is None or at > last):  # else its time is damaged
+                    last = at
                     yield packet, at * packet.time_base
 
 

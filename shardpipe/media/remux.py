@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from shardpipe.core.errors import MediaError
 from shardpipe.media.mp4box import set_duration
+from shardpipe.media.source import media_errors
 
 MIN_TIMESCALE = 10000  # as FFmpeg's own muxer chooses, so that audio offsets are exact enough
 MP4_VIDEO = frozenset({"h264", "hevc", "vp9", "av1", "mpeg4"})
@@ -145,11 +146,13 @@ class Mp4:
         packet.stream = self.video
         seconds = float((packet.dts or 0) * self.base)
         self._mux_sound(seconds)
-        self._container.mux(packet)
+        with media_errors("mp4 cannot hold a frame"):
+            self._container.mux(packet)
 
     def _mux_sound(self, until_s: float) -> None:
         while self._next_sound is not None and self._next_sound[0] <= until_s:
-            self._container.mux(self._next_sound[1])
+            with media_errors("mp4 cannot hold the sound"):
+                self._container.mux(self._next_sound[1])
             self._next_sound = next(self._sound_packets, None)
 
     def finish(self, duration: int) -> None:

@@ -157,6 +157,22 @@ def test_odd_files_cut_in_other_ways_leak_nothing(way: str, short: list[Path], t
     assert psutil.Process().children() == []
 
 
+@pytest.mark.parametrize("seeds", [range(50, 60), pytest.param(range(100), marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", ["auto", pytest.param("encode", marks=pytest.mark.slow)])
+def test_mutated_files_with_sound(method: str, seeds: range, tmp_path: Path) -> None:
+    """Some have sound whose times go backwards, which mp4 cannot hold: the clips go on without that part of it."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    done = odd_files.write_mutations(folder, odd_files.write_sounding(tmp_path / "short"), seeds)
+    write = {"method": method, "audio": True, **({"max_trim_s": 0} if method == "auto" else {"preset": "ultrafast"})}
+    scenes = {"type": "adaptive", "min_s": 0, "max_s": 1.5}
+    run_inline(make_config(tmp_path / "run", folder, scenes=scenes, write=write, max_failed=1.0))
+    by_file = check_rows(tmp_path / "run", set(done))
+    assert any(row["has_audio"] for rows in by_file.values() for row in rows)
+    messages = [row["error"] or "" for rows in by_file.values() for row in rows]
+    assert not any("mp4 cannot hold" in text for text in messages), messages
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("first", range(1000, 1500, 100))
 def test_many_more_mutations(first: int, short: list[Path], tmp_path: Path) -> None:

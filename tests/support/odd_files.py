@@ -14,6 +14,7 @@ from support.boxes import with_reference
 from support.composed import VIDEOS, compose
 from support.garbage import mutation, remuxed
 from support.numbered import make_numbered
+from support.numbered_tracks import Beeps
 
 SUFFIXES = ("mp4", "ts", "mkv")
 
@@ -127,6 +128,13 @@ def write_shortened(folder: Path) -> list[Path]:
         compose(folder / "new.webm", (("bikes", 0, 25),), size=(160, 90), codec="libvpx-vp9", deadline="realtime")
     )
     return made
+
+
+def write_sounding(folder: Path) -> list[Path]:
+    """Two seconds of pictures and beeps, in the containers that are common."""
+    folder.mkdir(parents=True, exist_ok=True)
+    looks: dict[str, Any] = {"num_frames": 50, "size": (160, 96), "scenes": (20, 35), "options": {"g": "12"}}
+    return [make_numbered(folder / f"beeps.{suffix}", audio=Beeps(), **looks).path for suffix in ("mp4", "ts", "mkv")]
 
 
 def _head(source: Path, target: Path, count: int) -> Path:
