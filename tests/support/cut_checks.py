@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from support.ffmpeg_cli import FFMPEG, numbers_ffmpeg
 from support.numbered import luma_of, number_of, numbers_cv2, numbers_decord, numbers_pyav
 
 from shardpipe.core.cutting import CutClip, Span, WriteSpec
@@ -99,3 +100,12 @@ def check_clip(source: Source, clip: CutClip, *, decoders: Sequence[str] = ("cv2
         assert numbers_decord(clip.file, turn=turn) == want, what
     assert clip.fps == pytest.approx(clip.num_frames / float(length))
     assert clip.rotation in (0, turn)
+
+
+def check_by_ffmpeg(source: Source, clips: Sequence[CutClip]) -> None:
+    """The ffmpeg program, where it is installed, shows just the frames of the clips' spans."""
+    if FFMPEG:
+        found = numbers_ffmpeg([clip.file for clip in clips], turn=source.facts.rotation)
+        for clip, numbers in zip(clips, found, strict=True):
+            low, high = frames_of(source, clip)
+            assert numbers == list(source.numbers[low:high]), (source.path.name, clip.method, low, high)
