@@ -13,7 +13,7 @@ from shardpipe.core.report import PlannedPhase, PlanReport, RunReport
 from shardpipe.core.work import Outcome, Phase, Progress, Silent, UnitJob, Usage
 from shardpipe.engine.batches import add_batch, first_batch
 from shardpipe.engine.emit import EmitTask
-from shardpipe.engine.emitplan import make_plan
+from shardpipe.engine.emitplan import make_plan, read_windows
 from shardpipe.engine.index import finish
 from shardpipe.engine.passwork import input_layers
 from shardpipe.engine.plansettings import PlanSettings
@@ -223,7 +223,7 @@ def plan_config(config: Config) -> PlanReport:
     for each in prepared.passes:
         phases.append(_planned(store, each.config.name, "rows", _pass_todo_if_any(store, each)))
         if each.shape.info.emit == "shards":
-            phases.append(_planned(store, each.config.name, "emit", None))
+            phases.append(_planned(store, each.config.name, "emit", _emit_todo_if_any(store, each.config.name)))
     return PlanReport(config.root, tuple(phases))
 
 
@@ -234,6 +234,16 @@ def _pass_todo_if_any(store: Store, each: PreparedPass) -> Todo | None:
         return pass_todo(store, Dataset(store, each.shape.info), inputs)
     except IncompleteError:
         return None
+
+
+def _emit_todo_if_any(store: Store, name: str) -> Todo | None:
+    """The shards of a pass, None while they are not planned."""
+    units = [unit for window in read_windows(store, name) for unit in window.shard_units]
+    if not units:
+        return None
+    done = RowsLog(store, name, folder="emit").done()
+    jobs = [UnitJob(unit) for unit in units if unit not in done]
+    return Todo(units, len(units) - len(jobs), jobs)
 
 
 def _planned(store: Store, name: str, phase: Phase, todo: Todo | None) -> PlannedPhase:
