@@ -42,6 +42,7 @@ def settle(machine: dict[str, Any]) -> int:
 
 def limit_x264(level: str) -> None:
     """Add `asm=LEVEL` to the options of every x264 that media/ opens."""
+    from shardpipe.executors import run
     from shardpipe.media import smartcut
     from shardpipe.media.remux import Mp4
 
@@ -65,6 +66,7 @@ def limit_x264(level: str) -> None:
     def limited_encoded(self: Mp4, codec: str, options: dict[str, str]) -> Any:
         return encoded(self, codec, limited(options) if codec == "libx264" else options)
 
+    run.check_encoder = lambda _: None  # its x264 is not limited, and writes no clip
     Mp4.encoded = limited_encoded  # type: ignore[method-assign]
     smartcut.video_encoder = lambda name: Limited(encoder(name))  # type: ignore[assignment, return-value]
 
