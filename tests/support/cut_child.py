@@ -82,9 +82,10 @@ def main() -> None:
     """See above."""
     config_path, machine = Path(sys.argv[1]), json.loads(sys.argv[2])
     flags = settle(machine)
+    from support.runs import rows_of, run_inline
+
     from shardpipe.config.load import load_config
     from shardpipe.storage.store import open_store
-    from support.runs import rows_of, run_inline
 
     config = load_config(config_path, [f"root={sys.argv[3]}", "execute.type=inline"])
     av.logging.set_level(av.logging.VERBOSE)
