@@ -31,6 +31,7 @@ class VideoFacts:
     color_primaries: str
     interlaced: bool
     rotation: int  # degrees clockwise that a player turns the picture: 0, 90, 180, 270
+    mirrored: bool  # whether it mirrors the picture, left to right, before it turns it
     sar: Fraction  # pixel aspect ratio, 1 when unknown
     bit_rate: int  # bits per second of the video stream (of the container where the stream has none), 0 when unknown
     has_audio: bool

@@ -99,7 +99,7 @@ def _cut_detected(
         if edges is None:
             return
         spans = spans_between(policy, transitions, edges, grid)
-        yield from _in_order(source, cutter, spans, _own_gaps(found.gaps, edges, part))
+        yield from _in_order(source, cutter, spans, _own_gaps(found.gaps, edges, part), min_s=policy.min_s)
 
 
 def _with_boundaries(
@@ -134,12 +134,12 @@ def _own_gaps(gaps: Sequence[Gap], edges: tuple[Edge, Edge], part: Part) -> list
 
 
 def _in_order(
-    source: _Source, cutter: Cutter, spans: Sequence[SceneSpan], gaps: Sequence[Gap]
+    source: _Source, cutter: Cutter, spans: Sequence[SceneSpan], gaps: Sequence[Gap], *, min_s: float
 ) -> Iterator[tuple[Row, Path | None]]:
     found: list[SceneSpan | Gap] = [*spans, *gaps]
     for each in sorted(found, key=lambda one: one.start_s):
         if isinstance(each, SceneSpan):
-            yield _cut(source, cutter, each)
+            yield _cut(source, cutter, each, min_s=min_s)
         else:
             yield _gap_row(source, each), None
 
@@ -164,7 +164,7 @@ def _cut_nominal(
         if spec.method == "encode":
             _show(source, cutter, snapped, policy)
         for span in snapped:
-            yield _cut(source, cutter, span)
+            yield _cut(source, cutter, span, min_s=policy.min_s)
 
 
 def _nominal_spans(
@@ -216,13 +216,14 @@ def _show(source: _Source, cutter: Cutter, spans: Sequence[SceneSpan], policy: S
         return  # `cut` meets the same frames, and says so in the rows of the spans that hold them
 
 
-def _cut(source: _Source, cutter: Cutter, span: SceneSpan) -> tuple[Row, Path | None]:
-    """Cut one span: its row and its file, or the row of its error."""
+def _cut(source: _Source, cutter: Cutter, span: SceneSpan, *, min_s: float) -> tuple[Row, Path | None]:
+    """Cut one span: its row and its file, or the row of its error. No clip is trimmed to less than `min_s`."""
     base = source.facts.time_base
     ticks = Span(round(span.start_s / base), round(span.end_s / base))
     own = video_id(source.url)
     try:
-        clip = cutter.cut(ticks, clip_key(own, span.start_s))
+        spare = max(0.0, span.end_s - span.start_s - min_s)
+        clip = cutter.cut(ticks, clip_key(own, span.start_s), max_trim_s=spare)
     except MediaError as error:
         row = _error_row(source, clip_key(own, span.start_s), str(error))
         return {**row, "scene": round(span.scene_s * 1000), **_times(span.start_s, span.end_s)}, None

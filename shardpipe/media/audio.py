@@ -113,13 +113,12 @@ class SpanSound:
                 self._container.seek(max(target, self._stream.start_time or 0), stream=self._stream, backward=True)
 
     def _timed(self) -> "Iterator[tuple[Packet[AudioStream], Fraction]]":
-        with media_errors("the audio cannot be read"):
-            last: int | None = None
-            for packet in self._container.demux(self._stream):
-                at = packet.pts if packet.pts is not None else packet.dts
-                if packet.size and at is not None and (last is None or at > last):  # else its time is damaged
-                    last = at
-                    yield packet, at * packet.time_base
+        last: int | None = None
+        for packet in with_data(self._container.demux(self._stream)):
+            at = packet.pts if packet.pts is not None else packet.dts
+            if at is not None and (last is None or at > last):  # else its time is damaged
+                last = at
+                yield packet, at * packet.time_base
 
 
 def _packets(out: AudioStream, frame: AudioFrame | None) -> "Iterator[tuple[float, Packet[AudioStream]]]":

@@ -65,8 +65,10 @@ class Cutter:
             undo.pop_all()
         low, high = (0, None) if window is None else np.searchsorted(self.index.frame_pts, window)
         self.frame_pts: NDArray[np.int64] = self.index.frame_pts[low:high]
-        self._max_trim = int(Fraction(spec.max_trim_s).limit_denominator(10**6) / self.base)
-        self._copies = facts.codec in MP4_VIDEO and self.index.steady and self.index.timed and not facts.interlaced
+        self._max_trim = self._ticks(spec.max_trim_s)
+        exact = self.index.steady and self.index.timed
+        plain = not facts.interlaced and not facts.mirrored  # the usual readers turn pictures, but mirror none
+        self._copies = facts.codec in MP4_VIDEO and exact and plain
         self._settings = self._part_settings()
         self._seen = Seen()
         self._parts, self._runs = self._in_hand()
@@ -100,8 +102,10 @@ class Cutter:
         if self._runs is not None:
             self._runs.mark(pts, self.index.frame_pts)
 
-    def cut(self, span: Span, name: str) -> CutClip:
-        """Write the clip of a span to `NAME.mp4`. Raises MediaError if the span has no frame or cannot be cut."""
+    def cut(self, span: Span, name: str, *, max_trim_s: float | None = None) -> CutClip:
+        """Write the clip of a span to `NAME.mp4`. `max_trim_s`: give up no more of it than that, even where the spec
+        allows more. Raises MediaError if the span has no frame or cannot be cut.
+        """
         frames = self._frames(span.start, span.end)
         if not len(frames):
             raise MediaError(f"there is no frame from {self._s(span.start):.3f} to {self._s(span.end):.3f} s")
@@ -109,15 +113,16 @@ class Cutter:
         path = self._scratch / f"{name}.mp4"
         if self._parts is not None:
             self._parts.drop_before(start)
-        plan = self._plan(start, end)
+        trim = self._max_trim if max_trim_s is None else min(self._max_trim, self._ticks(max_trim_s))
+        plan = self._plan(start, end, trim)
         if plan is not None:
             with suppress(MediaError):  # what was written is not right: encoding is the answer to all of that
                 return self._keep(plan, path)
             path.unlink(missing_ok=True)
         return self._encode(start, end, path)
 
-    def _plan(self, start: int, end: int) -> Plan | None:
-        """How to cut a span without encoding it whole by the book; None if it must be."""
+    def _plan(self, start: int, end: int, trim: int) -> Plan | None:
+        """How to cut a span, giving up `trim` ticks at most, without encoding it whole by the book; None if it must be."""
         frames = self._frames(start, end)
         if self.spec.method == "editlist":
             return plan_editlist(self.index, start, end) if self._edits and self._as_promised(start, end) else None
@@ -125,9 +130,9 @@ class Cutter:
             return None
         plan = plan_copy(self.index, start, end) if self._copies and self._as_promised(start, end) else None
         if plan is not None:
-            if plan.copy_start - start + end - plan.copy_end <= self._max_trim:
+            if plan.copy_start - start + end - plan.copy_end <= trim:
                 return replace(plan, start=plan.copy_start, end=plan.copy_end, num_head=0, num_tail=0)
-            if plan.copy_start - start <= self._max_trim:
+            if plan.copy_start - start <= trim:
                 plan = replace(plan, start=plan.copy_start, num_head=0)
         elif self.spec.codec == "h264" and self.spec.encoder == "software":
             plan = Plan(start, end, end, end, 0, 0, len(frames), 0)
@@ -222,7 +227,7 @@ class Cutter:
         return None if end - start <= self._max_trim else end
 
     def _tail_start(self, start: int, end: int) -> int | None:
-        plan = self._plan(start, end)
+        plan = self._plan(start, end, self._max_trim)
         return plan.copy_end if plan is not None and plan.num_tail and plan.copy_end > plan.start else None
 
     def _begin_if_needed(self, start: int) -> Run | None:
@@ -243,6 +248,9 @@ class Cutter:
 
     def _as_promised(self, start: int, end: int) -> bool:
         return np.array_equal(self._frames(start, end), self.index.frames_between(start, end))
+
+    def _ticks(self, seconds: float) -> int:
+        return int(Fraction(seconds).limit_denominator(10**6) / self.base)
 
     def _s(self, pts: int) -> float:
         return float(pts * self.base)

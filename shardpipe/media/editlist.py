@@ -9,8 +9,9 @@ from shardpipe.media.access import Access
 from shardpipe.media.packets import PacketIndex
 from shardpipe.media.smartcut import Plan
 
-EDITLIST_CODECS = frozenset({"h264", "hevc", "vp9", "av1"})
-"""MPEG-4 part 2 is not among them: decoders drop its frames around the hidden ones."""
+EDITLIST_CODECS = frozenset({"h264", "hevc", "vp9"})
+"""MPEG-4 part 2 is not among them, as decoders drop its frames around the hidden ones; nor AV1, as FFmpeg 5's decoder
+shows the hidden ones."""
 
 MAX_HIDDEN = 600
 """Frames that may be hidden before a clip's first: players decode them all."""

@@ -4,12 +4,15 @@ An mp4 or mov with a complete sample table is known from that table and its firs
 file costs a few reads. Other containers store no frame count: all their packets are read, none is decoded.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from typing import cast
 
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
+from av.sidedata.sidedata import SideData
+from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -78,6 +81,7 @@ def _facts(inp: MediaInput, container: InputContainer, stream: VideoStream) -> V
         color_primaries=PRIMARIES.get(frame.color_primaries, "unknown"),
         interlaced=frame.interlaced_frame or stream.codec_context.field_order not in PROGRESSIVE,
         rotation=clockwise(frame),
+        mirrored=is_mirrored(frame),
         sar=pixel_aspect(stream),
         bit_rate=round(times.num_bytes * 8 / duration),
         has_audio=bool(container.streams.audio),
@@ -86,8 +90,18 @@ def _facts(inp: MediaInput, container: InputContainer, stream: VideoStream) -> V
 
 
 def clockwise(frame: VideoFrame) -> int:
-    """How far a player turns a frame's picture: 0, 90, 180 or 270 degrees clockwise. Mirroring is not applied."""
-    return round(-frame.rotation / 90) % 4 * 90
+    """How far a player turns a frame's picture, after mirroring it if it does: 0, 90, 180 or 270 degrees clockwise."""
+    turn = round(-frame.rotation / 90) % 4 * 90
+    return (turn + 180) % 360 if is_mirrored(frame) else turn
+
+
+def is_mirrored(frame: VideoFrame) -> bool:
+    """Whether a player mirrors a frame's picture, left to right: the determinant of its display matrix is negative."""
+    for each in cast("Iterable[SideData]", frame.side_data):  # the stubs say another type
+        if each.type is SideDataType.DISPLAYMATRIX:
+            a, b, _, c, d, *_ = np.frombuffer(bytes(each), np.int32).tolist()
+            return bool(a * d < b * c)
+    return False
 
 
 def pixel_aspect(stream: VideoStream) -> Fraction:

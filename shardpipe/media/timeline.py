@@ -12,8 +12,10 @@ The rules, which decoding follows too (`decode.py`):
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
@@ -21,6 +23,8 @@ from numpy.typing import NDArray
 
 from shardpipe.core.errors import MediaError
 from shardpipe.media.source import media_errors
+
+AnyStream = TypeVar("AnyStream", VideoStream, AudioStream)
 
 VP8_SHOW_FRAME = 0x10  # RFC 6386, 9.1: bit 4 of a frame's first byte
 MAX_BACK_S = 1.0
@@ -59,7 +63,11 @@ def is_shown(packet: "Packet[VideoStream]") -> bool:
 
 def video_packets(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream]]":
     """The stream's packets that hold data, in order of decoding. Raises MediaError."""
-    packets = container.demux(stream)
+    return with_data(container.demux(stream))
+
+
+def with_data(packets: "Iterator[Packet[AnyStream]]") -> "Iterator[Packet[AnyStream]]":
+    """The packets of a demuxer that hold data. Raises MediaError."""
     while True:
         try:
             with media_errors("the container cannot be read on"):

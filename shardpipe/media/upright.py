@@ -17,11 +17,12 @@ TURNS = {90: "transpose=clock", 180: "hflip,vflip", 270: "transpose=cclock"}
 
 @dataclass(frozen=True)
 class Shape:
-    """What frames are brought to. width, height: before turning, both even. turn: degrees clockwise."""
+    """What frames are brought to. width, height: before turning, both even. turn: degrees clockwise, after mirroring."""
 
     width: int
     height: int
     turn: int
+    mirror: bool
     crop: bool
     pix_fmt: str
     deinterlace: bool
@@ -48,6 +49,7 @@ def shape_of(facts: VideoFacts, *, short_side: int | None, pix_fmt: str) -> Shap
         width=max(2, width - width % 2),
         height=max(2, height - height % 2),
         turn=facts.rotation,
+        mirror=facts.mirrored,
         crop=crop,
         pix_fmt=pix_fmt,
         deinterlace=facts.interlaced,
@@ -103,7 +105,7 @@ class Upright:
 
     def _passes(self, frame: VideoFrame) -> bool:
         shape = self.shape
-        plain = not (shape.turn or shape.deinterlace or shape.flatten)
+        plain = not (shape.turn or shape.mirror or shape.deinterlace or shape.flatten)
         return plain and (frame.width, frame.height, frame.format.name) == (shape.width, shape.height, shape.pix_fmt)
 
     def _pull(self) -> list[VideoFrame]:
@@ -135,6 +137,8 @@ class Upright:
         if shape.crop and (frame.width - shape.width, frame.height - shape.height) in ((0, 1), (1, 0), (1, 1)):
             steps.append(f"crop={shape.width}:{shape.height}:0:0:exact=1")
         steps += [f"scale={shape.width}:{shape.height}:flags={SCALING}", f"format={shape.pix_fmt}"]
+        if shape.mirror:
+            steps.append("hflip")
         if shape.turn in TURNS:
             steps.append(TURNS[shape.turn])
         graph = Graph()

@@ -79,6 +79,17 @@ def test_clips_hold_the_frames_of_their_scenes(numbered: Any, tmp_path: Any, det
         assert (row["width"], row["height"], row["resolution"], row["sar"]) == (320, 180, 57600, "1:1")
 
 
+def test_no_clip_is_trimmed_to_less_than_min_s(tmp_path: Any) -> None:
+    """Scenes begin 8 frames before a keyframe: those that are long enough give them up, the others are encoded there."""
+    options = {"x264-params": "keyint=50:min-keyint=50:scenecut=0:bframes=0"}
+    path = make_numbered(tmp_path / "a.mp4", num_frames=150, scenes=(42, 92), options=options).path
+    for min_s, lengths in ((1.5, [42, 42, 50]), (1.68, [42, 42, 50]), (1.7, [50, 50]), (2.0, [50, 50]), (2.1, [58])):
+        policy, spec = ScenePolicy(min_s=min_s), WriteSpec(max_trim_s=0.4)
+        found = cut(path, tmp_path / "s", Adaptive(), policy, spec=spec)
+        assert all(row["duration_s"] >= min_s - 1e-6 for row, _ in found)
+        assert [row["num_frames"] for row, _ in found] == lengths
+
+
 @pytest.mark.parametrize("unit_s", [0.7, 1.9, 4.0])
 def test_any_unit_size_gives_the_same_clips(numbered: Any, tmp_path: Any, unit_s: Any) -> None:
     policy = ScenePolicy(min_s=0.3, max_s=3.0)

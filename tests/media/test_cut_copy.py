@@ -42,6 +42,14 @@ def test_a_start_that_is_near_an_idr_is_given_up(h264: Source, tmp_path: Path) -
     assert (far.method, frames_of(h264, far), far.num_encoded) == ("smart", (5, 72), 19)
 
 
+def test_one_clip_may_be_allowed_to_give_up_less(h264: Source, tmp_path: Path) -> None:
+    with cutter_of(h264, WriteSpec(max_trim_s=0.5), tmp_path) as cutter:
+        for at_most, method, frames in ((0.16, "copy", (24, 72)), (0.159, "smart", (20, 72)), (0.0, "smart", (20, 72))):
+            clip = cutter.cut(span_of(cutter, 20, 72), "a", max_trim_s=at_most)
+            assert (clip.method, frames_of(h264, clip)) == (method, frames)
+        assert cutter.cut(span_of(cutter, 5, 72), "a", max_trim_s=9.0).num_encoded == 19  # never more than the spec's
+
+
 @pytest.mark.parametrize("name", ["h264", "ts"])
 def test_whole_gops_of_a_smart_clip_are_bit_exact(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     source: Source = request.getfixturevalue(name)

@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 from support.cut_checks import check_clip, cutter_of, read_source, span_of
 from support.cut_sources import make_source
-from support.numbered import numbers_pyav
+from support.ffmpeg_cli import FFMPEG, ffmpeg_pictures
+from support.numbered import luma_of, numbers_pyav, read_number
 
 from shardpipe.core.cutting import WriteSpec
 from shardpipe.core.errors import ConfigError
@@ -57,6 +58,38 @@ def test_pictures_come_out_upright_and_even(name: str, size: tuple[int, int], pi
         frame = next(container.decode(video=0))
     assert ((frame.width, frame.height), frame.interlaced_frame, frame.rotation) == (size, False, 0)
     assert frame.color_range == (2 if name == "h264_full" else frame.color_range)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "turn"), [((-1, 0, 0, 1), 0), ((0, -1, -1, 0), 90), ((1, 0, 0, -1), 180), ((0, 1, 1, 0), 270)]
+)
+def test_mirrored_pictures_are_baked_in(matrix: tuple[int, ...], turn: int, tmp_path: Path) -> None:
+    """Readers turn pictures, but only players mirror them: such a video is never copied."""
+    made, path = make_source("h264", tmp_path), tmp_path / "mirrored.mp4"
+    with av.open(str(made.path)) as inp, av.open(str(path), "w") as out:
+        stream = out.add_stream_from_template(inp.streams.video[0])
+        a, b, c, d = (number << 16 for number in matrix)
+        stream.set_display_matrix([a, b, 0, c, d, 0, 0, 0, 1 << 30])
+        for packet in inp.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    source = read_source(path)
+    assert (source.facts.rotation, source.facts.mirrored) == (turn, True)
+    if FFMPEG:
+        shown = next(ffmpeg_pictures([path]))
+        assert [read_number(np.fliplr(np.rot90(luma, turn // 90))) for luma in shown] == list(range(72))
+    (scratch := tmp_path / "clips").mkdir()
+    for spec in (WriteSpec(), FAST, WriteSpec(method="editlist")):
+        with cutter_of(source, spec, scratch) as cutter:
+            clip = cutter.cut(span_of(cutter, 24, 48), "a")
+        assert (clip.method, clip.rotation) == ("encode", 0)
+        assert (clip.width, clip.height) == source.facts.display_size
+        with av.open(str(clip.file)) as container:
+            frames = list(container.decode(video=0))
+        assert {frame.rotation for frame in frames} == {0}
+        unturned = [np.fliplr(np.rot90(luma_of(frame), turn // 90)) for frame in frames]
+        assert [read_number(luma) for luma in unturned] == list(range(24, 48))
 
 
 def test_hdr_keeps_its_bits_and_tags(tmp_path: Path) -> None:
