@@ -63,8 +63,7 @@ def pictures_of(path: Path) -> list[Picture]:
 
 def psnr(a: Picture, b: Picture) -> float:
     """Of luma, dB."""
-    error = float(np.square(a.astype(np.float32) - b).mean())
-    return 99.0 if error == 0 else 10 * np.log10(255**2 / error)
+    return cv2.PSNR(np.ascontiguousarray(a), np.ascontiguousarray(b))
 
 
 def check(video: Real, clip: CutClip) -> None:
@@ -149,7 +148,7 @@ def test_many_clips_of_real_videos(name: str, method: str, tmp_path: Path) -> No
     count = len(real(name).pts)
     rng = random.Random(f"{name} {method}")
     spans = [(0, count), (0, 1), (count - 1, count)]
-    spans += [tuple(sorted(rng.sample(range(count + 1), 2))) for _ in range(12 if name == "bigbuckbunny" else 40)]
+    spans += [tuple(sorted(rng.sample(range(count + 1), 2))) for _ in range(4 if name == "bigbuckbunny" else 20)]
     for at in range(0, len(spans), 8):
         folder = tmp_path / str(at)
         folder.mkdir()
