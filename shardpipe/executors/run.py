@@ -29,11 +29,16 @@ from shardpipe.engine.prepare import (
 from shardpipe.engine.timings import read_timings, record_timing, total
 from shardpipe.engine.units import Todo, cut_todo, failed_share, pass_todo
 from shardpipe.engine.worker import Task
+from shardpipe.executors.inline import InlineExecutor
+from shardpipe.executors.local import LocalExecutor
 from shardpipe.executors.placing import executor_for, num_decoders
 from shardpipe.media.encode import check_encoder
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, View
 from shardpipe.storage.store import Store, open_store
+
+HERE_SHARDS = 4
+"""So few shards are written in this process: copying them takes less than it takes to start workers."""
 
 
 class Executor(Protocol):
@@ -61,7 +66,10 @@ class _Run:
         """Do the units of one phase that are left."""
         self.progress.phase(task.name, task.phase, num_units=len(todo.names), num_done=todo.num_done)
         started = time.time()
-        with closing(self.executor.run(task, todo.jobs, self.progress)) as outcomes:  # its workers end with it
+        executor = self.executor
+        if task.phase == "emit" and isinstance(executor, LocalExecutor) and len(todo.jobs) <= HERE_SHARDS:
+            executor = InlineExecutor(self.store)
+        with closing(executor.run(task, todo.jobs, self.progress)) as outcomes:  # its workers end with it
             for outcome in outcomes:
                 if outcome.error is not None:
                     self.failed[f"{task.name}/{outcome.unit}"] = outcome.error
