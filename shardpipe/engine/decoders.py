@@ -164,11 +164,11 @@ class DecodeProcess:
         """What the child makes of a clip, and whether the child has used up its memory."""
         if self._child is None:
             self.start()
-        assert self._conn is not None
+        _, conn = self._live()
         slot = self._free.pop() if self._free else self._new_slot(FIRST_SLOT)
         try:
             self._send_slot(slot)
-            self._conn.send(("decode", slot.number, media, tuple(requests)))
+            conn.send(("decode", slot.number, media, tuple(requests)))
             reply = self._reply()
             if reply[0] == "need":
                 slot.close()  # too small from now on
@@ -195,39 +195,47 @@ class DecodeProcess:
             self._free.append(slot)
 
     def _reply(self) -> tuple[Any, ...]:
-        assert self._conn is not None
-        if not self._conn.poll(self._timeout_s):
+        _, conn = self._live()
+        if not conn.poll(self._timeout_s):
             raise TimeoutError
-        reply: tuple[Any, ...] = self._conn.recv()
+        reply: tuple[Any, ...] = conn.recv()
         return reply
+
+    def _live(self) -> tuple[multiprocessing.process.BaseProcess, Connection]:
+        """The child and its pipe; EOFError once another thread has closed this decoder."""
+        child, conn = self._child, self._conn
+        if child is None or conn is None:
+            raise EOFError
+        return child, conn
 
     def _new_slot(self, size: int) -> _Slot:
         self._num_slots += 1
         return _Slot.make(self._num_slots, size)
 
     def _send_slot(self, slot: _Slot) -> None:
-        assert self._child is not None
-        assert self._conn is not None
-        pid = self._child.pid
+        child, conn = self._live()
+        pid = child.pid
         assert pid is not None
         if slot.sent_to != pid:
-            self._conn.send(("slot", slot.number, len(slot.view)))
-            send_handle(self._conn, slot.fd, pid)
+            conn.send(("slot", slot.number, len(slot.view)))
+            send_handle(conn, slot.fd, pid)
             slot.sent_to = pid
 
     def _cause_of_death(self) -> str:
-        if self._closed or self._child is None:
+        child = self._child
+        if self._closed or child is None:
             return "the decoder was stopped"
-        self._child.join(timeout=5)
-        code = self._child.exitcode
+        child.join(timeout=5)
+        code = child.exitcode
         if code is not None and code < 0:
             return f"the decoder crashed on this clip ({signal.Signals(-code).name})"
         return f"the decoder ended on this clip (exit {code})"
 
     def _kill(self) -> None:
-        if self._child is not None:
-            self._child.kill()
-            self._child.join()
-        if self._conn is not None:
-            self._conn.close()
+        child, conn = self._child, self._conn
         self._child = self._conn = None
+        if child is not None:
+            child.kill()
+            child.join()
+        if conn is not None:
+            conn.close()
