@@ -9,6 +9,7 @@ UnitJob, UnitJob, ... ────────────▶ worker.run(jobs)
 
 import logging
 import shutil
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -67,15 +68,15 @@ class Task(Protocol):
         """Set up a worker on `device` (a torch device string)."""
 
 
-class UnitWorker:
+class UnitWorker(ABC):
     """A Worker that does one unit at a time; subclasses give `do`."""
 
     def __init__(self, watch: Watch) -> None:
         self.watch = watch
 
+    @abstractmethod
     def do(self, job: UnitJob) -> Outcome:
         """Do one unit; what it raises becomes the Outcome's error."""
-        raise NotImplementedError
 
     def run(self, jobs: Jobs) -> Iterator[Outcome]:
         """As the protocol says."""
@@ -85,7 +86,7 @@ class UnitWorker:
             except Exception as exc:  # noqa: BLE001  one unit's failure must not end the others
                 yield failed(job, exc)
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  most hold nothing
         """Nothing is held."""
 
 
