@@ -8,8 +8,8 @@ from shardpipe.config.models import CLIPS, CutConfig
 from shardpipe.core.columns import Columns
 from shardpipe.core.errors import ConfigError
 from shardpipe.engine.cutplan import PART_COLUMNS, plan_units
-from shardpipe.engine.detect import needs_frames
 from shardpipe.engine.rawfile import times_reader
+from shardpipe.engine.scenesettings import needs_frames
 from shardpipe.engine.sources import Found, Listing, list_sources
 from shardpipe.storage.rows import decode_table, encode_table
 from shardpipe.storage.store import Store
@@ -41,6 +41,16 @@ def add_batch(store: Store, cut: CutConfig, url: str, passthrough: Columns) -> i
             return 0
         if _create(store, len(paths), new, cut, passthrough, facts={"sources": [url]}, first_unit=len(units)):
             return len(new)
+
+
+def read_units(store: Store, name: str) -> dict[str, list[dict[str, Any]]]:
+    """Each unit's parts, from all batches of sources."""
+    units: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted(store.list(f"{name}/sources")):
+        table, _ = decode_table(store.read(path))
+        for row in table.to_pylist():
+            units.setdefault(row["unit"], []).append(row)
+    return units
 
 
 def _create(

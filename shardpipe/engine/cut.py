@@ -8,27 +8,25 @@ A video that cannot be read becomes one error row; a clip that cannot be cut bec
 import errno
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from shardpipe.core.clip import CLIP_COLUMNS, LOCATION, STATE, video_id
-from shardpipe.core.columns import Columns
-from shardpipe.core.cutting import WriteSpec
-from shardpipe.core.detector import Detector
 from shardpipe.core.errors import IntegrityError, MediaError, StoreError
 from shardpipe.core.fingerprint import sha256_hex
-from shardpipe.core.scene import ScenePolicy
-from shardpipe.core.work import Outcome, Phase, UnitJob
+from shardpipe.core.work import Outcome, UnitJob
+from shardpipe.engine.batches import read_units
 from shardpipe.engine.counts import count, outcome_of
 from shardpipe.engine.cutvideo import Part, cut_part
 from shardpipe.engine.rawfile import open_source, part_label
 from shardpipe.engine.sidecar import sidecar
+from shardpipe.engine.tasks import CutTask
 from shardpipe.engine.worker import UnitWorker, Watch, scratch_folder
 from shardpipe.media.probe import probe
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.metered import Meter, MeteredStore
-from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta, decode_rows, decode_table, encode_rows
+from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta, decode_rows, encode_rows
 from shardpipe.storage.store import Store
 from shardpipe.storage.tar import Packed, TarWriter
 
@@ -41,24 +39,6 @@ SLOWEST_READ = 1e6
 
 MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS})
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class CutTask:
-    """`cut` of one root. passthrough: the types of the sources' own columns."""
-
-    name: str
-    fingerprint: str
-    detector: Detector
-    policy: ScenePolicy
-    write: WriteSpec
-    passthrough: Columns
-    clip_timeout_s: float
-    phase: Phase = "cut"
-
-    def make(self, store: Store, device: str, watch: Watch) -> "CutWorker":  # noqa: ARG002  cutting is for CPUs
-        """A worker for units of this task."""
-        return CutWorker(self, store, watch)
 
 
 class CutWorker(UnitWorker):
@@ -182,16 +162,6 @@ class CutWorker(UnitWorker):
             counts=count(rows),
         )
         return encode_rows(columns, rows, meta)
-
-
-def read_units(store: Store, name: str) -> dict[str, list[Row]]:
-    """Each unit's parts, from all batches of sources."""
-    units: dict[str, list[Row]] = {}
-    for path in sorted(store.list(f"{name}/sources")):
-        table, _ = decode_table(store.read(path))
-        for row in table.to_pylist():
-            units.setdefault(row["unit"], []).append(row)
-    return units
 
 
 def error_row(part: Mapping[str, Any], message: str) -> Row:

@@ -31,8 +31,9 @@ from shardpipe.core.scene import (
     window,
 )
 from shardpipe.core.video import VideoFacts
-from shardpipe.engine.detect import Detection, Gap, Part, detect, needs_frames
+from shardpipe.engine.detect import Detection, Gap, Part, detect
 from shardpipe.engine.marks import Marker
+from shardpipe.engine.scenesettings import needs_frames
 from shardpipe.media.cutter import Cutter
 from shardpipe.media.decode import decode
 from shardpipe.media.source import MediaInput

@@ -9,7 +9,6 @@ It begins a lead-in before the first transition that it needs, and ends when the
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from av.video.frame import VideoFrame
 
@@ -18,6 +17,7 @@ from shardpipe.core.errors import MediaError
 from shardpipe.core.scene import EPS_S, ScenePolicy, merge_transitions
 from shardpipe.core.video import VideoFacts
 from shardpipe.engine.marks import Marker, Watcher
+from shardpipe.engine.scenesettings import looks_for_gradual
 from shardpipe.media.decode import SmallBgr, decode
 from shardpipe.media.source import MediaInput
 from shardpipe.scenes.gradual import LEAD_IN_S, SIZE, Gradual, GradualRun
@@ -55,26 +55,6 @@ class Detection:
     end_s: float = 0.0
     transitions: list[Transition] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
-
-
-def looks_for_gradual(detector: Detector, policy: ScenePolicy) -> bool:
-    """Whether the engine looks for fades and dissolves on the detector's frames (or on its own, if it has none)."""
-    if detector.finds_gradual:
-        return False
-    return detector.size is not None if policy.transitions is None else policy.transitions
-
-
-def needs_frames(detector: Detector, policy: ScenePolicy) -> bool:
-    """Whether scenes can only be found by decoding."""
-    return detector.size is not None or looks_for_gradual(detector, policy)
-
-
-def scenes_identity(detector: Detector, policy: ScenePolicy) -> dict[str, Any]:
-    """All that determines the spans of a video: for fingerprints."""
-    found = {"detector": detector.identity, "policy": policy.model_dump(mode="json")}
-    if looks_for_gradual(detector, policy):
-        found["gradual"] = Gradual().identity
-    return found
 
 
 def detect(

@@ -10,7 +10,6 @@ left out, and never let through.
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import xxhash
@@ -19,7 +18,7 @@ from shardpipe.core.clip import LOCATION, STATE
 from shardpipe.core.columns import Columns
 from shardpipe.core.errors import IntegrityError
 from shardpipe.core.fingerprint import fingerprint, sha256_hex
-from shardpipe.core.work import Outcome, Phase, UnitJob
+from shardpipe.core.work import Outcome, UnitJob
 from shardpipe.engine.counts import count, outcome_of
 from shardpipe.engine.emitplan import Window, read_windows
 from shardpipe.engine.opentars import OpenTars
@@ -40,18 +39,6 @@ READ_BYTES = 64 << 20
 
 MAX_FOLDED = 50_000
 """Folded rows kept for the next shard, which mostly needs the same units."""
-
-
-@dataclass(frozen=True)
-class EmitTask:
-    """The emit phase of a pass; its units are the shards of the plan."""
-
-    name: str
-    phase: Phase = "emit"
-
-    def make(self, store: Store, device: str, watch: Watch) -> "EmitWorker":  # noqa: ARG002  it needs no device
-        """A worker; the plan is read once."""
-        return EmitWorker(store, self.name, watch)
 
 
 class EmitWorker(UnitWorker):

@@ -7,21 +7,17 @@ what is allowed (columns, constants, comparisons, functions of one row), never a
 
 import difflib
 import json
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import duckdb
-
 from shardpipe.core.errors import ConfigError
+from shardpipe.engine.sandbox import SqlError, ask, has_comment
 
 Node = dict[str, Any]
 Refuse = Callable[[str], ConfigError]
 """Makes the error of what is wrong."""
-
-_LOCK = threading.Lock()  # a DuckDB connection serves one thread at a time
 
 CLASSES = frozenset(
     {
@@ -79,33 +75,6 @@ class Expression:
     columns: tuple[str, ...]
 
 
-@cache
-def _catalog() -> duckdb.DuckDBPyConnection:
-    """A connection for parsing and for the list of functions, one a process."""
-    return locked_connection()
-
-
-def _ask(sql: str, *values: str) -> list[tuple[Any, ...]]:
-    """All rows of a query to it."""
-    with _LOCK:
-        return _catalog().execute(sql, list(values)).fetchall()
-
-
-def locked_connection() -> duckdb.DuckDBPyConnection:
-    """A DuckDB that sees nothing but what is registered with it: one thread, UTC, no files, extensions or settings."""
-    connection = duckdb.connect(config={"threads": 1})
-    for setting in (
-        "TimeZone='UTC'",
-        "autoinstall_known_extensions=false",
-        "autoload_known_extensions=false",
-        "python_enable_replacements=false",
-        "enable_external_access=false",
-        "lock_configuration=true",
-    ):
-        connection.execute(f"SET {setting}")
-    return connection
-
-
 def parse(text: str) -> Expression:
     """`text` as one expression on one row; raises ConfigError that quotes it and says what is wrong."""
     try:
@@ -123,7 +92,7 @@ def _refuse(text: str, what: str) -> ConfigError:
 def _lone_expression(text: str) -> Node:
     if not text.strip():
         raise _refuse(text, "it is empty")
-    if "\0" in text or any(kind == duckdb.token_type.comment for _, kind in duckdb.tokenize(text)):
+    if "\0" in text or has_comment(text):
         raise _refuse(text, "comments are not allowed in it")
     bare, bracketed = _select(text, f"SELECT {text}"), _select(text, f"SELECT (\n{text}\n)")
     empty = _select(text, "SELECT 1")
@@ -146,9 +115,9 @@ def _lone_expression(text: str) -> Node:
 def _select(text: str, statement: str) -> Node:
     """The tree of a SELECT without positions in the text."""
     try:
-        ((answer,),) = _ask("SELECT json_serialize_sql(?::VARCHAR)", statement)
-    except duckdb.Error as error:
-        raise _refuse(text, f"DuckDB cannot parse it ({_first_line(error)})") from None
+        ((answer,),) = ask("SELECT json_serialize_sql(?::VARCHAR)", statement)
+    except SqlError as error:
+        raise _refuse(text, f"DuckDB cannot parse it ({error})") from None
     tree = json.loads(answer, object_hook=_without_position)
     if tree["error"]:
         raise _refuse(text, f"DuckDB cannot parse it ({tree['error_message']})")
@@ -160,10 +129,6 @@ def _select(text: str, statement: str) -> Node:
 
 def _without_position(node: Node) -> Node:
     return {name: value for name, value in node.items() if name not in ("query_location", "query_location_length")}
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n", 1)[0]
 
 
 def _columns(root: Node, *, refuse: Refuse, bound: frozenset[str] = frozenset()) -> Iterator[str]:
@@ -243,7 +208,7 @@ def _constant(argument: Node) -> str | None:
 def _kinds() -> Mapping[str, set[tuple[str, str | None]]]:
     """Each function's kinds and stabilities, as DuckDB lists them."""
     found: dict[str, set[tuple[str, str | None]]] = {}
-    for name, kind, stability in _ask("SELECT function_name, function_type, stability FROM duckdb_functions()"):
+    for name, kind, stability in ask("SELECT function_name, function_type, stability FROM duckdb_functions()"):
         found.setdefault(name.lower(), set()).add((kind, stability))
     return found
 
@@ -272,7 +237,7 @@ def objection(name: str) -> str | None:
 
 def _macro_objection(name: str) -> str | None:
     """Why a built-in macro may not be called: it must expand to what a rule may say of its own parameters."""
-    for definition, parameters in _ask(
+    for definition, parameters in ask(
         "SELECT macro_definition, parameters FROM duckdb_functions() "
         "WHERE function_type = 'macro' AND lower(function_name) = ?",
         name,

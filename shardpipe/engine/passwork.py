@@ -13,19 +13,20 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from shardpipe.core.errors import ShardpipeError
 from shardpipe.core.frames import FrameRequest, Frames
-from shardpipe.core.work import Outcome, Phase, UnitJob
+from shardpipe.core.work import Outcome, UnitJob
 from shardpipe.engine.batch import ClipState, run_stage
 from shardpipe.engine.counts import outcome_of
 from shardpipe.engine.decodechild import Media
 from shardpipe.engine.decoders import Decoded, DecodeProcess, Decoder, InProcessDecoder
 from shardpipe.engine.flow import DecodeFlow, Fetch, Ticket
-from shardpipe.engine.program import Program, StageStep, Step, union_requests
+from shardpipe.engine.program import StageStep, Step, union_requests
 from shardpipe.engine.reuse import Reuse, settle
 from shardpipe.engine.sink import Sink
+from shardpipe.engine.tasks import PassTask
+from shardpipe.engine.units import input_layers
 from shardpipe.engine.worker import Jobs, Watch, failed
-from shardpipe.storage.dataset import Dataset, Fold, Layer, Row, View
+from shardpipe.storage.dataset import Fold, Row, View
 from shardpipe.storage.metered import Meter, MeteredStore
 from shardpipe.storage.store import Store
 
@@ -33,28 +34,6 @@ MAX_BATCH_BYTES = 256 << 20
 """A batch is run when its frames take so much memory, full or not."""
 
 UNITS_IN_FLIGHT = 2
-
-
-@dataclass(frozen=True)
-class PassTask:
-    """A pass that writes rows. `inputs`: the Datasets that it folds. `decoders` 0: decode in the worker itself."""
-
-    name: str
-    fingerprint: str
-    program: Program
-    inputs: tuple[str, ...]
-    reuse: tuple[str, ...]
-    unit_clips: int | None
-    batch_clips: int
-    decoders: int
-    clip_timeout_s: float
-    batch_timeout_s: float
-    clip_memory: int
-    phase: Phase = "rows"
-
-    def make(self, store: Store, device: str, watch: Watch) -> "PassWorker":
-        """A worker with its stages set up on `device`."""
-        return PassWorker(self, store, device, watch)
 
 
 @dataclass
@@ -273,17 +252,3 @@ class PassWorker:
         requests: tuple[FrameRequest, ...]
         requests, _ = union_requests(self._needed(clip))
         return tuple(decoded.frame_sets[requests.index(request)] for request in step.requests)
-
-
-def input_layers(store: Store, names: Sequence[str]) -> list[Layer]:
-    """The layers of several Datasets over one base, each once, in order; raises ConfigError if they do not fit."""
-    layers: dict[str, Layer] = {}
-    bases = set()
-    for name in names:
-        own = Dataset.open(store, name).next_view().layers
-        bases.add((own[0].name, own[0].form))
-        layers |= {layer.name: layer for layer in own}
-    if len(bases) > 1:
-        listed = ", ".join(sorted(base for base, _ in bases))
-        raise ShardpipeError(f"{', '.join(names)} have different bases ({listed}): a pass folds layers over one base")
-    return list(layers.values())

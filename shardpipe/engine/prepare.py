@@ -14,12 +14,11 @@ from shardpipe.core.clip import CLIP_COLUMNS
 from shardpipe.core.columns import ColumnType
 from shardpipe.core.errors import ConfigError, IncompleteError
 from shardpipe.core.fingerprint import difference, fingerprint
-from shardpipe.engine.cut import CutTask
-from shardpipe.engine.detect import scenes_identity
 from shardpipe.engine.emitplan import check_emit
-from shardpipe.engine.passwork import PassTask
 from shardpipe.engine.program import Program, compile_program, pass_identity
+from shardpipe.engine.scenesettings import scenes_identity
 from shardpipe.engine.sources import Listing, list_sources
+from shardpipe.engine.tasks import CutTask, PassTask
 from shardpipe.storage.dataset import FORMAT, Dataset, DatasetInfo
 from shardpipe.storage.store import Store
 

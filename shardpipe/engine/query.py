@@ -13,7 +13,7 @@ import pyarrow as pa
 from shardpipe.core.clip import LOCATION, STATE
 from shardpipe.core.columns import Columns, string
 from shardpipe.core.errors import ConfigError, IncompleteError
-from shardpipe.engine.expression import locked_connection
+from shardpipe.engine.sandbox import locked_connection
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, Row
 from shardpipe.storage.rows import arrow_schema, arrow_type, decode_rows

@@ -17,7 +17,7 @@ from shardpipe.storage.rows import decode_rows
 from shardpipe.storage.store import Store
 
 if TYPE_CHECKING:
-    from shardpipe.engine.passwork import PassTask
+    from shardpipe.engine.tasks import PassTask
 
 
 class Reuse:

@@ -6,18 +6,16 @@ may be guarded by an earlier rule. A value on which a rule cannot be evaluated a
 `text::INT > 3`) is a ConfigError, since only another rule helps; TRY_CAST and CASE avoid it.
 """
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from shardpipe.core.columns import Columns, ColumnType
 from shardpipe.core.errors import ConfigError
-from shardpipe.engine.expression import Expression, locked_connection, parse, unknown_column
+from shardpipe.engine.expression import Expression, parse, unknown_column
+from shardpipe.engine.sandbox import SqlError, evaluate
 
 Row = Mapping[str, Any]
 ARROW: Mapping[str, pa.DataType] = {
@@ -27,19 +25,12 @@ ARROW: Mapping[str, pa.DataType] = {
     "float64": pa.float64(),
     "string": pa.string(),
 }
-_LOCK = threading.Lock()  # a DuckDB connection serves one thread at a time
 
 
 def arrow_type(kind: ColumnType) -> pa.DataType:
     """The Arrow type that a rule sees a column as: the one it is stored as."""
     scalar = ARROW[kind.scalar]
     return pa.list_(scalar) if kind.is_list else scalar
-
-
-@cache
-def _connection() -> duckdb.DuckDBPyConnection:
-    """A connection for evaluating rules, one a process."""
-    return locked_connection()
 
 
 @dataclass(frozen=True)
@@ -67,9 +58,9 @@ class Rule:
             if name.lower() not in there:
                 raise ConfigError(f"rule {self.text!r}: {unknown_column(name, schema)}")
         try:
-            kind, _ = _evaluate(f"(\n{self.text}\n)", _table([{}], _used([self], schema)))  # one clip of nulls
-        except duckdb.Error as error:
-            raise ConfigError(f"rule {self.text!r} does not fit the columns' types: {_reason(error)}") from None
+            kind, _ = evaluate(f"(\n{self.text}\n)", _table([{}], _used([self], schema)))  # one clip of nulls
+        except SqlError as error:
+            raise ConfigError(f"rule {self.text!r} does not fit the columns' types: {error}") from None
         if kind != "BOOLEAN":
             raise ConfigError(
                 f"rule {self.text!r} gives {kind}, not true or false: compare it with something (`... > 0`)"
@@ -110,8 +101,8 @@ class RuleSet:
         cases = " ".join(f"WHEN ((\n{rule.text}\n) IS NOT TRUE) THEN {i}" for i, rule in enumerate(self.rules))
         table = _table(rows, _used(self.rules, schema))
         try:
-            _, first = _evaluate(f"CASE {cases} ELSE -1 END", table)
-        except duckdb.Error as error:
+            _, first = evaluate(f"CASE {cases} ELSE -1 END", table)
+        except SqlError as error:
             raise self._failed(rows, schema, error) from None
         return [None if i < 0 else self.rules[i].text for i in first]
 
@@ -119,7 +110,7 @@ class RuleSet:
         """For each row whether all rules are true of it."""
         return [text is None for text in self.dropped_by(rows, schema)]
 
-    def _failed(self, rows: Sequence[Row], schema: Columns, error: duckdb.Error) -> ConfigError:
+    def _failed(self, rows: Sequence[Row], schema: Columns, error: SqlError) -> ConfigError:
         """The error for the first rule, and the first clip, that cannot be evaluated."""
         for rule in self.rules:
             rule.check(schema)
@@ -128,15 +119,15 @@ class RuleSet:
             left = []
             for row in alive:
                 try:
-                    _, (kept,) = _evaluate(f"(\n{rule.text}\n)", _table([row], _used([rule], schema)))
-                except duckdb.Error as cause:
+                    _, (kept,) = evaluate(f"(\n{rule.text}\n)", _table([row], _used([rule], schema)))
+                except SqlError as cause:
                     return ConfigError(
-                        f"rule {rule.text!r} cannot be evaluated for clip {row.get('key')}: {_reason(cause)}. "
+                        f"rule {rule.text!r} cannot be evaluated for clip {row.get('key')}: {cause}. "
                         "Use TRY_CAST, or CASE WHEN ... to guard it"
                     )
                 left += [row] if kept else []
             alive = left
-        return ConfigError(f"rules {[rule.text for rule in self.rules]}: {_reason(error)}")
+        return ConfigError(f"rules {[rule.text for rule in self.rules]}: {error}")
 
 
 def _used(rules: Sequence[Rule], schema: Columns) -> dict[str, ColumnType]:
@@ -152,21 +143,3 @@ def _table(rows: Sequence[Row], columns: Columns) -> pa.Table:
     return pa.table(
         {name: pa.array([row.get(name) for row in rows], arrow_type(kind)) for name, kind in columns.items()}
     )
-
-
-def _evaluate(expression: str, table: pa.Table) -> tuple[str, list[Any]]:
-    """The DuckDB type and the values of an expression over the rows of `table`."""
-    with _LOCK:
-        connection = _connection()
-        connection.register("clips", table)
-        try:
-            result = connection.execute(f"SELECT {expression} FROM clips")  # noqa: S608  parsed and vetted before
-            kind = str(result.description[0][1]) if result.description else ""
-            return kind, [value for (value,) in result.fetchall()]
-        finally:
-            connection.unregister("clips")
-
-
-def _reason(error: duckdb.Error) -> str:
-    """The first line of DuckDB's message: the rest points into a statement that the user never wrote."""
-    return str(error).strip().split("\n", 1)[0]

@@ -18,7 +18,7 @@ from shardpipe.storage.store import Store
 from shardpipe.storage.tar import TarWriter
 
 if TYPE_CHECKING:
-    from shardpipe.engine.passwork import PassTask
+    from shardpipe.engine.tasks import PassTask
 
 
 class Sink:

@@ -1,14 +1,15 @@
 """Which units of a pass are still to do. A unit is done if, and only if, its rows exist and its input has not changed."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from shardpipe.config.models import CLIPS
-from shardpipe.core.errors import IncompleteError
+from shardpipe.core.errors import IncompleteError, ShardpipeError
 from shardpipe.core.work import UnitJob
-from shardpipe.engine.cut import read_units
+from shardpipe.engine.batches import read_units
 from shardpipe.storage.commit import RowsLog
-from shardpipe.storage.dataset import Dataset, View
+from shardpipe.storage.dataset import Dataset, Layer, View
 from shardpipe.storage.rows import decode_meta
 from shardpipe.storage.store import Store
 from shardpipe.storage.view import stale
@@ -109,3 +110,17 @@ def failed_units(store: Store, name: str) -> list[tuple[str, int]]:
         if decode_meta(store.read(log.path(unit, generation))).counts["failed"]:
             found.append((unit, generation + 1))
     return found
+
+
+def input_layers(store: Store, names: Sequence[str]) -> list[Layer]:
+    """The layers of several Datasets over one base, each once, in order; raises ConfigError if they do not fit."""
+    layers: dict[str, Layer] = {}
+    bases = set()
+    for name in names:
+        own = Dataset.open(store, name).next_view().layers
+        bases.add((own[0].name, own[0].form))
+        layers |= {layer.name: layer for layer in own}
+    if len(bases) > 1:
+        listed = ", ".join(sorted(base for base, _ in bases))
+        raise ShardpipeError(f"{', '.join(names)} have different bases ({listed}): a pass folds layers over one base")
+    return list(layers.values())

@@ -17,13 +17,12 @@ from shardpipe.core.errors import ConfigError
 from shardpipe.core.report import RunReport
 from shardpipe.core.stage import Stage
 from shardpipe.core.work import Progress, Silent, UnitJob
-from shardpipe.engine.cut import CutTask
-from shardpipe.engine.detect import scenes_identity
-from shardpipe.engine.passwork import PassTask, input_layers
 from shardpipe.engine.prepare import passthrough_columns
 from shardpipe.engine.program import compile_program
 from shardpipe.engine.report import ancestry
-from shardpipe.engine.units import failed_units
+from shardpipe.engine.scenesettings import scenes_identity
+from shardpipe.engine.tasks import CutTask, PassTask
+from shardpipe.engine.units import failed_units, input_layers
 from shardpipe.engine.worker import Task
 from shardpipe.executors.local import LocalExecutor, LocalSettings
 from shardpipe.executors.placing import num_cores

@@ -12,10 +12,8 @@ from shardpipe.core.errors import ConfigError, IncompleteError, PassFailed
 from shardpipe.core.report import PlannedPhase, PlanReport, RunReport
 from shardpipe.core.work import Outcome, Phase, Progress, Silent, UnitJob, Usage
 from shardpipe.engine.batches import add_batch, first_batch
-from shardpipe.engine.emit import EmitTask
 from shardpipe.engine.emitplan import make_plan, read_windows
 from shardpipe.engine.index import finish
-from shardpipe.engine.passwork import input_layers
 from shardpipe.engine.plansettings import PlanSettings
 from shardpipe.engine.prepare import (
     Prepared,
@@ -26,8 +24,9 @@ from shardpipe.engine.prepare import (
     passthrough_columns,
     prepare,
 )
+from shardpipe.engine.tasks import EmitTask
 from shardpipe.engine.timings import read_timings, record_timing, total
-from shardpipe.engine.units import Todo, cut_todo, failed_share, pass_todo
+from shardpipe.engine.units import Todo, cut_todo, failed_share, input_layers, pass_todo
 from shardpipe.engine.worker import Task
 from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.local import LocalExecutor

@@ -20,8 +20,8 @@ from shardpipe.config.models import Config
 from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.core.work import Silent, UnitJob
 from shardpipe.engine import cut as cutting
-from shardpipe.engine.emit import EmitTask
 from shardpipe.engine.prepare import cut_task, pass_task, prepare
+from shardpipe.engine.tasks import EmitTask
 from shardpipe.engine.worker import Task
 from shardpipe.executors.inline import InlineExecutor
 from shardpipe.storage.crashing import WRITES, HookedStore, RecordingStore

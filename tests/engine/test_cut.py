@@ -11,7 +11,7 @@ from support.runs import make_config, render_videos, rows_of, run_inline
 from shardpipe.core.errors import MediaError
 from shardpipe.core.work import UnitJob
 from shardpipe.engine import cut as cutting
-from shardpipe.engine.cut import read_units
+from shardpipe.engine.batches import read_units
 from shardpipe.engine.prepare import cut_task, prepare
 from shardpipe.engine.worker import JobList, NoWatch
 from shardpipe.storage.store import Store, open_store

@@ -16,7 +16,8 @@ from shardpipe.core.cutting import WriteSpec
 from shardpipe.core.errors import MediaError
 from shardpipe.core.scene import ScenePolicy
 from shardpipe.engine.cutvideo import Part, cut_part
-from shardpipe.engine.detect import detect, looks_for_gradual, needs_frames, scenes_identity
+from shardpipe.engine.detect import detect
+from shardpipe.engine.scenesettings import looks_for_gradual, needs_frames, scenes_identity
 from shardpipe.media.probe import probe
 from shardpipe.scenes.adaptive import Adaptive
 from shardpipe.scenes.content import Content
