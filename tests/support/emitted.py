@@ -26,12 +26,17 @@ def score(row: Row) -> Row:
 
 
 def emit_all(store: Store, name: str, settings: PlanSettings = SMALL) -> None:
+    emit_shards(store, name, settings)
+    finish(store, name)
+
+
+def emit_shards(store: Store, name: str, settings: PlanSettings = SMALL) -> None:
+    """All but the final objects."""
     plan = make_plan(Dataset.open(store, name), settings, finished=True)
     assert plan.is_whole
     emitter = Emitter(store, name)
     for unit in plan.shard_units:
         emitter.emit(unit)
-    finish(store, name)
 
 
 def tars(store: Store, name: str) -> dict[str, bytes]:
