@@ -17,7 +17,7 @@ from shardpipe.engine.packing import BLOCK, member_bytes
 from shardpipe.engine.plansettings import PlanSettings, member_sizes
 from shardpipe.engine.sidecar import sidecar
 from shardpipe.engine.verifytar import Expected, TarCheck
-from shardpipe.storage.dataset import Dataset, Row
+from shardpipe.storage.dataset import Dataset, Row, View
 from shardpipe.storage.members import MemberPlace
 from shardpipe.storage.rows import RowsMeta, arrow_schema, arrow_type, decode_meta
 
@@ -76,9 +76,11 @@ class ShardsCheck:
             self._findings.add(path, "has not the units that follow in the input's unit list")
         draft = Draft(settings, self._columns, list(window.units), list(window.missing))
         rows: dict[str, Row] = {}
+        planned = View(self._findings.store, self._view.layers, paths=window.inputs)
+        self._note_newer(window, planned)
         for unit in window.units:
             if unit not in window.missing:
-                fold = self._view.fold(unit)
+                fold = planned.fold(unit)
                 draft.add_fold(fold)
                 rows |= {row["key"]: row for row in fold.rows if row["kept"]}
         wanted = Window.decode(path, draft.encode(first_shard=first))
@@ -95,6 +97,17 @@ class ShardsCheck:
         for unit in window.shard_units:
             with self._findings.guard(f"{self._name}/emit/{unit}.parquet"):
                 self._shard(window, settings, unit, rows)
+
+    def _note_newer(self, window: Window, planned: View) -> None:
+        """Say which rows came after the plan: a retry that raced with it wrote them."""
+        newer = []
+        for layer in planned.layers:
+            newest = self._view.done_of(layer)
+            newer += [newest[unit] for unit, path in planned.done_of(layer).items() if newest.get(unit, path) != path]
+        if newer:
+            self._findings.notes.append(
+                f"{window.path} was made before {newer[0]} and {len(newer) - 1} more: its shards hold the rows of before"
+            )
 
     def _shard(self, window: Window, settings: PlanSettings, unit: str, rows: dict[str, Row]) -> None:
         """One shard: record, tar and idx against plan and rows."""
