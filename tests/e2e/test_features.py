@@ -164,4 +164,4 @@ def test_a_clean_second_run_changes_and_repeats_nothing(videos: Path, tmp_path: 
     assert CALLS == []
     assert snapshot(store) == before
     assert not [each for each in counting.operations if each.name in ("put_file", "delete", "read_range")]
-    assert Dataset.open(store, "train").is_complete()
+    assert Dataset.open(store, "train").is_readable()

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.emitted import COLUMNS, emit_all, emit_shards, samples, score, tars
+from support.emitted import COLUMNS, SMALL, emit_all, emit_shards, samples, score, tars
 from support.runs import snapshot
 from support.tiny_dataset import (
     SOURCE_COLUMNS,
@@ -17,11 +17,15 @@ from support.tiny_dataset import (
     make_pass,
 )
 
+from shardpipe.core.columns import float32
 from shardpipe.core.errors import IncompleteError, IntegrityError
 from shardpipe.engine.emit import Emitter
 from shardpipe.engine.emitplan import make_plan
 from shardpipe.engine.index import finish, is_whole
+from shardpipe.engine.opened import open_dataset
 from shardpipe.engine.plansettings import PlanSettings
+from shardpipe.engine.report import status
+from shardpipe.engine.units import pass_todo
 from shardpipe.engine.verify import verify
 from shardpipe.storage.crashing import Crash, CrashingStore, HookedStore
 from shardpipe.storage.dataset import Dataset
@@ -79,16 +83,12 @@ def test_windows_are_planned_as_their_units_come_and_numbering_goes_on(store: St
 
 
 def test_new_sources_get_new_windows_and_a_new_index(store: Store) -> None:
-    units = keys_of(2, 6)
-    clips = make_clips(store, units)
-    train = make_pass(store, "train", columns=COLUMNS, score=score, emit="shards")
+    make_clips(store, keys_of(2, 6))
+    make_pass(store, "train", columns=COLUMNS, score=score, emit="shards")
     emit_all(store, "train")
     before = {path: store.read(path) for path in store.list("")}
-    part = {"url": "videos/new.mp4", "unit": "000002", "part": 0, "cost": 1.0}
-    store.create("clips/sources/0001.parquet", encode_table(SOURCE_COLUMNS, [part], {"batch": 1}))
-    commit_clips(store, clips.info, "000002", ["new_00000000"], payload=fake_mp4, values={})
-    commit_pass_unit(store, train.info, "000002", score)
-    emit_all(store, "train")
+    add_unit(store, ["new_00000000"])
+    finish(store, "train")
     assert {path: store.read(path) for path in before} == before
     assert decode_table(store.read("train/index.0001.parquet"))[0].num_rows == 9
     assert not verify(store.url).problems
@@ -97,15 +97,19 @@ def test_new_sources_get_new_windows_and_a_new_index(store: Store) -> None:
     )
 
 
-def add_unit(store: Store, keys: list[str]) -> None:
-    """One more unit of sources with these clips, scored, planned and emitted; only the final objects are not written."""
-    clips, train = (Dataset.open(store, name) for name in ("clips", "train"))
-    number = len(store.list("clips/sources"))
-    unit = f"{number:06d}"
+def add_clips(store: Store, keys: list[str]) -> str:
+    """One more unit of sources, with these clips; its name."""
+    number, unit = len(store.list("clips/sources")), f"{len(store.list('clips/rows')):06d}"
     part = {"url": f"videos/{unit}.mp4", "unit": unit, "part": 0, "cost": 1.0}
     store.create(f"clips/sources/{number:04d}.parquet", encode_table(SOURCE_COLUMNS, [part], {"batch": number}))
-    commit_clips(store, clips.info, unit, keys, payload=fake_mp4, values={})
-    commit_pass_unit(store, train.info, unit, score)
+    commit_clips(store, Dataset.open(store, "clips").info, unit, keys, payload=fake_mp4, values={})
+    return unit
+
+
+def add_unit(store: Store, keys: list[str]) -> None:
+    """One more unit that is scored, planned and emitted; only the final objects are not written."""
+    unit = add_clips(store, keys)
+    commit_pass_unit(store, Dataset.open(store, "train").info, unit, score)
     emit_shards(store, "train")
 
 
@@ -153,6 +157,33 @@ def test_windows_added_while_the_final_objects_are_written(
         assert len(decode_table(store.read(newest))[1]["windows"]) == 2
         assert not verify(store.url).problems
     assert n > 6
+
+
+def test_what_is_said_while_new_windows_are_not_whole(store: Store) -> None:
+    """What was whole stays readable; it is complete again once an index covers all; later passes wait for the rest."""
+    first_window(store, KEPT)
+    finish(store, "train")
+    train = Dataset.open(store, "train")
+    late = make_pass(store, "late", over="train", columns={"n": float32}, score=lambda _: {"n": 1.0}, skip=["000000"])
+
+    def said() -> tuple[bool, bool, int, int, int]:
+        """Status and open_dataset: complete; clips there; units that a later pass would do, and wait for."""
+        (found,) = status(store, only=["train"]).passes
+        opened = open_dataset(f"{store.url}/train")
+        todo = pass_todo(store, late, train.next_view())
+        return found.complete, opened.is_complete, len(list(opened.rows())), len(todo.jobs), todo.num_waiting
+
+    assert said() == (True, True, 2, 1, 0)
+    add_clips(store, ["b_00000000"])
+    assert said() == (False, True, 2, 1, 0)
+    commit_pass_unit(store, train.info, "000001", score)
+    assert said() == (False, True, 2, 1, 0)
+    make_plan(train, SMALL, finished=True)
+    assert said() == (False, False, 2, 1, 1)
+    Emitter(store, "train").emit("000001")
+    assert said() == (False, False, 3, 2, 0)
+    finish(store, "train")
+    assert said() == (True, True, 3, 2, 0)
 
 
 def test_final_objects_that_no_plan_gives_are_damage(store: Store) -> None:
