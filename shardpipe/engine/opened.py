@@ -7,7 +7,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from shardpipe.core.clip import CLIP_COLUMNS
 from shardpipe.core.columns import ColumnType
 from shardpipe.core.errors import ConfigError, IncompleteError, IntegrityError
 from shardpipe.core.fingerprint import sha256_hex
@@ -53,8 +52,7 @@ class OpenDataset:
     @cached_property
     def columns(self) -> dict[str, ColumnType]:
         """The data columns that clips have: those of `cut` in their own order, then each layer's."""
-        found = self._view.columns()
-        return {name: found[name] for name in (*(n for n in CLIP_COLUMNS if n in found), *found)}
+        return self._view.columns()
 
     @cached_property
     def is_complete(self) -> bool:
