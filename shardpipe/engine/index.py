@@ -99,12 +99,14 @@ def _covered(store: Store, name: str) -> Mapping[str, str] | None:
     end = store.read_range(path, size - num_bytes, num_bytes)
     if num_bytes < min(size, footer_bytes(end)):
         end = store.read_range(path, size - footer_bytes(end), footer_bytes(end))
-    return _windows_in(decode_facts(end))
+    return _windows_in(path, end)
 
 
-def _windows_in(facts: Mapping[str, Any]) -> Mapping[str, str]:
-    """The windows that an index with these facts covers."""
-    windows: Mapping[str, str] = facts["windows"]
+def _windows_in(path: str, index: bytes) -> Mapping[str, str]:
+    """The windows that an index covers, of which `index` is the end at least."""
+    windows: Mapping[str, str] | None = decode_facts(index).get("windows")
+    if windows is None:
+        raise IntegrityError(f"{path} is no index: run `shardpipe verify`")
     return windows
 
 
@@ -138,7 +140,7 @@ def _write(
     path = final_path(name, "index.parquet", last)
     data = encode_arrow(index_table(columns, windows, records), index_facts(windows))
     there = store.create(path, data)
-    covered = _windows_in(decode_facts(there))
+    covered = _windows_in(path, there)
     if there != data and len(covered) == len(windows):
         raise _differs(store, path)
     return covered
