@@ -5,11 +5,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.emitted import COLUMNS, SMALL, emit_all, emit_shards, samples, score, tars
+from support.emitted import COLUMNS, SMALL, add_clips, add_unit, emit_all, first_window, samples, score, tars
 from support.runs import snapshot
 from support.tiny_dataset import (
-    SOURCE_COLUMNS,
-    commit_clips,
     commit_pass_unit,
     fake_mp4,
     keys_of,
@@ -29,7 +27,7 @@ from shardpipe.engine.units import pass_todo
 from shardpipe.engine.verify import verify
 from shardpipe.storage.crashing import Crash, CrashingStore, HookedStore
 from shardpipe.storage.dataset import Dataset
-from shardpipe.storage.rows import decode_table, encode_table
+from shardpipe.storage.rows import decode_table
 from shardpipe.storage.store import Store, open_store
 
 
@@ -95,29 +93,6 @@ def test_new_sources_get_new_windows_and_a_new_index(store: Store) -> None:
     assert len(json.loads(store.read("train/wids.0001.json"))["shardlist"]) == len(
         store.read("train/urls.0001.txt").split()
     )
-
-
-def add_clips(store: Store, keys: list[str]) -> str:
-    """One more unit of sources, with these clips; its name."""
-    number, unit = len(store.list("clips/sources")), f"{len(store.list('clips/rows')):06d}"
-    part = {"url": f"videos/{unit}.mp4", "unit": unit, "part": 0, "cost": 1.0}
-    store.create(f"clips/sources/{number:04d}.parquet", encode_table(SOURCE_COLUMNS, [part], {"batch": number}))
-    commit_clips(store, Dataset.open(store, "clips").info, unit, keys, payload=fake_mp4, values={})
-    return unit
-
-
-def add_unit(store: Store, keys: list[str]) -> None:
-    """One more unit that is scored, planned and emitted; only the final objects are not written."""
-    unit = add_clips(store, keys)
-    commit_pass_unit(store, Dataset.open(store, "train").info, unit, score)
-    emit_shards(store, "train")
-
-
-def first_window(store: Store, keys: list[str]) -> None:
-    """A Dataset with one window of shards, and no final objects yet."""
-    make_clips(store, {"000000": keys})
-    make_pass(store, "train", columns=COLUMNS, score=score, emit="shards")
-    emit_shards(store, "train")
 
 
 KEPT, DROPPED = [f"a_{i:08d}" for i in range(3)], ["b_00000002"]
