@@ -20,9 +20,9 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails
 
-from shardpipe.config.parts import STRICT, AnyStage, EmitConfig, ExecuteConfig, Prices, ScenesConfig
+from shardpipe.config.parts import STRICT, AnyStage, EmitConfig, ExecuteConfig, Prices, ScenesConfig, fault
 from shardpipe.config.registry import nearest
 from shardpipe.config.sizes import NumBytes
 from shardpipe.core.columns import NAME as COLUMN
@@ -166,9 +166,3 @@ def order_faults(passes: Sequence[tuple[str, str | list[str]]]) -> Iterator[Init
                 known = ", ".join(map(repr, earlier))
                 yield fault(at, name, f"is no earlier pass{nearest(name, earlier)}; one of {known}, or a list of them")
         earlier.append(own)
-
-
-def fault(at: tuple[str | int, ...], value: object, message: str, *, shown: bool = True) -> InitErrorDetails:
-    """An error of ours at a place in the config: the value in quotes if it is `shown`, then what is wrong with it."""
-    text = f"{value!r} {message}" if shown else message
-    return InitErrorDetails(type=PydanticCustomError("config", "{text}", {"text": text}), loc=at, input=value)

@@ -20,7 +20,7 @@ from shardpipe.config.registry import detector_class, detector_names, stage_clas
 from shardpipe.config.sizes import NumBytes
 from shardpipe.core.detector import Detector
 from shardpipe.core.errors import ConfigError
-from shardpipe.core.scene import ScenePolicy
+from shardpipe.core.scene import EPS_S, ScenePolicy
 from shardpipe.core.stage import Stage
 
 STRICT = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
@@ -64,6 +64,12 @@ def _detector(value: object) -> Detector:
     return found.model_validate(value)
 
 
+def fault(at: tuple[str | int, ...], value: object, message: str, *, shown: bool = True) -> InitErrorDetails:
+    """An error of ours at a place in the config: the value in quotes if it is `shown`, then what is wrong with it."""
+    text = f"{value!r} {message}" if shown else message
+    return InitErrorDetails(type=PydanticCustomError("config", "{text}", {"text": text}), loc=at, input=value)
+
+
 AnyStage = Annotated[SerializeAsAny[Stage], PlainValidator(_stage)]
 AnyDetector = Annotated[SerializeAsAny[Detector], PlainValidator(_detector)]
 
@@ -84,6 +90,15 @@ class ScenesConfig(BaseModel):
         policy = {key: item for key, item in value.items() if key in ScenePolicy.model_fields}
         detector = {key: item for key, item in value.items() if key not in policy}
         return {"detector": detector, "policy": policy}
+
+    @model_validator(mode="after")
+    def _leaves_scenes(self) -> Self:
+        needed_s = self.policy.min_s + 2 * self.policy.trim_s
+        longest = self.detector.longest
+        if longest is not None and longest[1] < needed_s - EPS_S:
+            message = f"is too short, no clip would be left: at least {needed_s:g} (min_s, and trim_s at both ends)"
+            raise ValidationError.from_exception_data("scenes", [fault((longest[0],), longest[1], message)])
+        return self
 
     @model_serializer
     def _join(self, info: SerializationInfo) -> dict[str, Any]:

@@ -52,6 +52,11 @@ class Detector(BaseModel, ABC):
         """Seconds of frames before a time that mostly suffice to tell whether it is a cut."""
         return 0.0
 
+    @property
+    def longest(self) -> tuple[str, float] | None:
+        """The longest scene that it can find, seconds, and the field that says so; None if a scene may be of any length."""
+        return None
+
     def boundaries(self, start_s: float, end_s: float) -> Sequence[float]:  # noqa: ARG002  those of subclasses
         """All cuts of a video whose window is [start_s, end_s), for a detector that needs no frames."""
         return ()

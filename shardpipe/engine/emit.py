@@ -16,7 +16,7 @@ import xxhash
 
 from shardpipe.core.clip import LOCATION, STATE
 from shardpipe.core.columns import Columns
-from shardpipe.core.errors import IntegrityError
+from shardpipe.core.errors import IncompleteError, IntegrityError
 from shardpipe.core.fingerprint import fingerprint, sha256_hex
 from shardpipe.core.work import Outcome, UnitJob
 from shardpipe.engine.counts import count, outcome_of
@@ -62,9 +62,12 @@ class Emitter:
     def __init__(self, store: Store, name: str) -> None:
         self._store = store if isinstance(store, MeteredStore) else MeteredStore(store)
         self._name = name
-        self._view: View = Dataset.open(store, name).pass_view()
-        self._columns = self._view.columns()
-        self._windows = {unit: window for window in read_windows(store, name) for unit in window.shard_units}
+        layers = Dataset.open(store, name).pass_layers()
+        windows = read_windows(store, name)
+        # What the plan names counts: a retry that raced with it may have written newer rows since.
+        self._views = {window.path: View(store, layers, paths=window.inputs) for window in windows}
+        self._columns = View(store, layers, paths=()).columns()
+        self._windows = {unit: window for window in windows for unit in window.shard_units}
         self._folds: OrderedDict[str, dict[str, Row]] = OrderedDict()
         self._log = RowsLog(store, name, folder="emit")
 
@@ -124,7 +127,13 @@ class Emitter:
 
     def _fold(self, window: Window, unit: str) -> None:
         """Read a unit's rows into the cache."""
-        fold = self._view.fold(unit)
+        try:
+            fold = self._views[window.path].fold(unit)
+        except (FileNotFoundError, IncompleteError) as error:
+            raise IntegrityError(
+                f"{self._store.url}/{window.path} was made from rows that are no longer there: {error}. Run "
+                "`shardpipe verify`"
+            ) from error
         for path, sha256 in fold.inputs.items():
             if window.inputs.get(path) != sha256:
                 raise IntegrityError(

@@ -1,8 +1,9 @@
-"""What makes an emitted Dataset whole: `README.md`, `urls.txt`, `wids.json` and, last of all, `index.parquet`.
+"""What makes an emitted Dataset whole: `urls.txt`, `wids.json`, `README.md` and, last of all, `index.parquet`.
 
-The Dataset is complete if, and only if, its index is there. New sources add windows of shards later; they get an index,
-a wids.json and a urls.txt of their own that cover everything (`index.0003.parquet`: up to window 3), since no object
-is ever replaced.
+The Dataset can be read as soon as its index is there. New sources add windows of shards later; they get a urls.txt, a
+wids.json and an index of their own that cover everything (`index.0003.parquet`: up to window 3), since no object is
+ever replaced. What is in a numbered set follows from its number. How many windows the set without number covers is
+what the run knew that created its urls.txt: that one comes first, and whoever finds it completes it as it was begun.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,16 +13,21 @@ from typing import Any
 import pyarrow as pa
 
 from shardpipe.core.clip import STATE
+from shardpipe.core.columns import Columns
 from shardpipe.core.errors import IncompleteError, IntegrityError
 from shardpipe.core.fingerprint import canonical_json
 from shardpipe.engine.card import dataset_card
-from shardpipe.engine.emit import record_columns
+from shardpipe.engine.emit import record_columns, shard_name
 from shardpipe.engine.emitplan import Window, read_windows
 from shardpipe.engine.plansettings import PlanSettings
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset
-from shardpipe.storage.rows import RowsMeta, arrow_schema, decode_rows, decode_table, encode_arrow
+from shardpipe.storage.rows import RowsMeta, arrow_schema, decode_facts, decode_rows, encode_arrow, footer_bytes
 from shardpipe.storage.store import Store
+
+Record = tuple[pa.Table, RowsMeta]
+FOOTER_BYTES = 1 << 16
+"""Of an index, read for what it says of itself; mostly enough."""
 
 
 @dataclass(frozen=True)
@@ -44,54 +50,135 @@ def final_path(name: str, kind: str, last_window: int | None) -> str:
     return f"{name}/{kind}" if last_window is None else f"{name}/{stem}.{last_window:04d}.{ext}"
 
 
-def newest_index(store: Store, name: str) -> tuple[str, pa.Table, int] | None:
-    """Path and rows of the newest index, and the number of windows that it covers; None if there is none."""
-    found = None
-    for last in (None, *range(len(store.list(f"{name}/plan")) - 1, 0, -1)):
-        path = final_path(name, "index.parquet", last)
-        if found is not None and last is not None and last < found[2]:
-            break  # the index without number covers this window too
-        try:
-            table, facts = decode_table(store.read(path))
-        except FileNotFoundError:
-            if last is None:
-                return None
-            continue
-        found = (path, table, len(facts["windows"]))
-        if last is not None:
-            break
-    return found
+def urls_txt(name: str, windows: Sequence[Window]) -> bytes:
+    """The shards of these windows, a line each, relative to the Dataset."""
+    return "".join(f"{shard_name(name, unit)}\n" for window in windows for unit in window.shard_units).encode()
 
 
 def finish(store: Store, name: str) -> Finished:
     """Write the final objects of a Dataset whose windows cover all its units; IncompleteError if a record is missing."""
-    dataset, windows = Dataset.open(store, name), read_windows(store, name)
-    newest = newest_index(store, name)
-    if newest is not None and newest[2] == len(windows):
-        return Finished(newest[0], sum(window.num_shards for window in windows), newest[1].num_rows)
+    covered = _covered(store, name)
+    windows = read_windows(store, name)
     if not windows:
         raise IncompleteError(f"{store.url}/{name} has no plan yet")
-    last = None if newest is None else len(windows) - 1
-    settings = PlanSettings.model_validate({**windows[0].settings})
-    columns = dataset.pass_view().columns()
-    others = [ext for ext in settings.members if ext != "mp4"]
+    if covered is None:
+        covered = _finish_first(store, name, windows)
+    if len(covered) > len(windows):  # another run knows windows that were added since
+        windows = read_windows(store, name)
+    if covered != index_facts(windows[: len(covered)])["windows"]:
+        raise IntegrityError(
+            f"{store.url}/{final_path(name, 'index.parquet', None)} was made from other plans than those that are "
+            "there: run `shardpipe verify`"
+        )
+    newest = len(windows) - 1
+    for last in range(len(covered), len(windows)):
+        begun = last == newest or store.size(final_path(name, "urls.txt", last)) is not None
+        if begun and store.size(final_path(name, "index.parquet", last)) is None:
+            _write(store, name, windows[: last + 1], read_records(store, name, windows[: last + 1]), last)
+    path = final_path(name, "index.parquet", None if len(covered) == len(windows) else newest)
+    num_clips = sum(window.table.num_rows for window in windows)
+    return Finished(path, sum(window.num_shards for window in windows), num_clips)
+
+
+def is_whole(store: Store, name: str) -> bool:
+    """Whether an index covers all windows that are planned."""
+    num = len(store.list(f"{name}/plan"))
+    if num > 1 and store.size(final_path(name, "index.parquet", num - 1)) is not None:
+        return True
+    covered = _covered(store, name)
+    return covered is not None and len(covered) == num
+
+
+def _covered(store: Store, name: str) -> Mapping[str, str] | None:
+    """The windows that the index without number covers, path to sha256; None if it is not there yet."""
+    path = final_path(name, "index.parquet", None)
+    size = store.size(path)
+    if size is None:
+        return None
+    num_bytes = min(size, FOOTER_BYTES)
+    end = store.read_range(path, size - num_bytes, num_bytes)
+    if num_bytes < min(size, footer_bytes(end)):
+        end = store.read_range(path, size - footer_bytes(end), footer_bytes(end))
+    return _windows_in(path, end)
+
+
+def _windows_in(path: str, index: bytes) -> Mapping[str, str]:
+    """The windows that an index covers, of which `index` is the end at least."""
+    windows: Mapping[str, str] | None = decode_facts(index).get("windows")
+    if windows is None:
+        raise IntegrityError(f"{path} is no index: run `shardpipe verify`")
+    return windows
+
+
+def _finish_first(store: Store, name: str, windows: Sequence[Window]) -> Mapping[str, str]:
+    """Write the set without number; the windows that its index covers.
+
+    Its urls.txt says which it covers. Windows without shards leave the choice open: then the index decides, as its
+    other objects are the same.
+    """
     records = read_records(store, name, windows)
-    schema = arrow_schema(
-        {column: kind for column, kind in record_columns(columns, others).items() if column not in STATE}
-    )
-    index = pa.concat_tables([schema.empty_table(), *(table.select(schema.names) for table, _ in records)])
-    facts = {"windows": {window.path: window.sha256 for window in windows}}
-    tars = [meta.tar for _, meta in records if meta.tar is not None]
-    urls = "".join(f"{tar.name}\n" for tar in tars)
+    path = final_path(name, "urls.txt", None)
+    urls = store.create(path, urls_txt(name, windows))
+    if len(urls) > len(urls_txt(name, windows)):  # another run knew windows that were added since
+        windows = read_windows(store, name)
+        records = read_records(store, name, windows)
+    for num in range(len(windows), 0, -1):
+        if urls_txt(name, windows[:num]) == urls:
+            return _write(store, name, windows[:num], records[: urls.count(b"\n")], None)
+    raise IntegrityError(f"{store.url}/{path} lists other shards than are planned: run `shardpipe verify`")
+
+
+def _write(
+    store: Store, name: str, windows: Sequence[Window], records: Sequence[Record], last: int | None
+) -> Mapping[str, str]:
+    """Write the final objects that cover these windows, the index last; the windows that its index covers."""
+    columns = Dataset.open(store, name).pass_view().columns()
+    beside = beside_index(name, columns, windows, records, last=last)
+    for path, data in beside.items():
+        if store.create(path, data) != data:
+            raise _differs(store, path)
     path = final_path(name, "index.parquet", last)
-    _create(store, f"{name}/README.md", dataset_card(name, settings, columns).encode(), index=path)
-    _create(store, final_path(name, "urls.txt", last), urls.encode(), index=path)
-    _create(store, final_path(name, "wids.json", last), wids_json(records), index=path)
-    _create(store, path, encode_arrow(index, facts), index=path)
-    return Finished(path, len(tars), index.num_rows)
+    data = encode_arrow(index_table(columns, windows, records), index_facts(windows))
+    there = store.create(path, data)
+    covered = _windows_in(path, there)
+    if there != data and len(covered) == len(windows):
+        raise _differs(store, path)
+    return covered
 
 
-def read_records(store: Store, name: str, windows: Sequence[Window]) -> list[tuple[pa.Table, RowsMeta]]:
+def _differs(store: Store, path: str) -> IntegrityError:
+    return IntegrityError(f"{store.url}/{path} is there with other bytes than its records give: run `shardpipe verify`")
+
+
+def index_table(columns: Columns, windows: Sequence[Window], records: Sequence[Record]) -> pa.Table:
+    """The rows of an index: those of the records, without the clips' state. columns: of the folded rows."""
+    others = [ext for ext in _settings(windows).members if ext != "mp4"]
+    schema = arrow_schema({name: kind for name, kind in record_columns(columns, others).items() if name not in STATE})
+    return pa.concat_tables([schema.empty_table(), *(table.select(schema.names) for table, _ in records)])
+
+
+def index_facts(windows: Sequence[Window]) -> dict[str, Any]:
+    """What an index says of itself."""
+    return {"windows": {window.path: window.sha256 for window in windows}}
+
+
+def beside_index(
+    name: str, columns: Columns, windows: Sequence[Window], records: Sequence[Record], *, last: int | None
+) -> dict[str, bytes]:
+    """The final objects beside an index, path to bytes, in the order in which they are written."""
+    return {
+        final_path(name, "urls.txt", last): urls_txt(name, windows),
+        final_path(name, "wids.json", last): wids_json(records),
+        f"{name}/README.md": dataset_card(name, _settings(windows), columns).encode(),
+    }
+
+
+def _settings(windows: Sequence[Window]) -> PlanSettings:
+    """The settings that all windows of a Dataset share."""
+    return PlanSettings.model_validate({**windows[0].settings})
+
+
+def read_records(store: Store, name: str, windows: Sequence[Window]) -> list[Record]:
     """The record of each planned shard, in order; IncompleteError if one is not there yet, IntegrityError if it is of another plan."""
     done = RowsLog(store, name, folder="emit").done()
     records = []
@@ -108,7 +195,7 @@ def read_records(store: Store, name: str, windows: Sequence[Window]) -> list[tup
     return records
 
 
-def wids_json(records: Sequence[tuple[pa.Table, RowsMeta]]) -> bytes:
+def wids_json(records: Sequence[Record]) -> bytes:
     """The index of shards that the wids package reads; urls are relative to it."""
     shards: list[Mapping[str, Any]] = [
         {"url": meta.tar.name, "nsamples": table.num_rows, "filesize": meta.tar.num_bytes}
@@ -116,20 +203,3 @@ def wids_json(records: Sequence[tuple[pa.Table, RowsMeta]]) -> bytes:
         if meta.tar is not None
     ]
     return canonical_json({"__kind__": "wids-shard-index-v1", "wids_version": 1, "shardlist": shards})
-
-
-def _create(store: Store, path: str, data: bytes, *, index: str) -> None:
-    """Create a final object.
-
-    One with other bytes can be there only if a run ended just before its index, and windows were added since: as long
-    as the index is not there it belongs to nothing, and is made anew.
-    """
-    if store.create(path, data) == data:
-        return
-    if path == index or store.size(index) is not None:
-        raise IntegrityError(
-            f"{store.url}/{path} is there with other bytes than its records give: run `shardpipe verify`"
-        )
-    store.delete(path)
-    if store.create(path, data) != data:
-        raise IntegrityError(f"{store.url}/{path} is being written by another run: run again")

@@ -7,10 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from shardpipe.core.clip import CLIP_COLUMNS
 from shardpipe.core.columns import ColumnType
 from shardpipe.core.errors import ConfigError, IncompleteError, IntegrityError
 from shardpipe.core.fingerprint import sha256_hex
+from shardpipe.engine.index import is_whole
 from shardpipe.engine.sidecar import sidecar
 from shardpipe.storage.dataset import Dataset, Row, View
 from shardpipe.storage.members import read_member
@@ -52,12 +52,13 @@ class OpenDataset:
     @cached_property
     def columns(self) -> dict[str, ColumnType]:
         """The data columns that clips have: those of `cut` in their own order, then each layer's."""
-        found = self._view.columns()
-        return {name: found[name] for name in (*(n for n in CLIP_COLUMNS if n in found), *found)}
+        return self._view.columns()
 
     @cached_property
     def is_complete(self) -> bool:
-        """Whether every unit has rows in every layer."""
+        """Whether every unit has rows in every layer; of an emitted Dataset, whether its index covers all planned shards."""
+        if self.dataset.info.emit == "shards":
+            return is_whole(self.dataset.store, self.name)
         return bool(self._view.units()) and all(self._view.is_done(unit) for unit in self._view.units())
 
     def units(self) -> Iterator[tuple[str, list[Row]]]:

@@ -10,7 +10,10 @@ from dataclasses import dataclass, field
 
 from shardpipe.core.errors import IncompleteError
 from shardpipe.core.work import Phase, Usage
+from shardpipe.engine.emitplan import Window, read_windows
+from shardpipe.engine.index import is_whole
 from shardpipe.engine.timings import Timing, clips_per_s, read_timings, total
+from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, Layer, LayerRows, Row, check_inputs, unit_list
 from shardpipe.storage.store import Store
 
@@ -28,6 +31,7 @@ class Loss:
 class PassStatus:
     """One Dataset. Counts are of clips that were still kept when its pass saw them, over the units that are done.
 
+    complete: whether all units are done; of an emitted Dataset, whether all are planned and its newest index covers them.
     num_units is None while the input's units are not known. num_shards, num_shards_done: of an emitted Dataset's plan.
     usage: what the units took, of all phases; None if no worker left a note. eta_s: at the last rate of clips.
     """
@@ -179,11 +183,15 @@ class _Tally:
     def result(self, store: Store) -> PassStatus:
         """The counts as one value, with what lies beside the rows: shards and timings."""
         dataset, info = self.dataset, self.dataset.info
-        shards, shards_done, num_bytes = _shards(store, dataset)
+        windows = read_windows(store, dataset.name) if info.kind == "pass" else []
+        shards, shards_done, num_bytes = _shards(store, dataset, windows)
         timings = read_timings(store, dataset.name, "cut" if info.kind == "cut" else "rows")
         rate = clips_per_s(timings)
-        all_done = bool(self.num_units) and self.num_units_done == self.num_units
-        complete = dataset.is_complete() if info.kind == "pass" and info.emit == "shards" else all_done
+        if info.emit == "shards":
+            num_planned = sum(len(window.units) for window in windows)
+            complete = num_planned == self.num_units and is_whole(store, dataset.name)
+        else:
+            complete = bool(self.num_units) and self.num_units_done == self.num_units
         return PassStatus(
             name=dataset.name,
             emit=info.emit,
@@ -221,15 +229,15 @@ def _kept_keys(parts: Iterable[LayerRows]) -> set[str] | None:
     return alive
 
 
-def _shards(store: Store, dataset: Dataset) -> tuple[int, int, int]:
+def _shards(store: Store, dataset: Dataset, windows: Sequence[Window]) -> tuple[int, int, int]:
     """(planned, written, bytes written) of a pass's shards; zeros where nothing is planned."""
-    if dataset.info.kind == "cut":
+    if not windows:
         return 0, 0, 0
-    layer = Layer(store, dataset.info, "emit")
-    planned = set(unit_list(store, layer))
+    planned = {unit for window in windows for unit in window.shard_units}
+    done = RowsLog(store, dataset.name, folder="emit").done()
     tars: Mapping[str, int] = store.list(f"{dataset.name}/shards")
     num_bytes = sum(size for path, size in tars.items() if path.endswith(".tar"))
-    return len(planned), len(planned & set(layer.log.done())), num_bytes
+    return len(planned), len(planned & done.keys()), num_bytes
 
 
 def _all_usage(store: Store, name: str, timings: Sequence[Timing]) -> Usage | None:

@@ -5,9 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from shardpipe.config.models import CLIPS
-from shardpipe.core.errors import IncompleteError, ShardpipeError
+from shardpipe.core.errors import IncompleteError, IntegrityError, ShardpipeError
 from shardpipe.core.work import UnitJob
 from shardpipe.engine.batches import read_units
+from shardpipe.engine.emitplan import read_windows
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, Layer, View
 from shardpipe.storage.rows import decode_meta
@@ -54,7 +55,8 @@ def cut_todo(store: Store) -> Todo:
 
 def pass_todo(store: Store, dataset: Dataset, inputs: View) -> Todo:
     """The units (or slices) of a pass; the size of a unit's base rows is its cost. A unit waits while its input is not
-    done, or is to do again; it is to do again itself if its rows were made from rows since replaced.
+    done, or is to do again; it is to do again itself if its rows were made from rows since replaced, unless it is
+    planned: what the plan names counts. Raises IntegrityError if that is there no more.
     """
     view = dataset.pass_view()
     own = view.layers[-1]
@@ -62,36 +64,65 @@ def pass_todo(store: Store, dataset: Dataset, inputs: View) -> Todo:
     units = inputs.units()
     with ThreadPoolExecutor(READERS) as pool:
         found = list(pool.map(lambda unit: _slices(view, inputs, unit), units))
+    planned = _planned_units(store, dataset.name) if any(each.is_stale for each in found) else set()
     names: list[str] = []
     jobs = []
     done = view.done_of(own)  # one listing for both: a later one may show what another driver did meanwhile
-    for unit, slices in zip(units, found, strict=True):
-        for name, is_done in slices.items():
+    for unit, each in zip(units, found, strict=True):
+        is_planned = each.is_stale and unit in planned
+        if is_planned and each.replaced is not None:
+            raise IntegrityError(
+                f"{store.url}/{each.replaced} is not what it was when the shards of {dataset.name} were planned from it: "
+                "that Dataset was made again, and shards are never replaced. Restore that object, or remove "
+                f"{store.url}/{dataset.name} (or name the pass otherwise) and run again"
+            )
+        for name, is_done in each.slices.items():
             names.append(name)
-            if not is_done:
+            if not is_done and not is_planned:
                 cost = float(sizes.get(view.done_of(view.base)[unit], 1))
                 jobs.append(UnitJob(name, cost=cost, generation=own.log.next_generation(name, done)))
-    return Todo(names, len(names) - len(jobs), jobs, sum(not slices for slices in found))
+    return Todo(names, len(names) - len(jobs), jobs, sum(not each.slices for each in found))
 
 
-def _slices(view: View, inputs: View, unit: str) -> dict[str, bool]:
-    """The names of a unit's slices, each with whether it is done; none while the unit's input is not."""
+def _planned_units(store: Store, name: str) -> set[str]:
+    """The units whose rows the plan of a pass names."""
+    return {unit for window in read_windows(store, name) for unit in window.units if unit not in window.missing}
+
+
+@dataclass(frozen=True)
+class _Found:
+    """One unit: the names of its slices, each with whether it is done; none while the unit's input is not.
+
+    is_stale: rows of it were made from other rows than those that count now. replaced: one of those if it is of the
+    same name, with other bytes.
+    """
+
+    slices: dict[str, bool]
+    is_stale: bool = False
+    replaced: str | None = None
+
+
+def _slices(view: View, inputs: View, unit: str) -> _Found:
     if not inputs.listed(unit):
-        return {}
+        return _Found({})
     own = view.layers[-1]
     names = own.slices(unit, view.num_clips(unit)) if own.is_sliced else [unit]
     there = [name for name in names if name in view.done_of(own)]
     if not there and not inputs.may_be_stale(unit):
-        return dict.fromkeys(names, False)
+        return _Found(dict.fromkeys(names, False))
     try:
         made_from = view.fold_below(unit).inputs
     except IncompleteError:
-        return {}
+        return _Found({})
     done = dict.fromkeys(names, False)
+    replaced = None
     for name in there:
         part = own.read([name], view.done_of(own))
-        done[name] = part is not None and all(stale(meta, made_from) is None for meta in part.metas)
-    return done
+        for meta in part.metas if part is not None else ():
+            done[name] = stale(meta, made_from) is None
+            other = (path for path, sha256 in meta.inputs.items() if made_from.get(path, sha256) != sha256)
+            replaced = next(other, replaced)
+    return _Found(done, is_stale=not all(done[name] for name in there), replaced=replaced)
 
 
 def failed_share(store: Store, name: str) -> tuple[int, int]:

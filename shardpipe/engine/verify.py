@@ -44,20 +44,23 @@ def _dataset(findings: Findings, tars: TarCheck, dataset: Dataset) -> None:
         for prefix in dataset.info.layers:
             if prefix != ".":
                 findings.claim(f"{prefix.removeprefix('../')}/dataset.json", f"it is a layer of {name}")
-        RowsCheck(findings, tars, dataset.info).run(_planned_without(findings, name))
+        RowsCheck(findings, tars, dataset.info).run(*_planned(findings, name))
         if dataset.info.emit == "shards" or findings.below(f"{name}/plan"):
             ShardsCheck(findings, tars, dataset).run()
 
 
-def _planned_without(findings: Findings, name: str) -> list[str]:
-    """The units that this Dataset's plan lists as missing."""
-    found: list[str] = []
+def _planned(findings: Findings, name: str) -> tuple[list[str], dict[str, str]]:
+    """The units that this Dataset's plan lists as missing, and the rows objects that it was made from, path to sha256."""
+    missing: list[str] = []
+    inputs: dict[str, str] = {}
     for path in findings.below(f"{name}/plan"):
         try:
-            found += decode_table(findings.store.read(path))[1]["missing"]
+            facts = decode_table(findings.store.read(path))[1]
+            missing += facts["missing"]
+            inputs |= facts["inputs"]
         except (ShardpipeError, FileNotFoundError, KeyError):
             continue  # a damaged plan is reported where it is checked
-    return found
+    return missing, inputs
 
 
 def _unclaimed(findings: Findings, names: set[str]) -> None:

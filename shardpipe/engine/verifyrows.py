@@ -1,7 +1,7 @@
 """Checks of one Dataset's own part: `dataset.json`, batches of sources, rows, and the tars that the rows name."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shardpipe.core.clip import LOCATION, STATE
@@ -30,15 +30,17 @@ class RowsCheck:
         self._name = info.name
         self._newest: dict[str, tuple[int, str, list[str], RowsMeta]] = {}  # generation, path, keys, facts
 
-    def run(self, missing: Sequence[str]) -> None:
-        """Check everything; `missing` are units that the plan was made without."""
+    def run(self, missing: Sequence[str], planned: Mapping[str, str]) -> None:
+        """Check everything. missing: the units that the plan was made without; planned: path to sha256 of the rows
+        objects that it was made from.
+        """
         self._dataset_json()
         if self._info.kind == "cut":
             self._sources()
         for path in self._findings.below(f"{self._name}/rows"):
             self._rows(path)
         with self._findings.guard(f"{self._name}/rows"):
-            self._units(missing)
+            self._units(missing, planned)
         for folder in ("shards", "members") if self._info.kind == "cut" else ("members",):
             for path in self._findings.below(f"{self._name}/{folder}"):
                 self._leftover(path)
@@ -129,19 +131,23 @@ class RowsCheck:
                     found.append(Expected(f"{row['key']}.{ext}", offset, size, sha256))
         return sorted(found, key=lambda member: member.offset or 0)
 
-    def _units(self, missing: Sequence[str]) -> None:
-        """Each unit has its rows, of today's input and of its clips; no unit that is not there has any."""
+    def _units(self, missing: Sequence[str], planned: Mapping[str, str]) -> None:
+        """Each unit has its rows, of today's input (or of that which was planned) and of its clips; no unit that is not
+        there has any.
+        """
         dataset = Dataset(self._store, self._info)
         layers = dataset.pass_layers()
         own, expected = layers[-1], set[str]()
         keys: set[str] = set()
         inputs = View(self._store, layers[:-1]) if len(layers) > 1 else None
+        as_planned = View(self._store, layers[:-1], paths=planned)
         view = inputs or View(self._store, layers)
         for unit in view.units():
             fold = None
             if inputs is not None:
                 with self._findings.guard(f"{self._name}/rows/{unit}.parquet"):
-                    fold = inputs.fold(unit)
+                    counts = as_planned if self._is_planned(unit, planned) else inputs
+                    fold = counts.fold(unit)
             names = own.slices(unit, len(fold.rows)) if fold is not None else [unit]
             for part, name in enumerate(names):
                 expected.add(name)
@@ -155,6 +161,10 @@ class RowsCheck:
             if twice := keys.intersection(own_keys):
                 self._findings.add(path, f"has key {min(twice)}, which another unit has too")
             keys.update(own_keys)
+
+    def _is_planned(self, unit: str, planned: Mapping[str, str]) -> bool:
+        """Whether the plan was made from the newest rows of this unit (or its first slice)."""
+        return any(self._newest[name][1] in planned for name in (unit, f"{unit}-00") if name in self._newest)
 
     def _unit(self, name: str, fold: Fold | None, part: int) -> None:
         """The newest rows of a unit against the input that they were made from."""

@@ -7,19 +7,17 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from shardpipe.core.clip import STATE
 from shardpipe.core.errors import IncompleteError
 from shardpipe.core.fingerprint import fingerprint, sha256_hex
-from shardpipe.engine.card import dataset_card
 from shardpipe.engine.emit import record_columns, record_row, shard_name
 from shardpipe.engine.emitplan import Draft, Window, window_path
 from shardpipe.engine.findings import Findings
-from shardpipe.engine.index import final_path, wids_json
+from shardpipe.engine.index import beside_index, final_path, index_facts, index_table
 from shardpipe.engine.packing import BLOCK, member_bytes
 from shardpipe.engine.plansettings import PlanSettings, member_sizes
 from shardpipe.engine.sidecar import sidecar
 from shardpipe.engine.verifytar import Expected, TarCheck
-from shardpipe.storage.dataset import Dataset, Row
+from shardpipe.storage.dataset import Dataset, Row, View
 from shardpipe.storage.members import MemberPlace
 from shardpipe.storage.rows import RowsMeta, arrow_schema, arrow_type, decode_meta
 
@@ -78,9 +76,11 @@ class ShardsCheck:
             self._findings.add(path, "has not the units that follow in the input's unit list")
         draft = Draft(settings, self._columns, list(window.units), list(window.missing))
         rows: dict[str, Row] = {}
+        planned = View(self._findings.store, self._view.layers, paths=window.inputs)
+        self._note_newer(window, planned)
         for unit in window.units:
             if unit not in window.missing:
-                fold = self._view.fold(unit)
+                fold = planned.fold(unit)
                 draft.add_fold(fold)
                 rows |= {row["key"]: row for row in fold.rows if row["kept"]}
         wanted = Window.decode(path, draft.encode(first_shard=first))
@@ -97,6 +97,17 @@ class ShardsCheck:
         for unit in window.shard_units:
             with self._findings.guard(f"{self._name}/emit/{unit}.parquet"):
                 self._shard(window, settings, unit, rows)
+
+    def _note_newer(self, window: Window, planned: View) -> None:
+        """Say which rows came after the plan: a retry that raced with it wrote them."""
+        newer = []
+        for layer in planned.layers:
+            newest = self._view.done_of(layer)
+            newer += [newest[unit] for unit, path in planned.done_of(layer).items() if newest.get(unit, path) != path]
+        if newer:
+            self._findings.notes.append(
+                f"{window.path} was made before {newer[0]} and {len(newer) - 1} more: its shards hold the rows of before"
+            )
 
     def _shard(self, window: Window, settings: PlanSettings, unit: str, rows: dict[str, Row]) -> None:
         """One shard: record, tar and idx against plan and rows."""
@@ -186,19 +197,11 @@ class ShardsCheck:
         records = [record for window in self._records[:num_windows] for record in window]
         if len(records) < sum(window.num_shards for window in windows):
             raise IncompleteError("cannot be checked, since records are missing or damaged")
-        settings = PlanSettings.model_validate({**windows[0].settings})
-        others = [ext for ext in settings.members if ext != "mp4"]
-        columns = {name: kind for name, kind in record_columns(self._columns, others).items() if name not in STATE}
-        schema = arrow_schema(columns)
-        parts = [record.select(schema.names) for record, _ in records]
-        if not pa.concat_tables([schema.empty_table(), *parts]).equals(table):
+        if not index_table(self._columns, windows, records).equals(table):
             self._findings.add(path, "does not hold the rows of the records")
-        if facts != {"windows": {window.path: window.sha256 for window in windows}}:
+        if facts != index_facts(windows):
             self._findings.add(path, "was made from other plans")
-        urls = "".join(f"{meta.tar.name}\n" for _, meta in records if meta.tar is not None)
-        beside = {final_path(self._name, "urls.txt", last): urls.encode()}
-        beside[final_path(self._name, "wids.json", last)] = wids_json(records)
-        beside[f"{self._name}/README.md"] = dataset_card(self._name, settings, self._columns).encode()
+        beside = beside_index(self._name, self._columns, windows, records, last=last)
         for other, data in beside.items():
             if self._findings.claim(other, f"it stands beside {path}") and self._findings.store.read(other) != data:
                 self._findings.add(other, "is not what the records give")

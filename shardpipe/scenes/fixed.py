@@ -16,6 +16,11 @@ class Fixed(Detector):
     type: Literal["fixed"] = "fixed"
     every_s: float = Field(default=5.0, ge=0.04, description="seconds from cut to cut")
 
+    @property
+    def longest(self) -> tuple[str, float]:
+        """`every_s`."""
+        return "every_s", self.every_s
+
     def boundaries(self, start_s: float, end_s: float) -> Sequence[float]:
         """start_s + every_s, start_s + 2 every_s ... before end_s."""
         num_cuts = min(MAX_CUTS, int(max(0.0, end_s - start_s) / self.every_s) + 1)

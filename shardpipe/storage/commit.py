@@ -11,7 +11,7 @@ generation, `rows/000012.1.parquet`, whole; the highest counts.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from shardpipe.storage.store import Store
 
@@ -32,14 +32,14 @@ class RowsLog:
             raise ValueError(f"bad unit {unit!r}, generation {generation}")
         return f"{self._folder}/{unit}.{generation}.parquet" if generation else f"{self._folder}/{unit}.parquet"
 
-    def done(self) -> dict[str, str]:
-        """Each unit that has rows, sorted, and the path of its highest generation: one fresh listing."""
-        return {unit: self.path(unit, generation) for unit, generation in sorted(self.generations().items())}
+    def done(self, paths: Iterable[str] | None = None) -> dict[str, str]:
+        """Each unit that has rows, sorted, and the path of its highest generation: by a fresh listing, or out of `paths`."""
+        return {unit: self.path(unit, generation) for unit, generation in sorted(self.generations(paths).items())}
 
-    def generations(self) -> dict[str, int]:
-        """Each unit that has rows, and its highest generation."""
+    def generations(self, paths: Iterable[str] | None = None) -> dict[str, int]:
+        """Each unit that has rows, and its highest generation: by a fresh listing, or out of `paths`."""
         highest: dict[str, int] = {}
-        for path in self._store.list(self._folder):
+        for path in self._store.list(self._folder) if paths is None else paths:
             match = NAME.match(path.removeprefix(f"{self._folder}/"))
             if match:
                 generation = int(match["generation"] or 0)

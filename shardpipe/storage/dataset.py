@@ -46,8 +46,8 @@ class Dataset:
         """Its folder under the root."""
         return self.info.name
 
-    def is_complete(self) -> bool:
-        """Whether an emitted Dataset has its index; a rows Dataset is complete when its units are."""
+    def is_readable(self) -> bool:
+        """Whether the next pass and loaders may read it: an emitted Dataset has an index once its first windows are whole."""
         return self.info.emit == "rows" or self.store.size(f"{self.name}/index.parquet") is not None
 
     def pass_layers(self) -> list[Layer]:
@@ -70,8 +70,11 @@ class Dataset:
         return self.pass_layers()
 
     def next_view(self) -> View:
-        """The fold that the next pass, `inspect` and loaders read; an emitted Dataset must be complete."""
-        if not self.is_complete():
+        """The fold that the next pass, `inspect` and loaders read; raises IncompleteError before there is an index.
+
+        Shards that were planned since for new sources are units that have no rows until they are written.
+        """
+        if not self.is_readable():
             raise IncompleteError(
                 f"{self.store.url}/{self.name} is not complete (no index.parquet): finish it with `shardpipe run`, or `shardpipe emit`"
             )

@@ -43,7 +43,7 @@ class DatasetInfo(BaseModel):
     layers: list[str]
     """Prefixes relative to this Dataset, base first, itself ("." ) last."""
     columns: dict[str, str]
-    """The data columns that this layer writes: name to type."""
+    """The data columns that this layer writes, in the order of its rows: name to type."""
     members: dict[str, str] = {}
     """The members that this layer writes: column-like name to file extension."""
     unit_clips: int | None = None
@@ -52,8 +52,9 @@ class DatasetInfo(BaseModel):
     """Of shardpipe and of the libraries that results depend on: lineage, no part of the fingerprint."""
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON, with a checksum of it."""
+        """Canonical JSON, with a checksum of it. Columns are pairs there, since JSON's keys are sorted and they are not."""
         fields = self.model_dump(mode="json")
+        fields["columns"] = [list(pair) for pair in self.columns.items()]
         return canonical_json({**fields, CHECKSUM: digest(fields)})
 
     @staticmethod
@@ -62,8 +63,8 @@ class DatasetInfo(BaseModel):
         try:
             fields = json.loads(data)
             if fields.pop(CHECKSUM) == digest(fields):
-                return DatasetInfo.model_validate(fields)
-        except (ValueError, KeyError, AttributeError):  # a ValidationError is a ValueError
+                return DatasetInfo.model_validate({**fields, "columns": dict(fields["columns"])})
+        except (ValueError, TypeError, KeyError, AttributeError):  # a ValidationError is a ValueError
             pass
         raise IntegrityError(f"{where} is damaged, or of another format than {FORMAT}: restore it")
 

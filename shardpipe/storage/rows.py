@@ -76,10 +76,7 @@ def decode_rows(data: bytes) -> tuple[pa.Table, RowsMeta]:
 
 def decode_meta(data: bytes) -> RowsMeta:
     """The facts alone, from the file's footer."""
-    try:
-        return _rows_meta(_facts(pq.read_metadata(io.BytesIO(data)).metadata))
-    except DAMAGED as error:
-        raise IntegrityError(f"not a whole rows object: {error}; run `shardpipe verify`") from error
+    return _rows_meta(decode_facts(data))
 
 
 def encode_table(columns: Columns, rows: Sequence[Row], facts: Mapping[str, Any]) -> bytes:
@@ -121,6 +118,19 @@ def decode_table(data: bytes) -> tuple[pa.Table, dict[str, Any]]:
     except DAMAGED as error:
         raise IntegrityError(f"not a whole rows object: {error}; run `shardpipe verify`") from error
     return table.replace_schema_metadata(None), _facts(table.schema.metadata)
+
+
+def decode_facts(data: bytes) -> dict[str, Any]:
+    """The facts of any committed table, from its footer: `data` may be the end of the object alone."""
+    try:
+        return _facts(pq.read_metadata(io.BytesIO(data)).metadata)
+    except DAMAGED as error:
+        raise IntegrityError(f"not a whole rows object: {error}; run `shardpipe verify`") from error
+
+
+def footer_bytes(end: bytes) -> int:
+    """How many of a table's last bytes `decode_facts` needs, by its last 8."""
+    return int.from_bytes(end[-8:-4], "little") + 8
 
 
 def arrow_schema(columns: Columns) -> pa.Schema:

@@ -3,7 +3,7 @@
 A layer's rows count only if every rows object that they were made from still has the sha256 they recorded.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from shardpipe.core.columns import ColumnType
@@ -31,17 +31,21 @@ class Fold:
 
 
 class View:
-    """Layers over one base, as one table a unit. Listings are taken at construction and by `refresh`."""
+    """Layers over one base, as one table a unit. Listings are taken at construction and by `refresh`.
 
-    def __init__(self, store: Store, layers: list[Layer]) -> None:
+    With `paths` it sees these rows objects alone, and never lists: the rows that a plan names, whatever came after.
+    """
+
+    def __init__(self, store: Store, layers: list[Layer], *, paths: Collection[str] | None = None) -> None:
         self.store = store
         self.layers = layers
+        self._paths = paths
         self._done: dict[str, dict[str, str]] = {}
         self.refresh()
 
     def refresh(self) -> None:
         """List again which rows each layer has."""
-        self._done = {layer.name: layer.log.done() for layer in self.layers}
+        self._done = {layer.name: layer.log.done(self._paths) for layer in self.layers}
 
     @property
     def base(self) -> Layer:

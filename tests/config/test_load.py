@@ -125,6 +125,16 @@ def test_forms_of_emit(tmp_path: Path, emit: str, members: list[str], shuffle: i
             "run.yaml:4: cut.scenes.long: 'spilt' is not allowed; one of 'split', 'truncate'",
         ),
         ("min_s: 1.0", "min_s: 30", "min_s 30.0 is above max_s 20.0"),
+        (
+            "type: adaptive, threshold: 3.0, min_s: 1.0",
+            "type: fixed, every_s: 0.5",
+            "run.yaml:4: cut.scenes.every_s: 0.5 is too short, no clip would be left: at least 1 (min_s, and trim_s",
+        ),
+        (
+            "type: adaptive, threshold: 3.0, min_s: 1.0",
+            "type: fixed, trim_s: 2.5",
+            "run.yaml:4: cut.scenes.every_s: 5.0 is too short, no clip would be left: at least 6",
+        ),
         ("threshold: 3.0", "threshold: .nan", "run.yaml:4: cut.scenes.threshold: .nan is no usable number"),
         ("512MiB", "512XB", "run.yaml:6: cut.shard_bytes: '512XB' is not allowed; must be a number of bytes"),
         ("512MiB", "0", "cut.shard_bytes: 0 is not allowed; must be greater than or equal to 1"),

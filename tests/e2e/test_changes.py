@@ -12,7 +12,9 @@ from support.fakes import Scored
 from support.processes import marked_run
 from support.runs import make_config, rows_of, run_inline, snapshot
 
-from shardpipe.core.errors import ConfigError
+from shardpipe.core.errors import ConfigError, IntegrityError
+from shardpipe.engine.verify import verify
+from shardpipe.executors.run import plan_config
 from shardpipe.storage.crashing import Crash, CrashingStore, HookedStore
 from shardpipe.storage.store import Store, open_store
 
@@ -44,6 +46,28 @@ def test_clips_cut_anew_with_another_threshold(videos: Path, tmp_path: Path) -> 
         with pytest.raises(ConfigError, match="score was made by another configuration"):
             run_inline(make_config(root, videos, PASSES, every_s=1.5), only=only)
     assert {path: data for path, data in snapshot(store).items() if not path.startswith("clips/")} == before
+
+
+def test_clips_cut_anew_to_other_bytes_under_emitted_shards(own: Path, tmp_path: Path) -> None:
+    """The config is the same, and clips are not: a pass whose shards are planned refuses, one of rows does its units again."""
+    root = tmp_path / "root"
+    config = make_config(root, own, PASSES)
+    assert not run_inline(config).pending
+    store = open_store(str(root))
+    emitted = {path: data for path, data in snapshot(store).items() if path.startswith("train/")}
+    shutil.rmtree(root / "clips")
+    assert not run_inline(config).pending  # the same bytes again
+    shutil.rmtree(root / "clips")
+    shutil.copyfile(own / "v1.mp4", own / "v0.mp4")
+    for call in (run_inline, run_inline, plan_config):
+        with pytest.raises(
+            IntegrityError, match=r"clips/rows/000000\.parquet is not what.*shards of train.*remove .*/train "
+        ):
+            call(config)
+    assert {path: data for path, data in snapshot(store).items() if path.startswith("train/")} == emitted
+    shutil.rmtree(root / "train")
+    assert not run_inline(config).pending
+    assert not verify(str(root)).problems
 
 
 def cut_after(own: Path, root: Path, change: Any) -> Store:

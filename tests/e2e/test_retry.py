@@ -12,10 +12,12 @@ from support.runs import calls, make_config, rows_of, run_inline, snapshot
 
 from shardpipe.core.errors import ConfigError
 from shardpipe.engine import cut as cutting
+from shardpipe.engine.verify import verify
 from shardpipe.executors import retry as retrying
 from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.retry import retry_root
-from shardpipe.storage.rows import decode_rows
+from shardpipe.storage.crashing import HookedStore
+from shardpipe.storage.rows import decode_rows, decode_table
 from shardpipe.storage.store import Store, open_store
 
 SCORE = {"name": "score", "stages": [Blob(), Broken(), Scored()], "max_failed": 1.0, "rename": {"fine": "all_fine"}}
@@ -118,6 +120,41 @@ def test_a_retry_is_refused_once_a_plan_exists(videos: Path, tmp_path: Path) -> 
         retry_root(str(root))
     assert CALLS == []
     assert snapshot(store) == before
+
+
+@pytest.mark.usefixtures("healed")
+def test_what_a_plan_names_counts_where_a_retry_races_with_it(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan is made from the rows that the retry is about to follow up: shards, later passes and `verify` go by it."""
+    root = tmp_path / "root"
+    train = {**TRAIN, "from": "score"}
+    late = {"name": "late", "from": "train", "stages": [Scored(column="late")]}
+    run(root, videos, SCORE)
+    store = open_store(str(root))
+
+    def retry(_: int, name: str, path: str) -> None:
+        if (name, path) == ("create", "train/plan/0000.parquet"):
+            monkeypatch.setenv("FAKE_HEALED", "1")
+            assert retry_root(str(root)).passes == ("score",)
+
+    config = make_config(root, videos, [SCORE, train, late])
+    report = run_inline(config, HookedStore(store, retry))
+    assert not report.pending
+    assert not report.failed_units
+    emitted = [row["key"] for row in decode_table(store.read("train/index.parquet"))[0].to_pylist()]
+    assert sorted(emitted) == sorted(rows_of(store, "late"))
+    assert len(emitted) == 3 < len([row for row in rows_of(store, "score").values() if row["kept"]]) == 5
+    before = snapshot(store)
+    CALLS.clear()
+    assert not run_inline(config).pending
+    assert CALLS == []
+    assert snapshot(store) == before
+    found = verify(str(root))
+    assert found.problems == ()
+    assert "train/plan/0000.parquet was made before score/rows/000000.1.parquet" in found.notes[0]
+    store.delete("score/rows/000000.parquet")
+    assert verify(str(root)).problems
 
 
 def test_a_video_that_could_not_be_cut(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,9 +12,11 @@ import pytest
 from support.agreement import check_clips, check_train
 from support.fakes import Scored
 from support.numbered import numbers_pyav
-from support.runs import make_config, rows_of, run_inline
+from support.runs import make_config, rows_of, run_inline, snapshot
 
+from shardpipe.core.clip import CLIP_COLUMNS
 from shardpipe.core.errors import ConfigError, PassFailed
+from shardpipe.engine.opened import open_dataset
 from shardpipe.storage.rows import decode_table
 from shardpipe.storage.store import open_store
 
@@ -144,3 +146,18 @@ def test_max_failed_of_cut(videos: Path, tmp_path: Path) -> None:
     assert not run_inline(
         make_config(tmp_path / "root", sources, [{"name": "score", "stages": [Scored()]}], max_failed=0.2)
     ).pending
+
+
+def test_columns_keep_the_order_in_which_they_are_written(videos: Path, tmp_path: Path) -> None:
+    """Those of `cut`, those of the sources, each pass's; so rows are the same after a stop, when `dataset.json` is read back."""
+    table = tmp_path / "list.csv"
+    table.write_text(f"url,zone,license\n{videos}/v0.mp4,1,cc0\n{videos}/v1.mp4,2,cc0\n", encoding="utf-8")
+    passes = [{"name": "train", "stages": [Scored(column="z"), Scored(column="b")], "emit": "shards"}]
+    for name, limits in (("whole", [None]), ("stopped", [1, None])):
+        for limit in limits:
+            run_inline(make_config(tmp_path / name, table, passes), limit=limit)
+    store = open_store(str(tmp_path / "whole"))
+    assert snapshot(store) == snapshot(open_store(str(tmp_path / "stopped")))
+    wanted = [*CLIP_COLUMNS, "zone", "license", "z", "b"]
+    assert decode_table(store.read("train/index.parquet"))[0].column_names[: len(wanted)] == wanted
+    assert list(open_dataset(f"{tmp_path}/whole/train").columns) == wanted

@@ -117,6 +117,9 @@ def test_rows_that_changed_since_the_plan_are_refused(store: Store, tmp_path: Pa
     commit_pass_unit(store, dataset.info, "000000", lambda row: {**score(row), "aes": 5.0})
     with pytest.raises(IntegrityError, match=r"train/rows/000000\.parquet is not what"):
         Emitter(store, "train").emit("000000")
+    (tmp_path / "root/train/rows/000000.parquet").unlink()
+    with pytest.raises(IntegrityError, match=r"train/plan/0000\.parquet was made from rows that are no longer there"):
+        Emitter(store, "train").emit("000000")
 
 
 def test_resume_reads_only_what_unfinished_shards_need_and_writes_the_same(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 import json
+import shutil
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.emitted import COLUMNS, emit_all, samples, score, tars
+from support.emitted import COLUMNS, SMALL, add_clips, add_unit, emit_all, first_window, samples, score, tars
+from support.runs import snapshot
 from support.tiny_dataset import (
-    SOURCE_COLUMNS,
-    commit_clips,
     commit_pass_unit,
     fake_mp4,
     keys_of,
@@ -14,14 +15,19 @@ from support.tiny_dataset import (
     make_pass,
 )
 
-from shardpipe.core.errors import IncompleteError
+from shardpipe.core.columns import float32
+from shardpipe.core.errors import IncompleteError, IntegrityError
 from shardpipe.engine.emit import Emitter
 from shardpipe.engine.emitplan import make_plan
-from shardpipe.engine.index import finish
+from shardpipe.engine.index import finish, is_whole
+from shardpipe.engine.opened import open_dataset
 from shardpipe.engine.plansettings import PlanSettings
+from shardpipe.engine.report import status
+from shardpipe.engine.units import pass_todo
 from shardpipe.engine.verify import verify
+from shardpipe.storage.crashing import Crash, CrashingStore, HookedStore
 from shardpipe.storage.dataset import Dataset
-from shardpipe.storage.rows import decode_table, encode_table
+from shardpipe.storage.rows import decode_table
 from shardpipe.storage.store import Store, open_store
 
 
@@ -75,16 +81,12 @@ def test_windows_are_planned_as_their_units_come_and_numbering_goes_on(store: St
 
 
 def test_new_sources_get_new_windows_and_a_new_index(store: Store) -> None:
-    units = keys_of(2, 6)
-    clips = make_clips(store, units)
-    train = make_pass(store, "train", columns=COLUMNS, score=score, emit="shards")
+    make_clips(store, keys_of(2, 6))
+    make_pass(store, "train", columns=COLUMNS, score=score, emit="shards")
     emit_all(store, "train")
     before = {path: store.read(path) for path in store.list("")}
-    part = {"url": "videos/new.mp4", "unit": "000002", "part": 0, "cost": 1.0}
-    store.create("clips/sources/0001.parquet", encode_table(SOURCE_COLUMNS, [part], {"batch": 1}))
-    commit_clips(store, clips.info, "000002", ["new_00000000"], payload=fake_mp4, values={})
-    commit_pass_unit(store, train.info, "000002", score)
-    emit_all(store, "train")
+    add_unit(store, ["new_00000000"])
+    finish(store, "train")
     assert {path: store.read(path) for path in before} == before
     assert decode_table(store.read("train/index.0001.parquet"))[0].num_rows == 9
     assert not verify(store.url).problems
@@ -93,20 +95,78 @@ def test_new_sources_get_new_windows_and_a_new_index(store: Store) -> None:
     )
 
 
-def test_new_sources_after_a_crash_just_before_the_index(store: Store, tmp_path: Path) -> None:
-    clips = make_clips(store, keys_of(1, 3))
-    train = make_pass(store, "train", columns=COLUMNS, score=score, emit="shards")
-    emit_all(store, "train")
-    old = store.read("train/wids.json")
-    (tmp_path / "root/train/index.parquet").unlink()  # as if the run had ended before it
-    part = {"url": "videos/new.mp4", "unit": "000001", "part": 0, "cost": 1.0}
-    store.create("clips/sources/0001.parquet", encode_table(SOURCE_COLUMNS, [part], {"batch": 1}))
-    commit_clips(store, clips.info, "000001", ["new_00000000"], payload=fake_mp4, values={})
+KEPT, DROPPED = [f"a_{i:08d}" for i in range(3)], ["b_00000002"]
+
+
+@pytest.mark.parametrize("batches", [(KEPT, DROPPED), (KEPT, ["c_00000000"]), (DROPPED, KEPT)])
+@pytest.mark.parametrize("how", ["crashes", "is overtaken"])
+def test_windows_added_while_the_final_objects_are_written(
+    tmp_path: Path, batches: tuple[list[str], list[str]], how: str
+) -> None:
+    """A finisher that knows one window dies after each operation, or sleeps there while another one with two does all."""
+    first_window(open_store(str(tmp_path / "first")), batches[0])
+    for n in range(100):
+        shutil.copytree(tmp_path / "first", tmp_path / str(n))
+        store = open_store(str(tmp_path / str(n)))
+        before: dict[str, bytes] = {}
+
+        def other(at: int, *_: str, store: Store = store, n: int = n, before: dict[str, bytes] = before) -> None:
+            if at == n:
+                add_unit(store, batches[1])
+                finish(store, "train")
+                before |= snapshot(store)
+
+        driver = CrashingStore(store, n, "after") if how == "crashes" else HookedStore(store, other)
+        with suppress(Crash):
+            finish(driver, "train")
+        if driver.count <= n:
+            break
+        if how == "crashes":
+            before |= snapshot(store)
+            add_unit(store, batches[1])
+        newest = finish(store, "train").index
+        after = snapshot(store)
+        assert {path: after[path] for path in before} == before
+        assert not {each.name for each in driver.operations} & {"delete", "replace"}
+        assert is_whole(store, "train")
+        assert len(decode_table(store.read(newest))[1]["windows"]) == 2
+        assert not verify(store.url).problems
+    assert n > 6
+
+
+def test_what_is_said_while_new_windows_are_not_whole(store: Store) -> None:
+    """What was whole stays readable; it is complete again once an index covers all; later passes wait for the rest."""
+    first_window(store, KEPT)
+    finish(store, "train")
+    train = Dataset.open(store, "train")
+    late = make_pass(store, "late", over="train", columns={"n": float32}, score=lambda _: {"n": 1.0}, skip=["000000"])
+
+    def said() -> tuple[bool, bool, int, int, int]:
+        """Status and open_dataset: complete; clips there; units that a later pass would do, and wait for."""
+        (found,) = status(store, only=["train"]).passes
+        opened = open_dataset(f"{store.url}/train")
+        todo = pass_todo(store, late, train.next_view())
+        return found.complete, opened.is_complete, len(list(opened.rows())), len(todo.jobs), todo.num_waiting
+
+    assert said() == (True, True, 2, 1, 0)
+    add_clips(store, ["b_00000000"])
+    assert said() == (False, True, 2, 1, 0)
     commit_pass_unit(store, train.info, "000001", score)
-    emit_all(store, "train")
-    assert store.read("train/wids.json") != old
-    assert decode_table(store.read("train/index.parquet"))[0].num_rows == 3
-    assert not verify(str(tmp_path / "root")).problems
+    assert said() == (False, True, 2, 1, 0)
+    make_plan(train, SMALL, finished=True)
+    assert said() == (False, False, 2, 1, 1)
+    Emitter(store, "train").emit("000001")
+    assert said() == (False, False, 3, 2, 0)
+    finish(store, "train")
+    assert said() == (True, True, 3, 2, 0)
+
+
+def test_final_objects_that_no_plan_gives_are_damage(store: Store) -> None:
+    first_window(store, KEPT)
+    store.create("train/urls.txt", b"shards/other-000000.tar\n")
+    with pytest.raises(IntegrityError, match=r"train/urls\.txt lists other shards.*shardpipe verify"):
+        finish(store, "train")
+    assert "train/index.parquet" not in store.list("train")
 
 
 def test_no_kept_clip_gives_no_tar_and_an_empty_index(store: Store) -> None:

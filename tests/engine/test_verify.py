@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.emitted import add_unit, first_window
 from support.tiny_dataset import Row, commit_pass_unit, keys_of, make_clips, make_pass
 
 from shardpipe.core.columns import Columns, float32, list_of, string
@@ -118,6 +119,19 @@ def test_a_mutation_of_an_object_of_any_kind_is_found(tmp_path: Path) -> None:
     paths = list(kinds.values())
     assert len(paths) >= 14
     assert not missed(root, paths, num_flips=1)
+
+
+def test_a_mutation_of_final_objects_is_found_where_windows_were_added(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path))
+    first_window(store, ["a_00000000"])
+    finish(store, "train")
+    for number in (1, 3):
+        add_unit(store, [f"b_0000000{number}"])
+        finish(store, "train")
+    shutil.rmtree(tmp_path / ".tmp", ignore_errors=True)
+    finals = [path for path in objects(tmp_path) if path.parent == tmp_path / "train" and path.name != "dataset.json"]
+    assert len(finals) == 10
+    assert not missed(tmp_path, finals, num_flips=1)
 
 
 @pytest.mark.slow

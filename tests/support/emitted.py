@@ -3,9 +3,7 @@
 import io
 import tarfile
 
-from support.tiny_dataset import (
-    Row,
-)
+from support.tiny_dataset import SOURCE_COLUMNS, Row, commit_clips, commit_pass_unit, fake_mp4, make_clips, make_pass
 
 from shardpipe.core.columns import Columns, float32, list_of, string
 from shardpipe.engine.emit import Emitter
@@ -13,6 +11,7 @@ from shardpipe.engine.emitplan import make_plan
 from shardpipe.engine.index import finish
 from shardpipe.engine.plansettings import PlanSettings
 from shardpipe.storage.dataset import Dataset
+from shardpipe.storage.rows import encode_table
 from shardpipe.storage.store import Store
 
 COLUMNS: Columns = {"aes": float32, "text": string, "cmotion": list_of(string)}
@@ -26,12 +25,40 @@ def score(row: Row) -> Row:
 
 
 def emit_all(store: Store, name: str, settings: PlanSettings = SMALL) -> None:
+    emit_shards(store, name, settings)
+    finish(store, name)
+
+
+def emit_shards(store: Store, name: str, settings: PlanSettings = SMALL) -> None:
+    """All but the final objects."""
     plan = make_plan(Dataset.open(store, name), settings, finished=True)
     assert plan.is_whole
     emitter = Emitter(store, name)
     for unit in plan.shard_units:
         emitter.emit(unit)
-    finish(store, name)
+
+
+def add_clips(store: Store, keys: list[str]) -> str:
+    """One more unit of sources, with these clips; its name."""
+    number, unit = len(store.list("clips/sources")), f"{len(store.list('clips/rows')):06d}"
+    part = {"url": f"videos/{unit}.mp4", "unit": unit, "part": 0, "cost": 1.0}
+    store.create(f"clips/sources/{number:04d}.parquet", encode_table(SOURCE_COLUMNS, [part], {"batch": number}))
+    commit_clips(store, Dataset.open(store, "clips").info, unit, keys, payload=fake_mp4, values={})
+    return unit
+
+
+def add_unit(store: Store, keys: list[str]) -> None:
+    """One more unit that is scored, planned and emitted; only the final objects are not written."""
+    unit = add_clips(store, keys)
+    commit_pass_unit(store, Dataset.open(store, "train").info, unit, score)
+    emit_shards(store, "train")
+
+
+def first_window(store: Store, keys: list[str]) -> None:
+    """A Dataset with one window of shards, and no final objects yet."""
+    make_clips(store, {"000000": keys})
+    make_pass(store, "train", columns=COLUMNS, score=score, emit="shards")
+    emit_shards(store, "train")
 
 
 def tars(store: Store, name: str) -> dict[str, bytes]:
