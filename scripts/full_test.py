@@ -15,7 +15,20 @@ REPORT = ROOT / "docs" / "full-test.md"
 def main(arguments: list[str]) -> int:
     junit = ROOT / "build" / "full-test.xml"
     junit.parent.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadgroup", "--timeout", "3600"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-v",
+        "-n",
+        "2",
+        "--dist",
+        "loadgroup",
+        "--timeout",
+        "3600",
+        "--durations",
+        "30",
+    ]
     began = time.monotonic()
     code = subprocess.run([*command, f"--junitxml={junit}", *arguments], cwd=ROOT, check=False).returncode
     if not arguments:
