@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> int:
         sys.executable,
         "-m",
         "pytest",
-        "-v",
+        "-vv",
         "-n",
         "2",
         "--dist",
