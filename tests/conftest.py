@@ -1,0 +1,7 @@
+"""What every test needs of the process that it runs in."""
+
+import signal
+
+# a shell starts background commands with Ctrl-C ignored, and so would be every process that the tests start
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
