@@ -2,10 +2,11 @@
 
 import json
 import os
-import resource
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -26,17 +27,19 @@ class Cost:
 
 def run(command: Sequence[str], **environment: str) -> Cost:
     """Run a command to its end; raises CalledProcessError (with its output shown) if it fails."""
-    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
-    process = subprocess.Popen(
-        list(command), cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    output = process.communicate()[0]
-    if process.returncode != 0:
-        sys.stderr.buffer.write(output)
-        raise subprocess.CalledProcessError(process.returncode, list(command))
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Cost(cpu_s, time.monotonic() - began, after.ru_maxrss * 1024)
+    began = time.monotonic()
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            list(command), cwd=ROOT, env={**os.environ, **environment}, stdout=output, stderr=subprocess.STDOUT
+        )
+        _, status, usage = os.wait4(process.pid, 0)  # of this command and its own processes alone
+        process.returncode = os.waitstatus_to_exitcode(status)
+        wall_s = time.monotonic() - began
+        if process.returncode != 0:
+            output.seek(0)
+            shutil.copyfileobj(output, sys.stderr.buffer)
+            raise subprocess.CalledProcessError(process.returncode, list(command))
+    return Cost(usage.ru_utime + usage.ru_stime, wall_s, usage.ru_maxrss * 1024)
 
 
 def python(code: str, *arguments: str) -> Cost:
