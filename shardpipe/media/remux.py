@@ -76,6 +76,7 @@ class Mp4:
         self._sound = sound
         self._sound_packets: Iterator[tuple[float, Packet[AudioStream]]] = iter(())
         self._next_sound: tuple[float, Packet[AudioStream]] | None = None
+        self._num_sounds, self._is_sound_damaged = 0, False
         self._held: Packet[VideoStream] | None = None
         self._first_dts = 0
         self.num_samples = 0
@@ -152,7 +153,11 @@ class Mp4:
     def _mux_sound(self, until_s: float) -> None:
         while self._next_sound is not None and self._next_sound[0] <= until_s:
             with media_errors("mp4 cannot hold the sound"):
-                self._container.mux(self._next_sound[1])
+                try:
+                    self._container.mux(self._next_sound[1])
+                    self._num_sounds += 1
+                except av.InvalidDataError:  # a damaged packet: the sound goes on without it
+                    self._is_sound_damaged = True
             self._next_sound = next(self._sound_packets, None)
 
     def finish(self, duration: int) -> None:
@@ -162,6 +167,8 @@ class Mp4:
         self._held.duration = max(1, duration - ((self._held.dts or 0) - self._first_dts))
         self._mux(self._held)
         self._mux_sound(float("inf"))
+        if self._is_sound_damaged and not self._num_sounds:
+            raise MediaError("mp4 cannot hold the sound: all of it is damaged")
         self._container.close()
         set_duration(self.path, duration * (self.base * self.timescale).numerator)
 
