@@ -13,6 +13,11 @@
 A message says what, where (url, key, config path), and what to do.
 """
 
+import errno
+
+MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS})
+"""What the operating system refuses for want of disk, files or memory: no fault of the video or clip at hand."""
+
 
 class ShardpipeError(Exception):
     """Base of all errors a user may see as one line."""

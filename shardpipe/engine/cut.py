@@ -5,7 +5,6 @@
 A video that cannot be read becomes one error row; a clip that cannot be cut becomes one too.
 """
 
-import errno
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from shardpipe.core.clip import CLIP_COLUMNS, LOCATION, STATE, video_id
-from shardpipe.core.errors import IntegrityError, MediaError, StoreError
+from shardpipe.core.errors import MACHINE, IntegrityError, MediaError, StoreError
 from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.core.work import Outcome, UnitJob
 from shardpipe.engine.batches import read_units
@@ -37,7 +36,6 @@ TIMES_DURATION = 60.0
 SLOWEST_READ = 1e6
 """Bytes a second: a look at a video's packets that is slower, by more than `clip_timeout_s`, counts as hung."""
 
-MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS})
 log = logging.getLogger(__name__)
 
 
