@@ -5,6 +5,7 @@ was made from: shards are never replaced, so their rows may not change either.
 """
 
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 from pydantic import ValidationError
@@ -64,10 +65,11 @@ def _retry(store: Store, dataset: Dataset, units: list[tuple[str, int]], progres
     progress.phase(task.name, task.phase, num_units=len(jobs), num_done=0)
     executor = LocalExecutor(store.url, LocalSettings(num_cores()))
     failed = {}
-    for outcome in executor.run(task, jobs, progress):
-        if outcome.error is not None:
-            failed[f"{task.name}/{outcome.unit}"] = outcome.error
-        progress.unit(outcome)
+    with closing(executor.run(task, jobs, progress)) as outcomes:  # its workers end with it
+        for outcome in outcomes:
+            if outcome.error is not None:
+                failed[f"{task.name}/{outcome.unit}"] = outcome.error
+            progress.unit(outcome)
     return failed
 
 
