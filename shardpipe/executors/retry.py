@@ -20,7 +20,7 @@ from shardpipe.core.stage import Stage
 from shardpipe.core.work import Progress, Silent, UnitJob
 from shardpipe.engine.prepare import passthrough_columns
 from shardpipe.engine.program import compile_program
-from shardpipe.engine.report import ancestry
+from shardpipe.engine.report import all_datasets, ancestry
 from shardpipe.engine.scenesettings import scenes_identity
 from shardpipe.engine.tasks import CutTask, PassTask
 from shardpipe.engine.units import failed_units, input_layers
@@ -35,7 +35,7 @@ def retry_root(root: str, *, progress: Progress | None = None) -> RunReport:
     """Redo the failed clips of every Dataset of a root, inputs first; raises ConfigError where that is refused."""
     store = open_store(root)
     progress = progress or Silent()
-    datasets = _datasets(store)
+    datasets = all_datasets(store)
     refused: dict[str, str] = {}
     failed: dict[str, str] = {}
     done = []
@@ -71,15 +71,6 @@ def _retry(store: Store, dataset: Dataset, units: list[tuple[str, int]], progres
                 failed[f"{task.name}/{outcome.unit}"] = outcome.error
             progress.unit(outcome)
     return failed
-
-
-def _datasets(store: Store) -> list[Dataset]:
-    """All Datasets of a root, each after those that it was made from."""
-    names = sorted(path.split("/", 1)[0] for path in store.list("") if path.endswith("/dataset.json"))
-    order: dict[str, None] = {}
-    for name in names:
-        order |= dict.fromkeys(ancestry(store, name))
-    return [Dataset.open(store, name) for name in order]
 
 
 def _is_planned(dataset: Dataset) -> bool:
