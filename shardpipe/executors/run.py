@@ -11,7 +11,7 @@ from shardpipe.config.models import CLIPS, Config
 from shardpipe.config.parts import EmitConfig
 from shardpipe.core.errors import ConfigError, IncompleteError, PassFailed, StoreError
 from shardpipe.core.report import PlannedPhase, PlanReport, RunReport
-from shardpipe.core.work import Outcome, Phase, Progress, Silent, UnitJob, Usage
+from shardpipe.core.work import Outcome, Phase, Progress, Silent, UnitJob
 from shardpipe.engine.batches import add_batch, first_batch
 from shardpipe.engine.emitplan import make_plan, read_windows
 from shardpipe.engine.index import finish
@@ -270,14 +270,5 @@ def _planned(store: Store, name: str, phase: Phase, todo: Todo | None) -> Planne
     if not timings:
         return PlannedPhase(name, phase, len(todo.names), todo.num_done)
     share = num_left / len(timings)
-    used = total(timings)
-    usage = Usage(
-        used.wall_s * share,
-        used.cpu_s * share,
-        used.gpu_s * share,
-        round(used.bytes_read * share),
-        round(used.bytes_written * share),
-        round(used.requests * share),
-    )
     num_clips = round(sum(timing.num_clips for timing in timings) * share)
-    return PlannedPhase(name, phase, len(todo.names), todo.num_done, num_clips, usage)
+    return PlannedPhase(name, phase, len(todo.names), todo.num_done, num_clips, total(timings).times(share))
