@@ -61,7 +61,7 @@ class Decoder(Protocol):
     """Whoever decodes one clip at a time."""
 
     def decode(self, media: Media, requests: Sequence[FrameRequest]) -> Decoded:
-        """Frames or an error; never raises for bad media."""
+        """Frames or an error. Media that are not there, or not those of their row, may raise instead."""
 
     def close(self) -> None:
         """Let go of everything."""

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from shardpipe.config.models import CLIPS
-from shardpipe.core.errors import IncompleteError, IntegrityError, ShardpipeError
+from shardpipe.core.errors import ConfigError, IncompleteError, IntegrityError
 from shardpipe.core.work import UnitJob
 from shardpipe.engine.batches import read_units
 from shardpipe.engine.emitplan import read_windows
@@ -153,5 +153,5 @@ def input_layers(store: Store, names: Sequence[str]) -> list[Layer]:
         layers |= {layer.name: layer for layer in own}
     if len(bases) > 1:
         listed = ", ".join(sorted(base for base, _ in bases))
-        raise ShardpipeError(f"{', '.join(names)} have different bases ({listed}): a pass folds layers over one base")
+        raise ConfigError(f"{', '.join(names)} have different bases ({listed}): a pass folds layers over one base")
     return list(layers.values())
