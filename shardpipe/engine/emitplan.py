@@ -110,13 +110,6 @@ class Plan:
         """All emit units so far."""
         return [unit for window in self.windows for unit in window.shard_units]
 
-    def window_of(self, unit: str) -> Window:
-        """The window that has this shard; ConfigError if none has."""
-        for window in self.windows:
-            if window.first_shard <= int(unit) < window.first_shard + window.num_shards:
-                return window
-        raise ConfigError(f"no plan has a shard {unit}; there are {len(self.shard_units)}")
-
 
 def shard_unit(number: int) -> str:
     """The emit unit's name: what stands in the shard's name too."""
