@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from shardpipe.core.errors import IncompleteError
 from shardpipe.core.work import UnitJob
-from shardpipe.engine.batch import ClipState
 from shardpipe.engine.program import StageStep
+from shardpipe.engine.stagebatch import ClipState
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, Row, View
 from shardpipe.storage.members import PARTS, MemberPlace, read_member
