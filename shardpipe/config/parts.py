@@ -115,7 +115,7 @@ class EmitConfig(BaseModel):
     members: list[str] = Field(
         default=["json", "mp4"],
         min_length=1,
-        description="the files of each clip in its shard, by extension, in this order",
+        description="the files of each clip in its shard, by extension; json and mp4 stand first",
     )
     columns: list[str] | None = Field(default=None, description="the sidecar's columns; all data columns if not given")
     shuffle: int | None = Field(default=None, ge=0, description="a seed: deal the clips of a window in a random order")

@@ -38,7 +38,7 @@ CLIP_COLUMNS: Columns = {
     "sar": string,
     "bit_rate": int64,
 }
-"""In the order of DESIGN section 10. The sources' passthrough columns follow, then STATE and LOCATION."""
+"""In the order in which rows have them. The sources' passthrough columns follow, then STATE and LOCATION."""
 
 STATE: Columns = {"kept": bool_, "dropped_by": string, "error": string}
 """What a layer says of a clip: still kept, else the rule or stage that dropped it; the error where there was one."""

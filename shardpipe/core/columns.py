@@ -14,7 +14,8 @@ from shardpipe.core.errors import StageError
 Scalar = Literal["bool", "int64", "float32", "float64", "string"]
 NAME = re.compile(r"[a-z_][a-z0-9_]*\Z")
 MAX_LIST_NUMBERS = 64
-RESERVED = frozenset({"kept", "dropped_by", "error", "shard", "offset", "size", "tar_members"})
+RESERVED = frozenset({"kept", "dropped_by", "error", "shard", "offset", "size", "xxh128", "members", "unit"})
+"""What rows, folds and `query` say of a clip beside its data: no column of a stage or of the sources may be called so."""
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,16 @@
     ├── IncompleteError    a Dataset is not finished, and the caller needs all of it
     ├── MediaError         a video or clip cannot be read, cut or decoded: becomes an error row
     ├── StageError         a stage broke its contract (too few results, a wrong type)
-    ├── UnitError          a unit failed on every try                                           exit 1
+    ├── UnitError          a unit failed on every try, or no worker can be set up               exit 1
     └── PassFailed         a pass ended with more failures than `max_failed`                    exit 1
 
 A message says what, where (url, key, config path), and what to do.
 """
+
+import errno
+
+MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS})
+"""What the operating system refuses for want of disk, files or memory: no fault of the video or clip at hand."""
 
 
 class ShardpipeError(Exception):
@@ -43,7 +48,7 @@ class StageError(ShardpipeError):
 
 
 class UnitError(ShardpipeError):
-    """A unit failed on every try."""
+    """A unit failed on every try, or no worker can be set up to do any."""
 
 
 class PassFailed(ShardpipeError):  # noqa: N818  the glossary's word

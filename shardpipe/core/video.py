@@ -13,14 +13,12 @@ class VideoFacts:
 
     container: str  # FFmpeg's demuxer name: "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "mpegts", "avi"
     codec: str  # FFmpeg's codec name: h264, hevc, vp9, av1, mpeg4
-    stream_index: int
     width: int
     height: int
     time_base: Fraction
     start_s: float
     duration_s: float
-    num_frames: int  # from the sample table or the packets; an estimate where `num_frames_exact` is false
-    num_frames_exact: bool
+    num_frames: int  # from the sample table or the packets
     fps: Fraction  # average rate
     is_vfr: bool
     pix_fmt: str

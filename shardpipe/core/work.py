@@ -26,7 +26,9 @@ class UnitJob:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a unit took. Kept in `_run/` only, never in committed objects."""
+    """What a unit took: seconds (cpu_s over all processes, gpu_s while a stage held its device), bytes and requests of
+    the store. Kept in `_run/` only, never in committed objects.
+    """
 
     wall_s: float = 0.0
     cpu_s: float = 0.0
@@ -43,6 +45,17 @@ class Usage:
             self.bytes_read + other.bytes_read,
             self.bytes_written + other.bytes_written,
             self.requests + other.requests,
+        )
+
+    def times(self, factor: float) -> "Usage":
+        """What `factor` times as much work takes."""
+        return Usage(
+            self.wall_s * factor,
+            self.cpu_s * factor,
+            self.gpu_s * factor,
+            round(self.bytes_read * factor),
+            round(self.bytes_written * factor),
+            round(self.requests * factor),
         )
 
 

@@ -1,8 +1,11 @@
 """The batches of raw inputs: `clips/sources/0000.parquet`, 0001 with `--add-sources`. Each is written once, before its first unit."""
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import pyarrow as pa
 
 from shardpipe.config.models import CLIPS, CutConfig
 from shardpipe.core.columns import Columns
@@ -43,14 +46,33 @@ def add_batch(store: Store, cut: CutConfig, url: str, passthrough: Columns) -> i
             return len(new)
 
 
-def read_units(store: Store, name: str) -> dict[str, list[dict[str, Any]]]:
-    """Each unit's parts, from all batches of sources."""
-    units: dict[str, list[dict[str, Any]]] = {}
-    for path in sorted(store.list(f"{name}/sources")):
-        table, _ = decode_table(store.read(path))
-        for row in table.to_pylist():
-            units.setdefault(row["unit"], []).append(row)
-    return units
+def read_batches(store: Store, name: str) -> list[pa.Table]:
+    """All batches of sources, in order: one row a part. They stay in Arrow: a million dicts would take gigabytes."""
+    return [decode_table(store.read(path))[0] for path in sorted(store.list(f"{name}/sources"))]
+
+
+def parts_of(batches: Sequence[pa.Table], unit: str) -> list[dict[str, Any]]:
+    """The parts of one unit, in order; none if no batch has it."""
+    return [part for batch in batches for part in _slice_of(batch, int(unit)).to_pylist()]
+
+
+def _slice_of(batch: pa.Table, number: int) -> pa.Table:
+    """The rows of one unit: they stand together, and units are numbered in their order."""
+    names = batch.column("unit")
+    places = range(len(names))
+    start = bisect_left(places, number, key=lambda place: int(names[place].as_py()))
+    stop = bisect_right(places, number, key=lambda place: int(names[place].as_py()))
+    return batch.slice(start, stop - start)
+
+
+def unit_costs(batches: Sequence[pa.Table]) -> dict[str, float]:
+    """Each unit, in order, and the bytes that it has to read."""
+    costs: dict[str, float] = {}
+    for batch in batches:
+        pairs = zip(batch.column("unit").to_pylist(), batch.column("cost").to_pylist(), strict=True)
+        for unit, cost in pairs:
+            costs[unit] = costs.get(unit, 0.0) + (cost or 0.0)
+    return costs
 
 
 def _create(

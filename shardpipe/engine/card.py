@@ -7,8 +7,6 @@ not fit the guess later.
 from shardpipe.core.columns import Columns, ColumnType
 from shardpipe.engine.plansettings import PlanSettings
 
-DTYPES = {"bool": "bool", "int64": "int64", "float32": "float32", "float64": "float64", "string": "string"}
-
 
 def dataset_card(name: str, settings: PlanSettings, columns: Columns) -> str:
     """The card's text. Depends on columns and settings alone."""
@@ -51,6 +49,5 @@ def _member(ext: str, columns: Columns) -> list[str]:
 
 
 def _feature(column: str, kind: ColumnType) -> list[str]:
-    """The feature of one column of the sidecar."""
-    dtype = DTYPES[kind.scalar]
-    return [f'- name: "{column}"', f"  list: {dtype}" if kind.is_list else f"  dtype: {dtype}"]
+    """The feature of one column of the sidecar; scalars are called there as here."""
+    return [f'- name: "{column}"', f"  {'list' if kind.is_list else 'dtype'}: {kind.scalar}"]

@@ -5,18 +5,19 @@
 A video that cannot be read becomes one error row; a clip that cannot be cut becomes one too.
 """
 
-import errno
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from shardpipe.core.clip import CLIP_COLUMNS, LOCATION, STATE, video_id
-from shardpipe.core.errors import IntegrityError, MediaError, StoreError
+from shardpipe.core.errors import MACHINE, IntegrityError, MediaError, StoreError
 from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.core.work import Outcome, UnitJob
-from shardpipe.engine.batches import read_units
+from shardpipe.engine.batches import parts_of, read_batches
 from shardpipe.engine.counts import count, outcome_of
 from shardpipe.engine.cutvideo import Part, cut_part
 from shardpipe.engine.rawfile import open_source, part_label
@@ -37,7 +38,6 @@ TIMES_DURATION = 60.0
 SLOWEST_READ = 1e6
 """Bytes a second: a look at a video's packets that is slower, by more than `clip_timeout_s`, counts as hung."""
 
-MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS})
 log = logging.getLogger(__name__)
 
 
@@ -49,7 +49,7 @@ class CutWorker(UnitWorker):
         self.task = task
         self.store = MeteredStore(store)
         self.meter = Meter(self.store)
-        self._batches: dict[str, list[Row]] = {}
+        self._batches: list[pa.Table] = []
 
     def do(self, job: UnitJob) -> Outcome:
         """Cut a unit and commit it."""
@@ -61,9 +61,11 @@ class CutWorker(UnitWorker):
         return outcome_of(job.name, won.counts, self.meter.lap())
 
     def _parts(self, unit: str) -> list[Row]:
-        if unit not in self._batches:
-            self._batches = read_units(self.store, self.task.name)
-        return self._batches[unit]
+        self._batches = self._batches or read_batches(self.store, self.task.name)
+        parts = parts_of(self._batches, unit)
+        if not parts:
+            raise IntegrityError(f"no batch of sources in {self.store.url}/{self.task.name} has unit {unit}")
+        return parts
 
     def _cut_all(
         self, job: UnitJob, parts: list[Row], scratch: Path, tar_path: Path

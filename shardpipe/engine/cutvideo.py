@@ -6,7 +6,6 @@ facts ─▶ detect (frames) or boundaries (none needed) ─▶ spans ─▶ cut
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -79,7 +78,7 @@ def _cut_detected(
     source: _Source, detector: Detector, policy: ScenePolicy, spec: WriteSpec, scratch: Path
 ) -> Iterator[tuple[Row, Path | None]]:
     part, facts = source.part, source.facts
-    with closing(Cutter(source.inp, facts, spec, scratch, window_s=_decoded_window(part, policy, facts))) as cutter:
+    with Cutter(source.inp, facts, spec, scratch, window_s=_decoded_window(part, policy, facts)) as cutter:
         found = detect(source.inp, facts, part, detector=detector, policy=policy, watcher=cutter)
         if not found.pts:
             for gap in found.gaps[:1]:
@@ -155,7 +154,7 @@ def _cut_nominal(
         return
     around = (spans[0].start_s - SLACK_S, max(span.end_s for span in spans) + SLACK_S)
     whole = around[0] <= facts.start_s and around[1] >= facts.end_s
-    with closing(Cutter(source.inp, facts, spec, scratch, window_s=None if whole else around)) as cutter:
+    with Cutter(source.inp, facts, spec, scratch, window_s=None if whole else around) as cutter:
         times_s = cutter.frame_pts.astype(np.float64) * float(facts.time_base)
         if not len(times_s):
             raise MediaError("the video has no frames where its header says that they are")

@@ -12,6 +12,7 @@ are never copied and nothing is left behind when either side is killed.
                 ◀── ("frames", layout) ────
 """
 
+import errno
 import mmap
 import multiprocessing
 import os
@@ -24,7 +25,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
 from typing import Any, Protocol
 
-from shardpipe.core.errors import MediaError, StoreError
+from shardpipe.core.errors import MACHINE, MediaError, StoreError
 from shardpipe.core.frames import FrameRequest, Frames
 from shardpipe.engine.decodechild import Media, serve, view_of
 from shardpipe.media.sample import sample
@@ -33,6 +34,9 @@ PAGE = mmap.PAGESIZE
 FIRST_SLOT = 8 << 20
 CRASH_TRIES = 3
 """How many decode processes may die of a clip."""
+
+NO_ROOM = MACHINE | {errno.EAGAIN}
+"""What this process is refused when it may have no more files, memory or children: no fault of a clip."""
 
 HANG_TRIES = 2
 """How many may hang: more than one, since a process or a whole machine may be paused."""
@@ -57,7 +61,7 @@ class Decoder(Protocol):
     """Whoever decodes one clip at a time."""
 
     def decode(self, media: Media, requests: Sequence[FrameRequest]) -> Decoded:
-        """Frames or an error; never raises for bad media."""
+        """Frames or an error. Media that are not there, or not those of their row, may raise instead."""
 
     def close(self) -> None:
         """Let go of everything."""
@@ -102,8 +106,12 @@ class _Slot:
         else:
             with tempfile.TemporaryFile() as file:
                 fd = os.dup(file.fileno())
-        os.ftruncate(fd, size)
-        return _Slot(number, fd, mmap.mmap(fd, size))
+        try:
+            os.ftruncate(fd, size)
+            return _Slot(number, fd, mmap.mmap(fd, size))
+        except BaseException:
+            os.close(fd)
+            raise
 
     def close(self) -> None:
         """Let go of the file; the memory goes with the last view of it."""
@@ -132,7 +140,11 @@ class DecodeProcess:
             except TimeoutError:
                 error = f"decoding took more than {self._timeout_s:g} s"
                 num_hung += 1
-            except (EOFError, OSError):
+            except (EOFError, OSError) as exc:
+                if isinstance(exc, OSError) and exc.errno in NO_ROOM:
+                    self._kill()  # it may wait for what it cannot get
+                    raised = StoreError(f"no decode process can be started or given memory on this machine: {exc}")
+                    return Decoded((), None, 0.0, 0, _nothing, raised)
                 error = self._cause_of_death()
                 num_crashed += 1
             else:
@@ -171,8 +183,8 @@ class DecodeProcess:
             conn.send(("decode", slot.number, media, tuple(requests)))
             reply = self._reply()
             if reply[0] == "need":
-                slot.close()  # too small from now on
-                slot = self._new_slot(reply[1])
+                small, slot = slot, self._new_slot(reply[1])
+                small.close()
                 self._send_slot(slot)
                 reply = self._reply()
         except BaseException:

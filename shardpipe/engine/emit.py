@@ -1,10 +1,10 @@
 """Emit: one shard as a pure function of its plan and the committed rows. No model runs, and nothing is decoded.
 
-    kept clips' bytes ─ checked by sha256 ─▶ shards/train-000000.tar   put whole
+    kept clips' bytes ─ checked by xxh128 ─▶ shards/train-000000.tar   put whole
                                              shards/train-000000.tar.idx
     folded rows ───────────────────────────▶ emit/000000.parquet       the record, last: the shard is done
 
-Two workers on one shard write the same bytes. A clip whose bytes are not those of its row fails the shard: it is never
+Members of other layers are checked by their sha256. Two workers on one shard write the same bytes. A clip whose bytes are not those of its row fails the shard: it is never
 left out, and never let through.
 """
 

@@ -110,13 +110,6 @@ class Plan:
         """All emit units so far."""
         return [unit for window in self.windows for unit in window.shard_units]
 
-    def window_of(self, unit: str) -> Window:
-        """The window that has this shard; ConfigError if none has."""
-        for window in self.windows:
-            if window.first_shard <= int(unit) < window.first_shard + window.num_shards:
-                return window
-        raise ConfigError(f"no plan has a shard {unit}; there are {len(self.shard_units)}")
-
 
 def shard_unit(number: int) -> str:
     """The emit unit's name: what stands in the shard's name too."""
@@ -174,11 +167,9 @@ def make_plan(dataset: Dataset, settings: PlanSettings, *, finished: bool) -> Pl
     windows = read_windows(store, dataset.name)
     check_settings(store, windows, settings)
     settings.check(f"passes.{dataset.name}", view.columns(), view.members())
-    units = view.units()
+    left = _not_in(windows, view.units())
     allowed = settings.allow_missing - sum(len(window.missing) for window in windows) if finished else 0
     while True:
-        covered = {unit for window in windows for unit in window.units}
-        left = [unit for unit in units if unit not in covered]
         if windows and not left:
             check_keys(store, windows)
             return Plan(tuple(windows), ())
@@ -186,11 +177,18 @@ def make_plan(dataset: Dataset, settings: PlanSettings, *, finished: bool) -> Pl
         draft.add(view, left[: settings.plan_units], max_missing=allowed)
         if len(draft.missing) > allowed:
             return Plan(tuple(windows), tuple(left), _waiting(dataset, draft.missing, finished=finished))
-        allowed -= len(draft.missing)
         path = window_path(dataset.name, len(windows))
         first = windows[-1].first_shard + windows[-1].num_shards if windows else 0
         windows.append(Window.decode(path, store.create(path, draft.encode(first_shard=first))))
         check_settings(store, windows[-1:], settings)
+        allowed -= len(windows[-1].missing)
+        left = _not_in(windows[-1:], left)
+
+
+def _not_in(windows: Sequence[Window], units: Sequence[str]) -> list[str]:
+    """The units that none of these windows covers, in order."""
+    covered = {unit for window in windows for unit in window.units}
+    return [unit for unit in units if unit not in covered]
 
 
 def _waiting(dataset: Dataset, missing: Sequence[str], *, finished: bool) -> str:

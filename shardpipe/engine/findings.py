@@ -41,19 +41,17 @@ class Report:
 
 @dataclass
 class Findings:
-    """Problems so far. An object is claimed when something names it; one that nothing claims is a problem itself."""
+    """Problems so far, each once. An object is claimed when something names it; one that nothing claims is a problem itself."""
 
     store: Store
     objects: dict[str, int]
-    problems: list[Problem] = field(default_factory=list)
+    problems: dict[Problem, None] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     claimed: set[str] = field(default_factory=set)
 
     def add(self, path: str, text: str) -> None:
         """A problem, once."""
-        problem = Problem(path, text)
-        if problem not in self.problems:
-            self.problems.append(problem)
+        self.problems[Problem(path, text)] = None
 
     @contextmanager
     def guard(self, path: str) -> Iterator[None]:

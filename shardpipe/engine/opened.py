@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from shardpipe.core.clip import STATE
 from shardpipe.core.columns import ColumnType
 from shardpipe.core.errors import ConfigError, IncompleteError, IntegrityError
 from shardpipe.core.fingerprint import sha256_hex
@@ -17,7 +18,6 @@ from shardpipe.storage.members import read_member
 from shardpipe.storage.rows import arrow_schema, arrow_type
 from shardpipe.storage.store import open_store
 
-STATE = ("kept", "dropped_by", "error")
 MEDIA = "mp4"
 
 
@@ -78,11 +78,7 @@ class OpenDataset:
     def to_arrow(self, columns: Sequence[str] | None = None, *, kept_only: bool = False) -> pa.Table:
         """The rows as one Arrow table: the data columns (or those named), then `kept`, `dropped_by`, `error`."""
         wanted = list(columns) if columns is not None else [*self.columns, *STATE]
-        kinds = self.columns | {
-            "kept": ColumnType("bool"),
-            "dropped_by": ColumnType("string"),
-            "error": ColumnType("string"),
-        }
+        kinds = {**self.columns, **STATE}
         if unknown := [name for name in wanted if name not in kinds]:
             raise ConfigError(f"{self.name} has no column {', '.join(unknown)}; there are: {', '.join(kinds)}")
         schema = arrow_schema({name: kinds[name] for name in wanted})

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field, replace
 
 from shardpipe.core.frames import FrameRequest, Frames
 from shardpipe.core.work import Outcome, UnitJob
-from shardpipe.engine.batch import ClipState, run_stage
 from shardpipe.engine.counts import outcome_of
 from shardpipe.engine.decodechild import Media
 from shardpipe.engine.decoders import Decoded, DecodeProcess, Decoder, InProcessDecoder
@@ -23,6 +22,7 @@ from shardpipe.engine.flow import DecodeFlow, Fetch, Ticket
 from shardpipe.engine.program import StageStep, Step, union_requests
 from shardpipe.engine.reuse import Reuse, settle
 from shardpipe.engine.sink import Sink
+from shardpipe.engine.stagebatch import ClipState, run_stage
 from shardpipe.engine.tasks import PassTask
 from shardpipe.engine.units import input_layers
 from shardpipe.engine.worker import Jobs, Watch, failed

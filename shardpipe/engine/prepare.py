@@ -29,7 +29,8 @@ LIBRARIES = ("shardpipe", "av", "numpy", "opencv-python-headless", "pyarrow", "s
 class Shape:
     """What a pass hands to the next one, known without running it: its view's columns, results, members and layers.
 
-    base: name of the Dataset that has the media. complete_fingerprint: of its own rows.
+    results: column to the id of the result that it holds. members: name to extension. layers: names of the Datasets
+    that are folded, that with the media first.
     """
 
     info: DatasetInfo

@@ -15,6 +15,8 @@ from shardpipe.core.fingerprint import fingerprint
 from shardpipe.core.frames import FrameRequest
 from shardpipe.core.stage import Stage
 from shardpipe.engine.rules import Rule, RuleSet
+from shardpipe.storage.dataset import MADE
+from shardpipe.storage.tar import EXT
 
 
 @dataclass(frozen=True)
@@ -158,8 +160,10 @@ def _check_new(where: str, step: StageStep, schema: Columns, members: Mapping[st
             )
     taken = set(members.values())
     for ext in (ext for _, ext in step.members.values()):
-        if ext in taken or ext in ("json", "mp4"):
+        if ext in taken or ext in MADE:
             raise ConfigError(f"{where} writes a member .{ext}, which each clip has already")
+        if not EXT.match(ext):
+            raise ConfigError(f"{where} writes a member .{ext}, which is no extension: a-z, 0-9 and _, parts by dots")
 
 
 def pass_identity(program: Program, *, inputs: Mapping[str, str]) -> dict[str, Any]:

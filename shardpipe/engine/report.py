@@ -71,14 +71,24 @@ class Status:
 
 def status(store: Store, *, only: Sequence[str] | None = None) -> Status:
     """Where every Dataset of a root stands, or those of the names in `only` that are there."""
-    names = sorted(
-        {path.split("/", 1)[0] for path in store.list("") if path.count("/") == 1 and path.endswith("/dataset.json")}
-    )
-    datasets = {name: Dataset.open(store, name) for name in names}
+    if only is None:
+        return _report(store, all_datasets(store))
+    names = [name for name in only if store.size(f"{name}/dataset.json") is not None]  # no listing of the whole root
+    return _report(store, [Dataset.open(store, name) for name in _in_order(store, names) if name in names])
+
+
+def all_datasets(store: Store) -> list[Dataset]:
+    """All Datasets of a root, each after those that it was made from."""
+    paths = (path for path in store.list("") if path.count("/") == 1 and path.endswith("/dataset.json"))
+    return [Dataset.open(store, name) for name in _in_order(store, sorted(path.split("/")[0] for path in paths))]
+
+
+def _in_order(store: Store, names: Iterable[str]) -> dict[str, None]:
+    """These Datasets and those that they were made from, which come first."""
     order: dict[str, None] = {}
     for name in names:
         order |= dict.fromkeys(ancestry(store, name))
-    return _report(store, [datasets[name] for name in order if only is None or name in only])
+    return order
 
 
 def funnel(store: Store, name: str) -> Status:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from shardpipe.core.errors import IncompleteError
 from shardpipe.core.work import UnitJob
-from shardpipe.engine.batch import ClipState
 from shardpipe.engine.program import StageStep
+from shardpipe.engine.stagebatch import ClipState
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, Row, View
 from shardpipe.storage.members import PARTS, MemberPlace, read_member
@@ -25,7 +25,7 @@ class Reuse:
 
     def __init__(self, store: Store, task: "PassTask") -> None:
         self._store = store
-        self._sources: list[tuple[View, list[tuple[StageStep, dict[str, str]]]]] = []
+        self._sources: list[tuple[View, list[StageStep]]] = []
         for name in task.reuse:
             dataset = Dataset.open(store, name)
             matches = _matches(dataset.info.identity.get("results", {}), task.program.stages)
@@ -45,27 +45,21 @@ class Reuse:
                     _take(self._store, clip, row, matches)
 
 
-def _matches(results: Mapping[str, str], stages: Sequence[StageStep]) -> list[tuple[StageStep, dict[str, str]]]:
-    """Stages all of whose stored columns the old pass has, each with: our column to the old pass's column."""
-    found = []
-    for step in stages:
-        old = {column: result for column, result in results.items() if result == step.result_id}
-        if step.stored and not any(name.startswith("_") for name in step.columns) and old:
-            names = {name: name for name in step.stored if name in old}
-            if len(names) == len(step.stored):
-                found.append((step, names))
-    return found
+def _matches(results: Mapping[str, str], stages: Sequence[StageStep]) -> list[StageStep]:
+    """Stages all of whose columns the old pass has, by the same names; none that writes pass-local ones too."""
+    stored = [step for step in stages if step.stored and len(step.stored) == len(step.columns)]
+    return [step for step in stored if all(results.get(name) == step.result_id for name in step.stored)]
 
 
-def _take(store: Store, clip: ClipState, old: Row, matches: Sequence[tuple[StageStep, dict[str, str]]]) -> None:
-    for step, names in matches:
-        if step.result_id in clip.reused or all(old[name] is None for name in names.values()):
+def _take(store: Store, clip: ClipState, old: Row, matches: Sequence[StageStep]) -> None:
+    for step in matches:
+        if step.result_id in clip.reused or all(old[name] is None for name in step.stored):
             continue
         members = {name: old["members"].get(ext) for name, (_, ext) in step.members.items()}
         if None in members.values():
             continue
-        for ours, theirs in names.items():
-            clip.row[ours] = clip.new[ours] = old[theirs]
+        for name in step.stored:
+            clip.row[name] = clip.new[name] = old[name]
         for name, place in members.items():
             assert place is not None
             clip.members[name] = read_member(store, place)

@@ -16,21 +16,9 @@ from shardpipe.core.columns import Columns, ColumnType
 from shardpipe.core.errors import ConfigError
 from shardpipe.engine.expression import Expression, parse, unknown_column
 from shardpipe.engine.sandbox import SqlError, evaluate
+from shardpipe.storage.rows import arrow_type
 
 Row = Mapping[str, Any]
-ARROW: Mapping[str, pa.DataType] = {
-    "bool": pa.bool_(),
-    "int64": pa.int64(),
-    "float32": pa.float32(),
-    "float64": pa.float64(),
-    "string": pa.string(),
-}
-
-
-def arrow_type(kind: ColumnType) -> pa.DataType:
-    """The Arrow type that a rule sees a column as: the one it is stored as."""
-    scalar = ARROW[kind.scalar]
-    return pa.list_(scalar) if kind.is_list else scalar
 
 
 @dataclass(frozen=True)
@@ -73,16 +61,6 @@ class RuleSet:
 
     rules: tuple[Rule, ...]
 
-    @staticmethod
-    def of(texts: Sequence[str]) -> "RuleSet":
-        """The rules that these texts are."""
-        return RuleSet(tuple(Rule(text) for text in texts))
-
-    def check(self, schema: Columns) -> None:
-        """Raise ConfigError unless every rule is a boolean expression over `schema`."""
-        for rule in self.rules:
-            rule.check(schema)
-
     def binding(self, schema: Columns) -> "RuleSet":
         """The rules whose columns are all in `schema`, in order."""
         return RuleSet(tuple(rule for rule in self.rules if rule.binds(schema)))
@@ -105,10 +83,6 @@ class RuleSet:
         except SqlError as error:
             raise self._failed(rows, schema, error) from None
         return [None if i < 0 else self.rules[i].text for i in first]
-
-    def keep_mask(self, rows: Sequence[Row], schema: Columns) -> list[bool]:
-        """For each row whether all rules are true of it."""
-        return [text is None for text in self.dropped_by(rows, schema)]
 
     def _failed(self, rows: Sequence[Row], schema: Columns, error: SqlError) -> ConfigError:
         """The error for the first rule, and the first clip, that cannot be evaluated."""

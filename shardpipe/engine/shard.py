@@ -5,8 +5,6 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from typing_extensions import Buffer
-
 from shardpipe.core.errors import ConfigError, StoreError
 from shardpipe.storage.store import Store, open_store
 from shardpipe.storage.tar import read_members
@@ -80,7 +78,7 @@ class _Ranges(io.RawIOBase):
     def tell(self) -> int:
         return self._at
 
-    def readinto(self, buffer: Buffer) -> int:
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401  any writable buffer
         view = memoryview(buffer).cast("B")
         length = max(0, min(len(view), self._size - self._at))
         if length:

@@ -7,8 +7,8 @@ from shardpipe.core.clip import STATE
 from shardpipe.core.columns import Columns, string
 from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.core.work import UnitJob
-from shardpipe.engine.batch import ClipState
 from shardpipe.engine.counts import count
+from shardpipe.engine.stagebatch import ClipState
 from shardpipe.engine.worker import scratch_folder
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Fold

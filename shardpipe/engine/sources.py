@@ -5,6 +5,7 @@ name, so that the unit list does not depend on how a store lists. A url is as th
 """
 
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -16,13 +17,15 @@ import pyarrow.csv
 import pyarrow.parquet
 from fsspec.core import url_to_fs
 
-from shardpipe.core.clip import CLIP_COLUMNS, LOCATION, STATE
-from shardpipe.core.columns import NAME, ColumnType, float64, int64, string
+from shardpipe.core.clip import CLIP_COLUMNS
+from shardpipe.core.columns import NAME, RESERVED, ColumnType, float64, int64, string
 from shardpipe.core.columns import bool_ as bool_column
 from shardpipe.core.errors import ConfigError
 
 SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m2ts", ".ts", ".m4v", ".mpg", ".flv", ".wmv"})
 URL_COLUMNS = ("url", "path", "video", "file", "filename", "source")
+UNIT_LIST = frozenset({"unit", "url", "etag", "container", "part", "start_edge_s", "end_edge_s", "cost"})
+"""What a batch of sources says of a video beside its passthrough columns (with `size` and `offset`)."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +162,10 @@ def _table(url: str, suffix: str) -> tuple[dict[str, ColumnType], list[Found]]:
             f"cut.sources: {url} has no url column (one of {', '.join(URL_COLUMNS)}); it has {', '.join(table.column_names)}"
         )
     names = {name: _column_name(name) for name in table.column_names if name != column}
+    for new, count in Counter(names.values()).items():
+        if count > 1:
+            alike = ", ".join(old for old in names if names[old] == new)
+            raise ConfigError(f"cut.sources: {url} has columns that would all be {new} ({alike}): rename all but one")
     kinds = {new: _kind(table.schema.field(old).type) for old, new in names.items()}
     videos = []
     for row in table.to_pylist():
@@ -173,7 +180,7 @@ def _table(url: str, suffix: str) -> tuple[dict[str, ColumnType], list[Found]]:
 def _column_name(name: str) -> str:
     """A passthrough column's name: lower case, and `source_...` where the name is one of ours."""
     safe = "".join(char if char.isascii() and (char.isalnum() or char == "_") else "_" for char in name.lower())
-    taken = {*CLIP_COLUMNS, *STATE, *LOCATION, "members"}
+    taken = {*CLIP_COLUMNS, *RESERVED, *UNIT_LIST}
     return f"source_{safe}" if safe in taken or not NAME.match(safe) or safe.startswith("_") else safe
 
 

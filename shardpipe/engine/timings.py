@@ -1,10 +1,10 @@
 """What units took, as workers leave it under `_run/`: outside fingerprints, hashes and `verify`, lost without harm.
 
-_run/score/rows/000012.json    {"cpu_s": 41.2, "wall_s": 22.0, ..., "num_clips": 96, "started_s": ..., "ended_s": ...}
+_run/score/rows/000012.json    {"num_clips": 96, "started_s": ..., "ended_s": ..., "usage": {"cpu_s": 41.2, "wall_s": 22.0, ...}}
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -22,17 +22,7 @@ class Timing:
     num_clips: int
     started_s: float
     ended_s: float
-    wall_s: float = 0.0
-    cpu_s: float = 0.0
-    gpu_s: float = 0.0
-    bytes_read: int = 0
-    bytes_written: int = 0
-    requests: int = 0
-
-    @property
-    def usage(self) -> Usage:
-        """The same without the clock."""
-        return Usage(self.wall_s, self.cpu_s, self.gpu_s, self.bytes_read, self.bytes_written, self.requests)
+    usage: Usage = field(default_factory=Usage)
 
 
 _TIMING = TypeAdapter(Timing)
@@ -40,7 +30,7 @@ _TIMING = TypeAdapter(Timing)
 
 def record_timing(store: Store, name: str, phase: Phase, *, outcome: Outcome, started_s: float, ended_s: float) -> None:
     """Leave what a unit of pass `name` took, in place of what it took at an earlier try."""
-    timing = Timing(num_clips=outcome.num_seen, started_s=started_s, ended_s=ended_s, **asdict(outcome.usage))
+    timing = Timing(outcome.num_seen, started_s, ended_s, outcome.usage)
     store.replace(f"{RUN}/{name}/{phase}/{outcome.unit}.json", canonical_json(asdict(timing)))
 
 

@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from shardpipe.config.models import CLIPS
-from shardpipe.core.errors import IncompleteError, IntegrityError, ShardpipeError
+from shardpipe.core.errors import ConfigError, IncompleteError, IntegrityError
 from shardpipe.core.work import UnitJob
-from shardpipe.engine.batches import read_units
+from shardpipe.engine.batches import read_batches, unit_costs
 from shardpipe.engine.emitplan import read_windows
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, Layer, View
@@ -43,14 +43,10 @@ class Todo:
 
 def cut_todo(store: Store) -> Todo:
     """The units of `cut`, from its batches of sources."""
-    units = read_units(store, CLIPS)
+    costs = unit_costs(read_batches(store, CLIPS))
     done = RowsLog(store, CLIPS).done()
-    jobs = [
-        UnitJob(name, cost=sum(part["cost"] or 0.0 for part in parts))
-        for name, parts in units.items()
-        if name not in done
-    ]
-    return Todo(list(units), len(units) - len(jobs), jobs)
+    jobs = [UnitJob(name, cost=cost) for name, cost in costs.items() if name not in done]
+    return Todo(list(costs), len(costs) - len(jobs), jobs)
 
 
 def pass_todo(store: Store, dataset: Dataset, inputs: View) -> Todo:
@@ -153,5 +149,5 @@ def input_layers(store: Store, names: Sequence[str]) -> list[Layer]:
         layers |= {layer.name: layer for layer in own}
     if len(bases) > 1:
         listed = ", ".join(sorted(base for base, _ in bases))
-        raise ShardpipeError(f"{', '.join(names)} have different bases ({listed}): a pass folds layers over one base")
+        raise ConfigError(f"{', '.join(names)} have different bases ({listed}): a pass folds layers over one base")
     return list(layers.values())

@@ -4,6 +4,7 @@ all are worked out again and compared.
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 
 import pyarrow as pa
 
@@ -34,6 +35,7 @@ class ShardsCheck:
         self._name = dataset.name
         self._view = dataset.pass_view()
         self._columns = self._view.columns()
+        self._units = self._view.units()
         self._windows: list[Window] = []
         self._records: list[list[tuple[pa.Table, RowsMeta]]] = []
 
@@ -41,7 +43,7 @@ class ShardsCheck:
         """Check everything, window by window."""
         name = self._name
         paths = sorted(self._findings.below(f"{name}/plan"))
-        done: list[str] = []
+        done: dict[str, None] = {}
         for i, path in enumerate(paths):
             if path != window_path(name, i):
                 self._findings.add(path, f"is no plan, or {window_path(name, i)} is missing")
@@ -49,8 +51,7 @@ class ShardsCheck:
             self._findings.claimed.add(path)
             with self._findings.guard(path):
                 self._window(path, done)
-        units = self._view.units()
-        if left := [unit for unit in units if unit not in set(done)]:
+        if left := [unit for unit in self._units if unit not in done]:
             self._findings.add(
                 f"{name}/plan", f"covers not all units: {left[0]} and {len(left) - 1} more are not planned"
             )
@@ -60,7 +61,7 @@ class ShardsCheck:
         elif not paths:
             self._findings.add(f"{name}/plan", "is missing: not emitted yet, or lost")
 
-    def _window(self, path: str, done: list[str]) -> None:
+    def _window(self, path: str, done: dict[str, None]) -> None:
         """One window against the rows, then its shards; `done` grows by its units."""
         found = self._findings.table(path)
         if found is None:
@@ -71,7 +72,7 @@ class ShardsCheck:
         first = before.first_shard + before.num_shards if before else 0
         if before is not None and before.settings != window.settings:
             self._findings.add(path, "was planned with other settings than the window before it")
-        units = [unit for unit in self._view.units() if unit not in set(done)][: len(window.units)]
+        units = list(islice((unit for unit in self._units if unit not in done), len(window.units)))
         if list(window.units) != units or (settings.plan_units and len(units) > settings.plan_units):
             self._findings.add(path, "has not the units that follow in the input's unit list")
         draft = Draft(settings, self._columns, list(window.units), list(window.missing))
@@ -92,7 +93,7 @@ class ShardsCheck:
         ):
             self._findings.add(path, "is not what its rows and settings give")
         self._windows.append(window)
-        done += window.units
+        done |= dict.fromkeys(window.units)
         self._records.append([])
         for unit in window.shard_units:
             with self._findings.guard(f"{self._name}/emit/{unit}.parquet"):

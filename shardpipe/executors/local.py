@@ -64,7 +64,7 @@ class LocalExecutor:
         self._tries: dict[str, int] = {}
         self._deaths: Counter[tuple[str, str]] = Counter()  # at a clip of a unit
         self._workers: list[_Held] = []
-        self._deaths_at_start = 0
+        self._deaths_at_start = 0  # in a row
 
     def run(self, task: Task, jobs: Sequence[UnitJob], progress: Progress) -> Generator[Outcome, None, None]:
         """Do all jobs; give an Outcome for each as it ends. Closing the iterator ends the workers."""
@@ -144,7 +144,7 @@ class LocalExecutor:
                 case "note":
                     progress.note(message[1])
                 case "started":
-                    worker.started = True
+                    worker.started, self._deaths_at_start = True, 0
                 case "done":
                     outcome: Outcome = message[1]
                     job = worker.jobs.pop(outcome.unit)

@@ -5,6 +5,7 @@ was made from: shards are never replaced, so their rows may not change either.
 """
 
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,7 +20,7 @@ from shardpipe.core.stage import Stage
 from shardpipe.core.work import Progress, Silent, UnitJob
 from shardpipe.engine.prepare import passthrough_columns
 from shardpipe.engine.program import compile_program
-from shardpipe.engine.report import ancestry
+from shardpipe.engine.report import all_datasets, ancestry
 from shardpipe.engine.scenesettings import scenes_identity
 from shardpipe.engine.tasks import CutTask, PassTask
 from shardpipe.engine.units import failed_units, input_layers
@@ -34,7 +35,7 @@ def retry_root(root: str, *, progress: Progress | None = None) -> RunReport:
     """Redo the failed clips of every Dataset of a root, inputs first; raises ConfigError where that is refused."""
     store = open_store(root)
     progress = progress or Silent()
-    datasets = _datasets(store)
+    datasets = all_datasets(store)
     refused: dict[str, str] = {}
     failed: dict[str, str] = {}
     done = []
@@ -64,20 +65,12 @@ def _retry(store: Store, dataset: Dataset, units: list[tuple[str, int]], progres
     progress.phase(task.name, task.phase, num_units=len(jobs), num_done=0)
     executor = LocalExecutor(store.url, LocalSettings(num_cores()))
     failed = {}
-    for outcome in executor.run(task, jobs, progress):
-        if outcome.error is not None:
-            failed[f"{task.name}/{outcome.unit}"] = outcome.error
-        progress.unit(outcome)
+    with closing(executor.run(task, jobs, progress)) as outcomes:  # its workers end with it
+        for outcome in outcomes:
+            if outcome.error is not None:
+                failed[f"{task.name}/{outcome.unit}"] = outcome.error
+            progress.unit(outcome)
     return failed
-
-
-def _datasets(store: Store) -> list[Dataset]:
-    """All Datasets of a root, each after those that it was made from."""
-    names = sorted(path.split("/", 1)[0] for path in store.list("") if path.endswith("/dataset.json"))
-    order: dict[str, None] = {}
-    for name in names:
-        order |= dict.fromkeys(ancestry(store, name))
-    return [Dataset.open(store, name) for name in order]
 
 
 def _is_planned(dataset: Dataset) -> bool:

@@ -1,5 +1,6 @@
 """A run from end to end: cut, then each pass's rows, plan and shards, over an executor. What is committed is never redone."""
 
+import logging
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -8,9 +9,9 @@ from typing import Protocol
 
 from shardpipe.config.models import CLIPS, Config
 from shardpipe.config.parts import EmitConfig
-from shardpipe.core.errors import ConfigError, IncompleteError, PassFailed
+from shardpipe.core.errors import ConfigError, IncompleteError, PassFailed, StoreError
 from shardpipe.core.report import PlannedPhase, PlanReport, RunReport
-from shardpipe.core.work import Outcome, Phase, Progress, Silent, UnitJob, Usage
+from shardpipe.core.work import Outcome, Phase, Progress, Silent, UnitJob
 from shardpipe.engine.batches import add_batch, first_batch
 from shardpipe.engine.emitplan import make_plan, read_windows
 from shardpipe.engine.index import finish
@@ -36,6 +37,7 @@ from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, View
 from shardpipe.storage.store import Store, open_store
 
+log = logging.getLogger(__name__)
 HERE_SHARDS = 4
 """So few shards are written in this process: copying them takes less than it takes to start workers."""
 
@@ -73,10 +75,17 @@ class _Run:
                 if outcome.error is not None:
                     self.failed[f"{task.name}/{outcome.unit}"] = outcome.error
                 else:
-                    now = time.time()
-                    began = max(started, now - outcome.usage.wall_s)
-                    record_timing(self.store, task.name, task.phase, outcome=outcome, started_s=began, ended_s=now)
+                    self._record(task, outcome, started)
                 self.progress.unit(outcome)
+
+    def _record(self, task: Task, outcome: Outcome, started_s: float) -> None:
+        """Leave what a unit took. It is committed by now: a timing that cannot be written must not end the run."""
+        now = time.time()
+        began = max(started_s, now - outcome.usage.wall_s)
+        try:
+            record_timing(self.store, task.name, task.phase, outcome=outcome, started_s=began, ended_s=now)
+        except StoreError as error:
+            log.warning("%s: what unit %s took is not known: %s", task.name, outcome.unit, error)
 
     def failed_of(self, name: str) -> bool:
         """Whether a unit of this pass failed in this run."""
@@ -261,14 +270,5 @@ def _planned(store: Store, name: str, phase: Phase, todo: Todo | None) -> Planne
     if not timings:
         return PlannedPhase(name, phase, len(todo.names), todo.num_done)
     share = num_left / len(timings)
-    used = total(timings)
-    usage = Usage(
-        used.wall_s * share,
-        used.cpu_s * share,
-        used.gpu_s * share,
-        round(used.bytes_read * share),
-        round(used.bytes_written * share),
-        round(used.requests * share),
-    )
     num_clips = round(sum(timing.num_clips for timing in timings) * share)
-    return PlannedPhase(name, phase, len(todo.names), todo.num_done, num_clips, usage)
+    return PlannedPhase(name, phase, len(todo.names), todo.num_done, num_clips, total(timings).times(share))

@@ -163,8 +163,3 @@ class SmallBgr:
                 threads=1,
             ).to_ndarray()
         return cv2.cvtColor(small, cv2.COLOR_YUV2BGR_I420) if self._even else small  # type: ignore[return-value]
-
-
-def small_bgr(frame: VideoFrame, width: int, height: int) -> NDArray[np.uint8]:
-    """One frame through `SmallBgr`."""
-    return SmallBgr(width, height)(frame)

@@ -35,7 +35,7 @@ class PacketIndex:
     at: int64, when the frame is shown. dts: int64, NO_TIME where unknown. pos, size: int64, bytes in the file (pos -1
     where unknown). access: uint8, an Access. disposable: no other frame refers to it. shown: it is shown at all.
     end: when the last frame ends. sets: parameter sets seen (H.264). steady: no parameter set changes on the way.
-    timed: each packet's time is its own frame's (not so in AVI with B-frames). from_start: the index begins at the file's first keyframe.
+    timed: each packet's time is its own frame's (not so in AVI with B-frames).
     """
 
     at: NDArray[np.int64]
@@ -50,7 +50,6 @@ class PacketIndex:
     length_bytes: int
     steady: bool
     timed: bool
-    from_start: bool
 
     @cached_property
     def frame_pts(self) -> NDArray[np.int64]:
@@ -156,7 +155,6 @@ def index_packets(
     """
     by_dts = counts_frames(container)
     found = _packets_before(container, stream, window[0], by_dts=by_dts) if window else None
-    from_start = found is None
     if found is None:
         rewind(container, stream)
         found = from_keyframe(video_packets(container, stream))
@@ -193,7 +191,6 @@ def index_packets(
         length_bytes=scanner.length_bytes,
         steady=scanner.steady,
         timed=not (by_dts and bool(stream.codec_context.has_b_frames)),
-        from_start=from_start,
     )
 
 

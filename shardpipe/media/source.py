@@ -18,7 +18,7 @@ from av.container import InputContainer
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
-from shardpipe.core.errors import MediaError
+from shardpipe.core.errors import MACHINE, MediaError
 
 MediaInput = str | Path | bytes | BinaryIO
 """A local path, a video's bytes, or a seekable binary file object."""
@@ -80,10 +80,15 @@ def open_file(inp: MediaInput) -> Iterator[BinaryIO]:
 
 @contextmanager
 def media_errors(doing: str) -> Iterator[None]:
-    """Turn what FFmpeg raises while reading into a MediaError that starts with `doing`."""
+    """Turn what FFmpeg raises while it reads or writes into a MediaError that starts with `doing`.
+
+    A full disk is no fault of the video: that stays the OSError that it is.
+    """
     try:
         yield
     except (av.FFmpegError, _RefusedError) as error:
+        if isinstance(error, OSError) and error.errno in MACHINE:
+            raise
         raise MediaError(f"{doing}: {getattr(error, 'strerror', None) or error}") from error
 
 

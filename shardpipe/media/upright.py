@@ -1,6 +1,5 @@
 """Frames as they are displayed: progressive, square pixels, turned upright, without alpha, in a size codecs can take."""
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -64,12 +63,6 @@ class Upright:
         self.shape, self.base = shape, base
         self._graph: Graph | None = None
         self._of: tuple[int, int, str] | None = None
-
-    def all(self, frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
-        """The frames in shape, with their pts. Raises MediaError."""
-        for frame in frames:
-            yield from self.one(frame)
-        yield from self.rest()
 
     def one(self, frame: VideoFrame) -> list[VideoFrame]:
         """Frames that are ready after `frame` was given: with deinterlacing one later. Raises MediaError."""

@@ -6,13 +6,12 @@ A layer's rows count only if every rows object that they were made from still ha
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from shardpipe.core.clip import STATE
 from shardpipe.core.columns import ColumnType
 from shardpipe.core.errors import IncompleteError, IntegrityError
 from shardpipe.storage.layers import Layer, LayerRows, Row
 from shardpipe.storage.rows import RowsMeta, decode_table
 from shardpipe.storage.store import Store
-
-STATE_NAMES = ("kept", "dropped_by", "error")
 
 
 @dataclass(frozen=True)
@@ -136,7 +135,7 @@ class View:
             row = by_key.get(got["key"])
             if row is None:
                 raise IntegrityError(f"{self.store.url}/{part.paths[0]} has key {got['key']}, which its base has not")
-            state = {name: got.pop(name) for name in STATE_NAMES}
+            state = {name: got.pop(name) for name in STATE}
             members = got.pop("members")
             row.update(got)
             row["members"].update(members)

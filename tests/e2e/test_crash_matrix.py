@@ -96,8 +96,8 @@ def cut_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def committed(store: Store) -> tuple[set[str], set[tuple[str, str]]]:
     """The sources of committed units of clips, and (stage, key) of each result in committed rows."""
-    units = cutting.read_units(store, "clips") if store.list("clips/sources") else {}
-    urls = {part["url"] for unit in RowsLog(store, "clips").done() for part in units[unit]}
+    batches = cutting.read_batches(store, "clips")
+    urls = {part["url"] for unit in RowsLog(store, "clips").done() for part in cutting.parts_of(batches, unit)}
     results = set()
     for name, stage in (("score", "scored"), ("more", "blob")):
         for path in RowsLog(store, name).done().values():

@@ -10,8 +10,8 @@ from support.agreement import check_train
 from support.fakes import CALLS, Blob, Scored, Worded
 from support.runs import calls, make_config, rows_of, run_inline, snapshot
 
-from shardpipe.core.errors import ConfigError, IncompleteError
-from shardpipe.storage.crashing import CrashingStore
+from shardpipe.core.errors import ConfigError, IncompleteError, StoreError
+from shardpipe.storage.crashing import CrashingStore, RecordingStore
 from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.rows import decode_table
 from shardpipe.storage.store import Store, open_store
@@ -166,3 +166,17 @@ def test_a_clean_second_run_changes_and_repeats_nothing(videos: Path, tmp_path: 
     done = [each for each in counting.operations if each.name in ("put_file", "delete", "read_range")]
     assert {(each.name, each.path) for each in done} == {("read_range", "train/index.parquet")}
     assert Dataset.open(store, "train").is_readable()
+
+
+class _NoTimings(RecordingStore):
+    """Refuses what may be replaced: timings."""
+
+    def replace(self, path: str, data: bytes) -> None:
+        raise StoreError(f"{path}: slow down, please")
+
+
+def test_a_timing_that_cannot_be_written_ends_no_run(videos: Path, tmp_path: Path) -> None:
+    config = make_config(tmp_path / "root", videos, [SCORE])
+    report = run_inline(config, _NoTimings(open_store(config.root)))
+    assert report.passes == ("clips", "score")
+    assert not report.failed_units

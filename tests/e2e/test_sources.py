@@ -14,9 +14,12 @@ from support.fakes import Scored
 from support.numbered import numbers_pyav
 from support.runs import make_config, rows_of, run_inline, snapshot
 
-from shardpipe.core.clip import CLIP_COLUMNS
+from shardpipe.core.clip import CLIP_COLUMNS, LOCATION, STATE
+from shardpipe.core.columns import RESERVED
 from shardpipe.core.errors import ConfigError, PassFailed
+from shardpipe.engine.cutplan import PART_COLUMNS
 from shardpipe.engine.opened import open_dataset
+from shardpipe.engine.sources import UNIT_LIST
 from shardpipe.storage.rows import decode_table
 from shardpipe.storage.store import open_store
 
@@ -82,6 +85,30 @@ def test_tables_bring_columns_along(videos: Path, tmp_path: Path, suffix: str) -
     index = decode_table(store.read("train/index.parquet"))[0]
     assert index.column("license").to_pylist() == ["cc0"] * 3
     check_train(store)
+
+
+def test_columns_of_a_table_that_are_called_as_ours(videos: Path, tmp_path: Path) -> None:
+    """They decide nothing about units or places, and none hides another."""
+    table = tmp_path / "list.csv"
+    table.write_text(
+        f"url,unit,part,cost,shard,xxh128\n{videos}/v0.mp4,seven,3,9,s,x\n{videos}/v1.mp4,seven,4,9,s,x\n",
+        encoding="utf-8",
+    )
+    store_rows = cut(tmp_path / "root", table)
+    assert len(store_rows) == 5
+    assert {row["source_unit"] for row in store_rows.values()} == {"seven"}
+    assert {row["source_part"] for row in store_rows.values()} == {3, 4}
+    assert {(row["source_cost"], row["source_shard"], row["source_xxh128"]) for row in store_rows.values()} == {
+        (9, "s", "x")
+    }
+    table.write_text(f"url,Zone,zone\n{videos}/v0.mp4,1,2\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"would all be zone \(Zone, zone\)"):
+        cut(tmp_path / "other", table)
+
+
+def test_names_of_the_unit_list_are_known() -> None:
+    assert set(PART_COLUMNS) <= UNIT_LIST | RESERVED
+    assert {*STATE, *LOCATION} <= RESERVED
 
 
 def test_tars_of_videos(videos: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from support.runs import make_config, render_videos, rows_of, run_inline
 from shardpipe.core.errors import MediaError
 from shardpipe.core.work import UnitJob
 from shardpipe.engine import cut as cutting
-from shardpipe.engine.batches import read_units
+from shardpipe.engine.batches import parts_of, read_batches
 from shardpipe.engine.prepare import cut_task, prepare
 from shardpipe.engine.worker import JobList, NoWatch
 from shardpipe.storage.store import Store, open_store
@@ -90,7 +90,7 @@ def test_poison_and_time_outs(videos: Path, tmp_path: Path) -> None:
         store.delete(path)
     watch = cut_unit(store, config, UnitJob("000000"))
     assert watch.timeouts == [pytest.approx(120, abs=1), pytest.approx(120 + 60 * 2, abs=1)]
-    (part,) = read_units(store, "clips")["000001"]
+    (part,) = parts_of(read_batches(store, "clips"), "000001")
     watch = cut_unit(store, config, UnitJob("000001", poisoned={part["url"]: "cut: the worker died"}))
     assert watch.timeouts == []
     rows = rows_of(store, "clips")

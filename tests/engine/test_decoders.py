@@ -1,5 +1,6 @@
 """Decode processes: what crashes, hangs or takes too much memory costs its clip, and nothing else."""
 
+import errno
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ import psutil
 import pytest
 from support.bad_decoders import serve_badly
 
+from shardpipe.core.errors import StoreError
 from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.core.frames import FrameRequest, Uniform
 from shardpipe.engine import decoders
@@ -128,6 +130,30 @@ def test_a_changed_byte_and_a_missing_file(process: DecodeProcess, clip: bytes, 
     unreadable = process.decode(Media(str(tmp_path), 0, 5, None), REQUESTS)
     assert unreadable.error is None
     assert unreadable.raised is not None
+
+
+def test_a_machine_without_room_for_frames(
+    process: DecodeProcess, clip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no error of the clip, and no descriptor is left or closed twice."""
+    monkeypatch.setattr(decoders, "FIRST_SLOT", 4096)
+    process.start()
+    make = decoders._Slot.make
+
+    def small_only(number: int, size: int) -> decoders._Slot:
+        if size > 4096:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        return make(number, size)
+
+    monkeypatch.setattr(decoders._Slot, "make", small_only)
+    num_files = len(list(Path("/proc/self/fd").iterdir()))
+    found = process.decode(media(clip), REQUESTS)
+    assert found.error is None
+    assert isinstance(found.raised, StoreError)
+    assert len(list(Path("/proc/self/fd").iterdir())) < num_files
+    monkeypatch.undo()
+    monkeypatch.setattr(decoders, "serve", serve_badly)
+    assert same(process.decode(media(clip), REQUESTS), clip)
 
 
 def test_closing_a_decoder_at_work(clip: bytes) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import webdataset
-from support.emitted import COLUMNS, SMALL, emit_all, samples, score, tars
+from support.emitted import COLUMNS, SMALL, emit_all, make_train, samples, score, tars
 from support.tiny_dataset import (
     commit_pass_unit,
     fake_mp4,
@@ -26,15 +26,9 @@ from shardpipe.storage.rows import decode_rows
 from shardpipe.storage.store import Store, open_store
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(str(tmp_path / "root"))
-
-
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_shards_hold_the_kept_clips_in_order_and_webdataset_reads_them(store: Store, tmp_path: Path) -> None:
-    make_clips(store, {**keys_of(3, 9), "000003": ["bad_0"]})
-    make_pass(store, "train", columns=COLUMNS, score=score, emit="shards")
+    make_train(store, {**keys_of(3, 9), "000003": ["bad_0"]})
     emit_all(store, "train")
     kept = [key for keys in keys_of(3, 9).values() for i, key in enumerate(keys) if i % 3 < 2]
     urls = [str(tmp_path / "root" / "train" / line) for line in store.read("train/urls.txt").decode().splitlines()]
@@ -89,8 +83,7 @@ def test_the_last_tars_do_not_depend_on_what_earlier_passes_emitted(tmp_path: Pa
 
 
 def test_a_flipped_byte_is_never_emitted(store: Store, tmp_path: Path) -> None:
-    make_clips(store, keys_of(2, 4))
-    make_pass(store, "train", columns=COLUMNS, score=score, emit="shards")
+    make_train(store, keys_of(2, 4))
     plan = make_plan(Dataset.open(store, "train"), SMALL, finished=True)
     clip = plan.windows[0].clips("000000")[1]
     path = tmp_path / "root" / clip["media"]
@@ -110,8 +103,7 @@ def test_a_flipped_byte_is_never_emitted(store: Store, tmp_path: Path) -> None:
 
 
 def test_rows_that_changed_since_the_plan_are_refused(store: Store, tmp_path: Path) -> None:
-    make_clips(store, keys_of(1, 4))
-    dataset = make_pass(store, "train", columns=COLUMNS, score=score, emit="shards")
+    dataset = make_train(store, keys_of(1, 4))
     make_plan(dataset, SMALL, finished=True)
     (tmp_path / "root/train/rows/000000.parquet").unlink()
     commit_pass_unit(store, dataset.info, "000000", lambda row: {**score(row), "aes": 5.0})
@@ -125,8 +117,7 @@ def test_rows_that_changed_since_the_plan_are_refused(store: Store, tmp_path: Pa
 def test_resume_reads_only_what_unfinished_shards_need_and_writes_the_same(tmp_path: Path) -> None:
     whole, broken = (open_store(str(tmp_path / name)) for name in "ab")
     for store in (whole, broken):
-        make_clips(store, keys_of(3, 8))
-        make_pass(store, "train", columns=COLUMNS, score=score, emit="shards")
+        make_train(store, keys_of(3, 8))
     emit_all(whole, "train")
     units = make_plan(Dataset.open(broken, "train"), SMALL, finished=True).shard_units
     Emitter(broken, "train").emit(units[0])
@@ -143,8 +134,7 @@ def test_resume_reads_only_what_unfinished_shards_need_and_writes_the_same(tmp_p
 
 
 def test_an_emitted_dataset_names_its_tar_in_its_record(store: Store) -> None:
-    make_clips(store, keys_of(1, 3))
-    make_pass(store, "train", columns=COLUMNS, score=score, emit="shards")
+    make_train(store, keys_of(1, 3))
     emit_all(store, "train")
     table, meta = decode_rows(store.read("train/emit/000000.parquet"))
     assert meta.tar is not None

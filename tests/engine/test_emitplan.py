@@ -1,9 +1,8 @@
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
-from support.emitted import COLUMNS, SMALL, emit_all, samples, score, tars
+from support.emitted import COLUMNS, SMALL, emit_all, make_train, samples, score, tars
 from support.tiny_dataset import (
     Row,
     keys_of,
@@ -16,17 +15,11 @@ from shardpipe.core.columns import float32, string
 from shardpipe.core.errors import ConfigError
 from shardpipe.engine.emitplan import check_emit, make_plan
 from shardpipe.engine.plansettings import PlanSettings
-from shardpipe.storage.store import Store, open_store
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(str(tmp_path / "root"))
+from shardpipe.storage.store import Store
 
 
 def test_shards_reach_the_target_and_only_the_last_is_smaller(store: Store) -> None:
-    make_clips(store, keys_of(4, 10))
-    make_pass(store, "train", columns=COLUMNS, score=score, emit="shards")
+    make_train(store, keys_of(4, 10))
     emit_all(store, "train")
     sizes = [len(data) for data in tars(store, "train").values()]
     assert all(SMALL.shard_bytes <= size < SMALL.shard_bytes + 3000 + 2048 for size in sizes[:-1])
@@ -77,8 +70,7 @@ def test_a_pass_is_never_planned_early(store: Store, k: int) -> None:
 
 
 def test_other_settings_on_a_plan_are_refused_with_the_difference(store: Store) -> None:
-    make_clips(store, keys_of(1, 4))
-    dataset = make_pass(store, "train", columns=COLUMNS, score=score, emit="shards")
+    dataset = make_train(store, keys_of(1, 4))
     make_plan(dataset, SMALL, finished=True)
     with pytest.raises(ConfigError, match="shard_bytes: 20000 there, 30000 here"):
         make_plan(dataset, PlanSettings(shard_bytes=30_000), finished=True)

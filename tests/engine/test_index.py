@@ -5,7 +5,18 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.emitted import COLUMNS, SMALL, add_clips, add_unit, emit_all, first_window, samples, score, tars
+from support.emitted import (
+    COLUMNS,
+    SMALL,
+    add_clips,
+    add_unit,
+    emit_all,
+    first_window,
+    make_train,
+    samples,
+    score,
+    tars,
+)
 from support.runs import snapshot
 from support.tiny_dataset import (
     commit_pass_unit,
@@ -31,14 +42,8 @@ from shardpipe.storage.rows import decode_table
 from shardpipe.storage.store import Store, open_store
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(str(tmp_path / "root"))
-
-
 def test_index_wids_and_idx_agree_with_the_tars(store: Store) -> None:
-    make_clips(store, keys_of(2, 8))
-    make_pass(store, "train", columns=COLUMNS, score=score, emit="shards")
+    make_train(store, keys_of(2, 8))
     emit_all(store, "train")
     table, _ = decode_table(store.read("train/index.parquet"))
     rows = table.to_pylist()
@@ -81,8 +86,7 @@ def test_windows_are_planned_as_their_units_come_and_numbering_goes_on(store: St
 
 
 def test_new_sources_get_new_windows_and_a_new_index(store: Store) -> None:
-    make_clips(store, keys_of(2, 6))
-    make_pass(store, "train", columns=COLUMNS, score=score, emit="shards")
+    make_train(store, keys_of(2, 6))
     emit_all(store, "train")
     before = {path: store.read(path) for path in store.list("")}
     add_unit(store, ["new_00000000"])

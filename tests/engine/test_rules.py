@@ -2,10 +2,11 @@ import random
 from typing import Any
 
 import pytest
+from support.rule_sets import check, kept, rule_set
 
 from shardpipe.core.columns import Columns, bool_, float32, float64, int64, list_of, string
 from shardpipe.core.errors import ConfigError
-from shardpipe.engine.rules import Rule, RuleSet
+from shardpipe.engine.rules import Rule
 
 SCHEMA: Columns = {
     "key": string,
@@ -24,7 +25,7 @@ def clip(**values: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("text", "row", "kept"),
+    ("text", "row", "is_kept"),
     [
         ("aes >= 4.5", clip(aes=4.5), True),
         ("aes >= 4.5", clip(aes=4.4), False),
@@ -50,10 +51,10 @@ def clip(**values: Any) -> dict[str, Any]:
         ("true", clip(), True),
     ],
 )
-def test_a_rule_keeps_what_it_is_true_of(text: str, row: dict[str, Any], *, kept: bool) -> None:
-    rules = RuleSet.of([text])
-    rules.check(SCHEMA)
-    assert rules.keep_mask([row], SCHEMA) == [kept]
+def test_a_rule_keeps_what_it_is_true_of(text: str, row: dict[str, Any], *, is_kept: bool) -> None:
+    rules = rule_set(text)
+    check(rules, SCHEMA)
+    assert kept(rules, [row], SCHEMA) == [is_kept]
 
 
 @pytest.mark.parametrize(
@@ -177,14 +178,14 @@ def test_columns_and_binding() -> None:
     assert rule.columns == {"aes", "cmotion", "num_frames"}
     assert not rule.binds({"aes": float32})
     assert rule.binds(SCHEMA)
-    rules = RuleSet.of(["key <> ''", "aes > 4"])
+    rules = rule_set("key <> ''", "aes > 4")
     now = rules.binding({"key": string})
     assert [rule.text for rule in now.rules] == ["key <> ''"]
     assert [rule.text for rule in rules.without(now).rules] == ["aes > 4"]
 
 
 def test_dropped_by_names_the_first_rule_that_is_not_true() -> None:
-    rules = RuleSet.of(["aes > 4", "num_frames > 10"])
+    rules = rule_set("aes > 4", "num_frames > 10")
     rows = [
         clip(aes=5.0, num_frames=11),
         clip(aes=3.0, num_frames=1),
@@ -195,15 +196,15 @@ def test_dropped_by_names_the_first_rule_that_is_not_true() -> None:
 
 
 def test_a_rule_is_evaluated_only_where_the_ones_before_it_hold() -> None:
-    rules = RuleSet.of(["regexp_matches(text, '^[0-9]+$')", "text::INT > 3"])
-    assert rules.keep_mask([clip(text="x"), clip(text="4"), clip(text="3")], SCHEMA) == [False, True, False]
+    rules = rule_set("regexp_matches(text, '^[0-9]+$')", "text::INT > 3")
+    assert kept(rules, [clip(text="x"), clip(text="4"), clip(text="3")], SCHEMA) == [False, True, False]
 
 
 def test_a_value_that_a_rule_cannot_take_is_an_error_that_names_rule_and_clip() -> None:
-    rules = RuleSet.of(["num_frames > 0", "text::INT > 3"])
-    rules.check(SCHEMA)
+    rules = rule_set("num_frames > 0", "text::INT > 3")
+    check(rules, SCHEMA)
     with pytest.raises(ConfigError, match=r"text::INT > 3.*clip bad.*TRY_CAST"):
-        rules.keep_mask([clip(text="4", num_frames=1), {"key": "bad", "text": "x", "num_frames": 1}], SCHEMA)
+        kept(rules, [clip(text="4", num_frames=1), {"key": "bad", "text": "x", "num_frames": 1}], SCHEMA)
 
 
 def test_the_kept_set_does_not_depend_on_batches() -> None:
@@ -216,8 +217,8 @@ def test_the_kept_set_does_not_depend_on_batches() -> None:
         )
         for _ in range(500)
     ]
-    rules = RuleSet.of(
-        ["aes >= 4.5 OR num_frames % 7 = 3", "NOT list_contains(cmotion, 'static')", "hash(num_frames) % 5 > 0"]
+    rules = rule_set(
+        "aes >= 4.5 OR num_frames % 7 = 3", "NOT list_contains(cmotion, 'static')", "hash(num_frames) % 5 > 0"
     )
     whole = rules.dropped_by(rows, SCHEMA)
     assert 0 < whole.count(None) < 500
@@ -228,14 +229,14 @@ def test_the_kept_set_does_not_depend_on_batches() -> None:
 
 def test_values_are_compared_as_they_are_stored() -> None:
     one_third = 1 / 3  # not a float32
-    assert RuleSet.of(["aes = 0.33333334326744079589"]).keep_mask([clip(aes=one_third)], SCHEMA) == [True]
+    assert kept(rule_set("aes = 0.33333334326744079589"), [clip(aes=one_third)], SCHEMA) == [True]
 
 
 def test_time_zones_do_not_matter() -> None:
     text = "TIMESTAMPTZ '2020-06-01 00:00:00+00'::VARCHAR = '2020-06-01 00:00:00+00'"
-    assert RuleSet.of([text]).keep_mask([clip()], SCHEMA) == [True]
+    assert kept(rule_set(text), [clip()], SCHEMA) == [True]
 
 
 def test_no_rules_and_no_rows() -> None:
-    assert RuleSet(()).keep_mask([clip()], SCHEMA) == [True]
-    assert RuleSet.of(["aes > 1"]).keep_mask([], SCHEMA) == []
+    assert kept(rule_set(), [clip()], SCHEMA) == [True]
+    assert kept(rule_set("aes > 1"), [], SCHEMA) == []

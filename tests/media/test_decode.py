@@ -16,7 +16,7 @@ from support.boxes import with_edit
 from support.numbered import Beeps, make_numbered, number_of, numbered_frame, vfr_times
 
 from shardpipe.core.errors import MediaError
-from shardpipe.media.decode import SmallBgr, decode, small_bgr
+from shardpipe.media.decode import SmallBgr, decode
 from shardpipe.media.source import open_media, video_stream
 from shardpipe.media.timeline import counts_frames, timeline, video_packets
 
@@ -159,7 +159,7 @@ def test_small_frames_show_the_picture(pix_fmt: str, size: tuple[int, int]) -> N
     near = cv2.resize(whole, size, interpolation=cv2.INTER_AREA).astype(int)
     if pix_fmt == "gray":
         near = np.repeat(near.mean(axis=2, keepdims=True), 3, axis=2)
-    small = small_bgr(frame, *size)
+    small = SmallBgr(*size)(frame)
     assert (small.dtype, small.shape) == (np.uint8, (size[1], size[0], 3))
     assert np.abs(small - near).mean() < (12 if pix_fmt == "gray" else 6)
 
@@ -168,8 +168,8 @@ def test_any_colour_space_can_be_shrunk() -> None:
     frame = numbered_frame(5, (64, 48))
     for space in range(20):
         frame.colorspace = space
-        assert small_bgr(frame, 32, 24).shape == (24, 32, 3)
-    assert small_bgr(av.VideoFrame(1, 1, "yuv420p"), 32, 24).shape == (24, 32, 3)
+        assert SmallBgr(32, 24)(frame).shape == (24, 32, 3)
+    assert SmallBgr(32, 24)(av.VideoFrame(1, 1, "yuv420p")).shape == (24, 32, 3)
 
 
 HASHES = """

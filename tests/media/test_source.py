@@ -1,10 +1,13 @@
 """Only plain media containers over our own bytes are opened; nothing makes FFmpeg open another file."""
 
+import errno
 import io
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import av
+import numpy as np
 import psutil
 import pytest
 from support.boxes import with_reference
@@ -16,7 +19,7 @@ from shardpipe.core.frames import FrameRequest, Uniform
 from shardpipe.media.decode import decode
 from shardpipe.media.probe import probe
 from shardpipe.media.sample import sample
-from shardpipe.media.source import open_media, video_stream
+from shardpipe.media.source import media_errors, open_media, video_stream
 
 VIDEOS = Path(__file__).parents[1] / "assets/videos"
 BIKES = VIDEOS / "bikes.mp4"
@@ -177,3 +180,21 @@ def test_quick_opening_decodes_the_same() -> None:
     with open_media(BIKES, quick=True) as container:
         quick = [bytes(f.planes[0]) for f, _ in zip(container.decode(video_stream(container)), range(8), strict=False)]
     assert quick == [bytes(f.planes[0]) for f, _ in zip(decode(BIKES), range(8), strict=False)]
+
+
+def test_a_full_disk_is_no_fault_of_the_video() -> None:
+    """Else its clips would be committed as errors, as if they could not be cut."""
+    container = av.open("/dev/full", "w", format="mpegts")
+    stream = container.add_stream("libx264", rate=25)
+    stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+    with pytest.raises(OSError, match="No space left") as caught:  # noqa: PT012  when it flushes is FFmpeg's affair
+        for i in range(300):
+            picture = np.random.default_rng(i).integers(0, 255, (64, 64, 3), np.uint8)
+            packets = stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24"))
+            with media_errors("mp4 cannot hold a frame"):
+                container.mux(packets)
+    assert caught.value.errno == errno.ENOSPC
+    with suppress(OSError):
+        container.close()
+    with pytest.raises(MediaError, match=r"it reads: .*memory"), media_errors("it reads"):
+        raise av.error.MemoryError(errno.ENOMEM, "Cannot allocate memory")

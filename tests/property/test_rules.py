@@ -4,10 +4,11 @@ import contextlib
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.rule_sets import kept, rule_set
 
 from shardpipe.core.columns import Columns, bool_, float32, int64, list_of, string
 from shardpipe.core.errors import ConfigError
-from shardpipe.engine.rules import Rule, RuleSet
+from shardpipe.engine.rules import Rule
 
 SCHEMA: Columns = {"a": float32, "n": int64, "t": string, "l": list_of(string), "b": bool_}
 TOKENS = [
@@ -76,9 +77,9 @@ def test_any_text_is_a_rule_or_a_config_error(text: str) -> None:
 @settings(max_examples=50, deadline=None)
 @given(st.lists(texts, min_size=1, max_size=3), rows, st.integers(1, 12))
 def test_batches_do_not_matter(rules: list[str], clips: list[dict[str, object]], size: int) -> None:
-    given_rules = RuleSet.of(rules)
+    given_rules = rule_set(*rules)
     whole = given_rules.dropped_by(clips, SCHEMA)
     assert [
         text for i in range(0, len(clips), size) for text in given_rules.dropped_by(clips[i : i + size], SCHEMA)
     ] == whole
-    assert whole == [next((r for r in rules if not RuleSet.of([r]).keep_mask([row], SCHEMA)[0]), None) for row in clips]
+    assert whole == [next((r for r in rules if not kept(rule_set(r), [row], SCHEMA)[0]), None) for row in clips]

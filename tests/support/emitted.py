@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+from collections.abc import Mapping, Sequence
 
 from support.tiny_dataset import SOURCE_COLUMNS, Row, commit_clips, commit_pass_unit, fake_mp4, make_clips, make_pass
 
@@ -22,6 +23,12 @@ def score(row: Row) -> Row:
     number = int(row["key"].rsplit("_", 1)[1])
     dropped_by = "aes >= 4" if number % 3 == 2 else None
     return {"aes": 4.4, "text": f"clip {number} ä", "cmotion": ["pan_left"], "dropped_by": dropped_by, "emb": b"12345"}
+
+
+def make_train(store: Store, units: Mapping[str, Sequence[str]]) -> Dataset:
+    """`clips` with these keys in each unit, and the scored pass `train` over it, of which nothing is emitted yet."""
+    make_clips(store, units)
+    return make_pass(store, "train", columns=COLUMNS, score=score, emit="shards")
 
 
 def emit_all(store: Store, name: str, settings: PlanSettings = SMALL) -> None:
@@ -56,8 +63,7 @@ def add_unit(store: Store, keys: list[str]) -> None:
 
 def first_window(store: Store, keys: list[str]) -> None:
     """A Dataset with one window of shards, and no final objects yet."""
-    make_clips(store, {"000000": keys})
-    make_pass(store, "train", columns=COLUMNS, score=score, emit="shards")
+    make_train(store, {"000000": keys})
     emit_shards(store, "train")
 
 

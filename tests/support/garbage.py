@@ -107,7 +107,7 @@ def read_all(data: bytes) -> dict[str, Any]:
     """probe, decode and sample one input: how each went. Raises only what it must not."""
     from shardpipe.core.errors import MediaError
     from shardpipe.core.frames import FrameRequest, Rate, Uniform
-    from shardpipe.media.decode import decode, small_bgr
+    from shardpipe.media.decode import SmallBgr, decode
     from shardpipe.media.probe import probe
     from shardpipe.media.sample import sample
 
@@ -134,7 +134,7 @@ def read_all(data: bytes) -> dict[str, Any]:
                 raise AssertionError("times do not rise")
             last, num = frame.pts, num + 1
             if num % 16 == 1:
-                small_bgr(frame, 64, 36)
+                SmallBgr(64, 36)(frame)
         return "ok" if num or window else "nothing, and no error"
 
     def check_samples(requests: list[FrameRequest]) -> str:

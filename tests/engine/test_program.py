@@ -1,0 +1,46 @@
+"""What a pass refuses before it runs: names and members that a stage may not write."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import pytest
+
+from shardpipe.core.clip import CLIP_COLUMNS
+from shardpipe.core.columns import Member, Writes, int64
+from shardpipe.core.errors import ConfigError
+from shardpipe.core.stage import ClipView, Result, Stage
+from shardpipe.engine.program import compile_program
+
+
+class Named(Stage):
+    """Writes one column or member, called as its fields say."""
+
+    type: Literal["named"] = "named"
+    name: str = "one"
+    ext: str | None = None
+
+    @property
+    def writes(self) -> Writes:
+        return {self.name: int64 if self.ext is None else Member(self.ext)}
+
+    def process(self, batch: Sequence[ClipView]) -> Sequence[Result]:
+        return [{self.name: None} for _ in batch]
+
+
+def compiled(stage: Stage) -> None:
+    compile_program("score", stages=[stage], keep=[], inputs=CLIP_COLUMNS, input_results={}, rename={})
+
+
+@pytest.mark.parametrize("name", ["kept", "shard", "xxh128", "members", "unit", "Blur"])
+def test_column_names_that_are_taken(name: str) -> None:
+    with pytest.raises(ConfigError, match="is no name for a column"):
+        compiled(Named(name=name))
+
+
+@pytest.mark.parametrize(
+    ("ext", "message"), [("mp4", "already"), ("txt", "already"), ("NPY", "no extension"), ("a/b", "no")]
+)
+def test_members_that_a_shard_cannot_hold(ext: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        compiled(Named(ext=ext))
+    compiled(Named(ext="vae.npy"))
