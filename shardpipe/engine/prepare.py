@@ -85,7 +85,7 @@ def _clips_shape(store: Store, cut: CutConfig | None) -> tuple[Shape, Listing | 
             raise ConfigError(f"cut: left out, but {store.url}/{CLIPS} has no Dataset: give `cut`, or another `root`")
         return _shape_of_clips(found), None
     has_units = bool(store.list(f"{CLIPS}/sources"))
-    listing = None if has_units else list_sources(cut.source_list)
+    listing = None if has_units else list_sources(cut.source_list, root=store.url)
     passthrough = (
         passthrough_columns(found) if found is not None and has_units else dict((listing or Listing([], {})).columns)
     )
