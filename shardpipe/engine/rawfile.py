@@ -47,13 +47,14 @@ def open_source(part: Mapping[str, Any]) -> AbstractContextManager[Any]:
     opened: Callable[[], BinaryIO] = lambda: fs.open(path, "rb", block_size=REMOTE_BLOCK)  # noqa: E731
     if container is None:
         return opened()
-    return Slice(opened(), part["offset"], part["size"])
+    return Slice(opened(), part["offset"], part["size"], name=part["url"])
 
 
 class Slice(io.RawIOBase):
     """A range of a seekable file as a file of its own: a member of a tar."""
 
-    def __init__(self, inner: BinaryIO, offset: int, size: int) -> None:
+    def __init__(self, inner: BinaryIO, offset: int, size: int, *, name: str) -> None:
+        self.name = name
         self._inner, self._offset, self._size, self._at = inner, offset, size, 0
 
     def readable(self) -> bool:

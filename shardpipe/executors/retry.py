@@ -32,6 +32,7 @@ from shardpipe.storage.store import Store, open_store
 
 def retry_root(root: str, *, progress: Progress | None = None) -> RunReport:
     """Redo the failed clips of every Dataset of a root, inputs first; raises ConfigError where that is refused."""
+    Dataset.names(open_store(root, read_only=True))  # a wrong root is told before a folder is made there
     store = open_store(root)
     progress = progress or Silent()
     datasets = _datasets(store)
@@ -73,9 +74,8 @@ def _retry(store: Store, dataset: Dataset, units: list[tuple[str, int]], progres
 
 def _datasets(store: Store) -> list[Dataset]:
     """All Datasets of a root, each after those that it was made from."""
-    names = sorted(path.split("/", 1)[0] for path in store.list("") if path.endswith("/dataset.json"))
     order: dict[str, None] = {}
-    for name in names:
+    for name in Dataset.names(store):
         order |= dict.fromkeys(ancestry(store, name))
     return [Dataset.open(store, name) for name in order]
 

@@ -219,6 +219,7 @@ def emit_pass(
     root: str, name: str, settings: EmitConfig, *, shard_bytes: int, progress: Progress | None = None
 ) -> RunReport:
     """Emit shards of a finished pass from its committed rows; raises ConfigError or IncompleteError."""
+    Dataset.there(open_store(root, read_only=True), name)  # a wrong root is told before a folder is made there
     store = open_store(root)
     dataset = Dataset.open(store, name)
     config = Config.model_validate({"root": root, "passes": [{"name": "unused", "from": CLIPS, "emit": "rows"}]})

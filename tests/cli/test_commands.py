@@ -156,3 +156,16 @@ def test_options_that_cannot_be_obeyed_are_refused_before_anything_runs(
     assert run_app(["run", str(config), "--set", f"root={never}", *options, *dry]) == 2
     assert message in capsys.readouterr().err
     assert not never.exists()
+
+
+def test_a_root_in_place_of_a_dataset(root: str, capsys: Captured) -> None:
+    for place in (root, f"{root}/scoer"):
+        assert run_app(["inspect", place]) == 2
+        assert f"there are: {root}/clips, {root}/score, {root}/train" in capsys.readouterr().err
+
+
+def test_emit_of_clips_counts_its_shards(root: str, capsys: Captured) -> None:
+    assert run_app(["emit", f"{root}/clips", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["num_shards"] == 1
+    assert made["num_bytes"] == Path(f"{root}/clips/shards/clips-000000.tar").stat().st_size
