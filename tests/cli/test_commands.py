@@ -158,6 +158,14 @@ def test_options_that_cannot_be_obeyed_are_refused_before_anything_runs(
     assert not never.exists()
 
 
+def test_other_sources_on_an_existing_root_name_the_way_to_add_them(config: Path, capsys: Captured) -> None:
+    assert run_app(["plan", str(config), "--set", "cut.sources=elsewhere"]) == 2
+    told = capsys.readouterr().err
+    assert "elsewhere" in told
+    assert "`run --add-sources`" in told
+    assert "Give the pass another name" not in told
+
+
 def test_a_root_in_place_of_a_dataset(root: str, capsys: Captured) -> None:
     for place in (root, f"{root}/scoer"):
         assert run_app(["inspect", place]) == 2
