@@ -34,11 +34,15 @@ def command(
     from shardpipe.cli.progress import showing_progress  # noqa: PLC0415
     from shardpipe.config.parts import EmitConfig  # noqa: PLC0415
     from shardpipe.config.sizes import parse_size  # noqa: PLC0415
+    from shardpipe.core.errors import ConfigError  # noqa: PLC0415
     from shardpipe.engine.opened import split_url  # noqa: PLC0415
     from shardpipe.engine.report import funnel  # noqa: PLC0415
     from shardpipe.executors.run import emit_pass  # noqa: PLC0415
     from shardpipe.storage.store import open_store  # noqa: PLC0415
 
+    num_bytes_wanted = parse_size(shard_bytes)
+    if num_bytes_wanted < 1:
+        raise ConfigError(f"--shard-bytes {shard_bytes}: give at least 1 byte")
     root, name = split_url(dataset)
     settings = EmitConfig(
         members=member or ["json", "mp4"],
@@ -49,7 +53,7 @@ def command(
         allow_missing=allow_missing,
     )
     with showing_progress() as progress:
-        emit_pass(root, name, settings, shard_bytes=parse_size(shard_bytes), progress=progress)
+        emit_pass(root, name, settings, shard_bytes=num_bytes_wanted, progress=progress)
     made = funnel(open_store(root, read_only=True), name).passes[-1]
     if as_json:
         write_json(
@@ -58,10 +62,10 @@ def command(
                 "name": name,
                 "num_shards": made.num_shards_done,
                 "num_clips": made.num_kept,
-                "num_bytes": made.num_bytes,
+                "num_bytes": made.num_shard_bytes,
             }
         )
     else:
         write_line(
-            f"{made.num_shards_done} shards, {made.num_kept:,} clips, {num_bytes(made.num_bytes)}: {root}/{name}/shards"
+            f"{made.num_shards_done} shards, {made.num_kept:,} clips, {num_bytes(made.num_shard_bytes)}: {root}/{name}/shards"
         )

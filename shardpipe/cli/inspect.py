@@ -42,9 +42,12 @@ def _shard(url: str, key: str | None, *, as_json: bool) -> None:
 def _dataset(url: str, key: str | None, *, as_json: bool) -> None:
     from shardpipe.cli.output import write_json, write_table  # noqa: PLC0415
     from shardpipe.core.errors import ConfigError  # noqa: PLC0415
-    from shardpipe.engine.opened import open_dataset  # noqa: PLC0415
+    from shardpipe.engine.opened import OpenDataset, split_url  # noqa: PLC0415
+    from shardpipe.storage.dataset import Dataset  # noqa: PLC0415
+    from shardpipe.storage.store import open_store  # noqa: PLC0415
 
-    dataset = open_dataset(url)
+    root, name = split_url(url)
+    dataset = OpenDataset(Dataset.there(open_store(root, read_only=True), name))
     if key is not None:
         try:
             write_json(dataset.sidecar(key), indent=2)

@@ -16,18 +16,18 @@ def command(config: ConfigFile, *, overrides: Overrides = None, as_json: AsJson 
     show_plan(load_config(config, overrides or ()), as_json=as_json)
 
 
-def show_plan(config: "Config", *, as_json: bool) -> None:
-    """Write the plan of `config` to stdout."""
+def show_plan(config: "Config", *, as_json: bool, only: str | None = None, add_sources: str | None = None) -> None:
+    """Write to stdout what a run of `config` would do; `only` and `add_sources` as `run` takes them."""
     from shardpipe.cli.output import hours, money, num_bytes, write_json, write_line, write_table  # noqa: PLC0415
     from shardpipe.cli.tables import cost  # noqa: PLC0415
     from shardpipe.executors.run import plan_config  # noqa: PLC0415
 
-    report = plan_config(config)
+    report = plan_config(config, only=only, add_sources=add_sources)
     if as_json:
         phases = [
             asdict(each) | {"cost": cost(each.usage, config.prices) if each.usage else None} for each in report.phases
         ]
-        write_json({"root": report.root, "phases": phases})
+        write_json({"root": report.root, "phases": phases, "num_new_videos": report.num_new_videos})
         return
     header = ["pass", "phase", "units", "done", "clips to do", "CPU h", "GPU h", "requests", "bytes"]
     priced = config.prices is not None
@@ -46,6 +46,8 @@ def show_plan(config: "Config", *, as_json: bool) -> None:
         rows.append(row)
     write_line(f"root  {report.root}")
     write_table([*header, *([config.prices.currency] if config.prices is not None else [])], rows, left=2)
+    if report.num_new_videos is not None:
+        write_line(f"{report.num_new_videos:,} new videos at {add_sources} would be added; they are not counted above")
     if any(each.usage is None for each in report.phases):
         write_line(
             "- is not known yet: `shardpipe run CONFIG --limit 1` measures it" + (", and its cost" if priced else "")

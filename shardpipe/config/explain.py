@@ -13,6 +13,7 @@ from shardpipe.core.cutting import WriteSpec
 from shardpipe.core.errors import ConfigError
 from shardpipe.core.scene import ScenePolicy
 
+JOINED = ("detector", "policy")  # of `scenes`: their keys stand side by side in a config
 REQUIRED = {"emit": "required, there is no default: rows or shards", "type": "required"}
 
 MODELS: Mapping[Path, type[BaseModel]] = {
@@ -47,7 +48,9 @@ def real_path(values: object, loc: Path) -> Path:
     path: list[str | int] = []
     here: Any = values
     for i, part in enumerate(loc):
-        if isinstance(here, dict) and (part in here or (i == len(loc) - 1 and isinstance(part, str))):
+        if isinstance(here, dict) and (
+            part in here or (i == len(loc) - 1 and isinstance(part, str) and part not in JOINED)
+        ):
             here = here.get(part)
         elif isinstance(here, list) and isinstance(part, int) and part < len(here):
             here = here[part]

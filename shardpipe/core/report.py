@@ -40,7 +40,8 @@ class PlannedPhase:
 
 @dataclass(frozen=True)
 class PlanReport:
-    """What a run would do now: the phases in order."""
+    """What a run would do now: the phases in order. num_new_videos: how many `--add-sources` would append; None without it."""
 
     root: str
     phases: tuple[PlannedPhase, ...] = ()
+    num_new_videos: int | None = None

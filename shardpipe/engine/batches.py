@@ -23,22 +23,11 @@ def first_batch(store: Store, cut: CutConfig, listing: Listing, passthrough: Col
     _create(store, 0, listing.videos, cut, passthrough, facts={"sources": list(cut.source_list)}, first_unit=0)
 
 
-def add_batch(store: Store, cut: CutConfig, url: str, passthrough: Columns) -> int:
-    """Append the videos at `url` that no batch has yet; their number. Raises ConfigError if columns do not fit."""
-    listing = list_sources([url])
-    extra = {name: kind for name, kind in listing.columns.items() if passthrough.get(name) != kind}
-    if extra:
-        named = ", ".join(f"{name} ({kind})" for name, kind in extra.items())
-        raise ConfigError(
-            f"--add-sources {url}: its columns {named} are not those of the first batch: {dict(passthrough)}"
-        )
+def add_batch(store: Store, cut: CutConfig, listing: Listing, passthrough: Columns, *, url: str) -> int:
+    """Append those videos of `listing`, which `url` gave, that no batch has yet; their number."""
     while True:
         paths = sorted(store.list(f"{CLIPS}/sources"))
-        known, units = set(), set()
-        for path in paths:
-            table, _ = decode_table(store.read(path))
-            known.update(table.column("url").to_pylist())
-            units.update(table.column("unit").to_pylist())
+        known, units = _listed(store, paths)
         new = [video for video in listing.videos if video.url not in known]
         if not new:
             return 0
@@ -73,6 +62,37 @@ def unit_costs(batches: Sequence[pa.Table]) -> dict[str, float]:
         for unit, cost in pairs:
             costs[unit] = costs.get(unit, 0.0) + (cost or 0.0)
     return costs
+
+
+def list_added(store: Store, url: str, passthrough: Columns) -> Listing:
+    """The videos that `--add-sources URL` means; raises ConfigError if there are none, or their columns do not fit."""
+    listing = list_sources([url], root=store.url, where="--add-sources")
+    if extra := {name: kind for name, kind in listing.columns.items() if passthrough.get(name) != kind}:
+        raise ConfigError(
+            f"--add-sources: {url} has the columns {_named(extra)}, and the first batch has {_named(passthrough) or 'none'} "
+            "of its own: a root's columns are set by its first sources"
+        )
+    return listing
+
+
+def num_new(store: Store, listing: Listing) -> int:
+    """How many videos of `listing` no batch has yet."""
+    known, _ = _listed(store, list(store.list(f"{CLIPS}/sources")))
+    return sum(video.url not in known for video in listing.videos)
+
+
+def _listed(store: Store, paths: Sequence[str]) -> tuple[set[str], set[str]]:
+    """The urls and the units of the batches at `paths`."""
+    known, units = set(), set()
+    for path in paths:
+        table, _ = decode_table(store.read(path))
+        known.update(table.column("url").to_pylist())
+        units.update(table.column("unit").to_pylist())
+    return known, units
+
+
+def _named(columns: Columns) -> str:
+    return ", ".join(f"{name} ({kind})" for name, kind in columns.items())
 
 
 def _create(

@@ -86,7 +86,7 @@ def _clips_shape(store: Store, cut: CutConfig | None) -> tuple[Shape, Listing | 
             raise ConfigError(f"cut: left out, but {store.url}/{CLIPS} has no Dataset: give `cut`, or another `root`")
         return _shape_of_clips(found), None
     has_units = bool(store.list(f"{CLIPS}/sources"))
-    listing = None if has_units else list_sources(cut.source_list)
+    listing = None if has_units else list_sources(cut.source_list, root=store.url)
     passthrough = (
         passthrough_columns(found) if found is not None and has_units else dict((listing or Listing([], {})).columns)
     )
@@ -209,10 +209,12 @@ def _check_same(store: Store, found: DatasetInfo, wanted: DatasetInfo) -> None:
     old = {**found.identity, "emit": found.emit}
     new = {**wanted.identity, "emit": wanted.emit}
     lines = "\n  ".join(difference(_readable(old), _readable(new)))
-    raise ConfigError(
-        f"{store.url}/{wanted.name} was made by another configuration:\n  {lines}\n"
-        "Give the pass another name (finished columns can be taken over with `reuse:`), use another root, or remove that folder"
-    )
+    way_out = "Give the pass another name (finished columns can be taken over with `reuse:`), use another root, or remove that folder"
+    if wanted.name == CLIPS:
+        way_out = "Use another root, or remove that folder"
+        if old.get("sources") != new.get("sources"):
+            way_out = f"Keep `cut.sources` as it was, and add new videos with `run --add-sources`. {way_out}"
+    raise ConfigError(f"{store.url}/{wanted.name} was made by another configuration:\n  {lines}\n{way_out}")
 
 
 def _readable(identity: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ root: in the Dataset's own shards once they are emitted) and `unit`. Units witho
 
 import re
 from collections.abc import Iterator
+from itertools import count
 
 import duckdb
 import pyarrow as pa
@@ -35,10 +36,12 @@ def query(root: str, sql: str) -> pa.Table:
         tables = [name for name in mentioned(sql) if store.size(f"{name}/dataset.json") is not None]
         for name in tables:
             connection.register(name, folded_table(Dataset.open(store, name)))
-        return connection.sql(sql).to_arrow_table()
+        table = connection.sql(sql).to_arrow_table()
+        return table.rename_columns(_distinct(table.column_names))
     except duckdb.CatalogException as error:
         reason = _plain(error).split("\nDid you mean", 1)[0]  # it names DuckDB's own tables
-        raise ConfigError(f"{reason}\nA table is a Dataset of {root}: clips, or the name of a pass") from None
+        names = ", ".join(f'"{name}"' if "-" in name else name for name in Dataset.names(store))
+        raise ConfigError(f"{reason}\nThe tables are the Datasets of {root}: {names}") from None
     except duckdb.Error as error:
         raise ConfigError(_plain(error)) from None
     finally:
@@ -82,6 +85,15 @@ def emitted_places(dataset: Dataset) -> dict[str, Row]:
 def _places(store: Store, path: str) -> Iterator[Row]:
     table, _ = decode_rows(store.read(path))
     yield from table.select(["key", *LOCATION]).to_pylist()
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """`names`, with _1, _2 at those that were there before: a join has columns of both sides."""
+    found: dict[str, None] = {}
+    for name in names:
+        free = (new for n in count(1) if (new := f"{name}_{n}") not in names and new not in found)
+        found[next(free) if name in found else name] = None
+    return list(found)
 
 
 def _plain(error: duckdb.Error) -> str:

@@ -1,19 +1,20 @@
 """A raw video as something to read: a path, a remote file, or a member of a tar; refused if it was replaced since listed."""
 
 import io
+import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fsspec.core import url_to_fs
-
 from shardpipe.core.errors import MediaError
 from shardpipe.engine.cutplan import Times
-from shardpipe.engine.sources import Found, identity_of
+from shardpipe.engine.sources import Found, identity_of, locate
 from shardpipe.media.probe import probe
 
 REMOTE_BLOCK = 8 << 20
+ESCAPED = re.compile(r"\\x[0-9a-f]{2}")
+"""A byte of a file name that is no UTF-8, as a listing writes it."""
 
 
 def part_label(part: Mapping[str, Any]) -> str:
@@ -25,12 +26,16 @@ def open_source(part: Mapping[str, Any]) -> AbstractContextManager[Any]:
     """A part's video as media input: a path, or a seekable file; raises MediaError if it is gone or was replaced."""
     container, url = part["container"], part["container"] or part["url"]
     try:
-        fs, path = url_to_fs(url)
+        fs, path = locate(url)
         info = fs.info(path)
     except (OSError, ValueError, ImportError) as exc:
-        raise MediaError(f"cannot open {url}: {exc}") from exc
+        hint = " (its name is no valid UTF-8: rename it)" if ESCAPED.search(url) else ""
+        raise MediaError(f"cannot open {url}: {exc}{hint}") from exc
     if info.get("type", "file") != "file":
-        raise MediaError(f"{url} is no file: a {info['type']} cannot be read as a video")
+        kind = "a folder" if info["type"] == "directory" else "a pipe, a socket or a device"
+        raise MediaError(f"{url} is no file but {kind}, and cannot be read as a video")
+    if container is None and url.lower().endswith(".tar"):
+        raise MediaError(f"{url} cannot be read to its end as a tar: what videos follow in it is unknown")
     found = identity_of(info)
     if part["etag"] is not None and found != part["etag"]:
         raise MediaError(
@@ -42,13 +47,14 @@ def open_source(part: Mapping[str, Any]) -> AbstractContextManager[Any]:
     opened: Callable[[], BinaryIO] = lambda: fs.open(path, "rb", block_size=REMOTE_BLOCK)  # noqa: E731
     if container is None:
         return opened()
-    return Slice(opened(), part["offset"], part["size"])
+    return Slice(opened(), part["offset"], part["size"], name=part["url"])
 
 
 class Slice(io.RawIOBase):
     """A range of a seekable file as a file of its own: a member of a tar."""
 
-    def __init__(self, inner: BinaryIO, offset: int, size: int) -> None:
+    def __init__(self, inner: BinaryIO, offset: int, size: int, *, name: str) -> None:
+        self.name = name
         self._inner, self._offset, self._size, self._at = inner, offset, size, 0
 
     def readable(self) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from shardpipe.core.errors import IncompleteError
 from shardpipe.core.work import Phase, Usage
+from shardpipe.engine.emit import shard_name
 from shardpipe.engine.emitplan import Window, read_windows
 from shardpipe.engine.index import is_whole
 from shardpipe.engine.timings import Timing, clips_per_s, read_timings, total
@@ -32,7 +33,7 @@ class PassStatus:
     """One Dataset. Counts are of clips that were still kept when its pass saw them, over the units that are done.
 
     complete: whether all units are done; of an emitted Dataset, whether all are planned and its newest index covers them.
-    num_units is None while the input's units are not known. num_shards, num_shards_done: of an emitted Dataset's plan.
+    num_units is None while the input's units are not known. num_shards, num_shards_done, num_shard_bytes: of what is planned of it.
     usage: what the units took, of all phases; None if no worker left a note. eta_s: at the last rate of clips.
     """
 
@@ -43,6 +44,7 @@ class PassStatus:
     num_units_done: int = 0
     num_shards: int = 0
     num_shards_done: int = 0
+    num_shard_bytes: int = 0
     num_seen: int = 0
     num_kept: int = 0
     num_dropped: int = 0
@@ -79,8 +81,7 @@ def status(store: Store, *, only: Sequence[str] | None = None) -> Status:
 
 def all_datasets(store: Store) -> list[Dataset]:
     """All Datasets of a root, each after those that it was made from."""
-    paths = (path for path in store.list("") if path.count("/") == 1 and path.endswith("/dataset.json"))
-    return [Dataset.open(store, name) for name in _in_order(store, sorted(path.split("/")[0] for path in paths))]
+    return [Dataset.open(store, name) for name in _in_order(store, Dataset.names(store))]
 
 
 def _in_order(store: Store, names: Iterable[str]) -> dict[str, None]:
@@ -193,8 +194,8 @@ class _Tally:
     def result(self, store: Store) -> PassStatus:
         """The counts as one value, with what lies beside the rows: shards and timings."""
         dataset, info = self.dataset, self.dataset.info
-        windows = read_windows(store, dataset.name) if info.kind == "pass" else []
-        shards, shards_done, num_bytes = _shards(store, dataset, windows)
+        windows = read_windows(store, dataset.name)
+        shards, shards_done, shard_bytes = _shards(store, dataset, windows)
         timings = read_timings(store, dataset.name, "cut" if info.kind == "cut" else "rows")
         rate = clips_per_s(timings)
         if info.emit == "shards":
@@ -210,13 +211,14 @@ class _Tally:
             num_units_done=self.num_units_done,
             num_shards=shards,
             num_shards_done=shards_done,
+            num_shard_bytes=shard_bytes,
             num_seen=self.counts["seen"],
             num_kept=self.counts["kept"],
             num_dropped=self.counts["seen"] - self.counts["kept"],
             num_failed=self.counts["failed"],
             seen_s=self.seen_s,
             kept_s=self.kept_s,
-            num_bytes=self.num_bytes + num_bytes,
+            num_bytes=self.num_bytes + shard_bytes,
             losses=tuple(Loss(reason, count, self.lost_s[reason]) for reason, count in self.lost.most_common()),
             usage=_all_usage(store, dataset.name, timings),
             clips_per_s=rate,
@@ -246,7 +248,7 @@ def _shards(store: Store, dataset: Dataset, windows: Sequence[Window]) -> tuple[
     planned = {unit for window in windows for unit in window.shard_units}
     done = RowsLog(store, dataset.name, folder="emit").done()
     tars: Mapping[str, int] = store.list(f"{dataset.name}/shards")
-    num_bytes = sum(size for path, size in tars.items() if path.endswith(".tar"))
+    num_bytes = sum(tars.get(f"{dataset.name}/{shard_name(dataset.name, unit)}", 0) for unit in planned)
     return len(planned), len(planned & done.keys()), num_bytes
 
 

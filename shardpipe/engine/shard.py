@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from shardpipe.core.errors import ConfigError, StoreError
+from shardpipe.core.errors import ConfigError
 from shardpipe.storage.store import Store, open_store
 from shardpipe.storage.tar import read_members
 
@@ -26,7 +26,7 @@ class Sample:
 
 
 class Shard:
-    """A tar at a path or URL, read by ranges; raises StoreError if it is not there, IntegrityError if it is no tar."""
+    """A tar at a path or URL, read by ranges; raises ConfigError if it is not there, IntegrityError if it is no tar."""
 
     def __init__(self, url: str) -> None:
         root, _, self._path = url.rpartition("/")
@@ -34,7 +34,7 @@ class Shard:
         self._store = open_store(root or ".", read_only=True)
         self._size = self._store.size(self._path)
         if self._size is None:
-            raise StoreError(f"{url}: there is no such shard")
+            raise ConfigError(f"{url}: there is no such shard")
 
     def samples(self) -> list[Sample]:
         """Its clips in order."""

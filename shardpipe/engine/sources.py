@@ -4,28 +4,23 @@ Nothing is opened here but lists and tars' headers. The order is that of the tex
 name, so that the unit list does not depend on how a store lists. A url is as the user wrote it, and what was found below.
 """
 
+import os
 import tarfile
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
-import fsspec
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
-from shardpipe.core.clip import CLIP_COLUMNS
-from shardpipe.core.columns import NAME, RESERVED, ColumnType, float64, int64, string
-from shardpipe.core.columns import bool_ as bool_column
+from shardpipe.core.columns import ColumnType
 from shardpipe.core.errors import ConfigError
+from shardpipe.engine.sourcetable import read_table
 
 SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m2ts", ".ts", ".m4v", ".mpg", ".flv", ".wmv"})
-URL_COLUMNS = ("url", "path", "video", "file", "filename", "source")
-UNIT_LIST = frozenset({"unit", "url", "etag", "container", "part", "start_edge_s", "end_edge_s", "cost"})
-"""What a batch of sources says of a video beside its passthrough columns (with `size` and `offset`)."""
+WILD = "*?["
 
 
 @dataclass(frozen=True)
@@ -51,21 +46,34 @@ class Listing:
     columns: dict[str, ColumnType]
 
 
-def list_sources(sources: Sequence[str]) -> Listing:
-    """Find the videos; raises ConfigError for a source that is not there, cannot be read, or has no video."""
+def list_sources(sources: Sequence[str], *, root: str, where: str = "cut.sources") -> Listing:
+    """Find the videos; raises ConfigError, which names `where`, for a source that is not there, cannot be read, or has no video.
+
+    What lies below `root` (a store's url) is passed over in folders: the run's own shards are no sources.
+    """
     found: dict[str, Found] = {}
     columns: dict[str, ColumnType] = {}
     for text in sources:
-        kinds, videos = _list_one(text)
+        try:
+            kinds, videos = _list_one(text, root)
+        except (OSError, ValueError, ImportError, pa.ArrowException) as exc:
+            raise ConfigError(f"{where}: cannot list {text}: {exc}") from exc
+        except ConfigError as exc:
+            raise ConfigError(f"{where}: {exc}") from None
         for name, kind in kinds.items():
             if columns.setdefault(name, kind) != kind:
-                raise ConfigError(f"cut.sources: column {name} is {columns[name]} in one list and {kind} in {text}")
-        before = len(found)
+                raise ConfigError(f"{where}: column {name} is {columns[name]} in one list and {kind} in {text}")
         for video in videos:
             found.setdefault(video.url, video)
-        if len(found) == before and not videos:
-            raise ConfigError(f"cut.sources: no video at {text} (looked for {' '.join(sorted(SUFFIXES))}, any case)")
     return Listing(list(found.values()), columns)
+
+
+def locate(url: str) -> tuple[Any, str]:
+    """The fsspec file system of a url, and the path in it. What has no `://` is a local path, whatever its characters."""
+    if "://" not in url:
+        return LocalFileSystem(), LocalFileSystem._strip_protocol(url)  # noqa: SLF001  fsspec has no public form
+    found: tuple[Any, str] = url_to_fs(url)
+    return found
 
 
 def identity_of(info: dict[str, Any]) -> str | None:
@@ -76,48 +84,76 @@ def identity_of(info: dict[str, Any]) -> str | None:
     return None if moment is None else f"{info.get('size')}-{moment}"
 
 
-def _list_one(text: str) -> tuple[dict[str, ColumnType], list[Found]]:
-    try:
-        fs, path = url_to_fs(text)
-        if any(char in text for char in "*?["):
-            return {}, _below(fs, text, fs.glob(path, detail=True))
-        suffix = PurePosixPath(path).suffix.lower()
-        if fs.isdir(path):
-            return {}, _below(fs, text, fs.find(path, detail=True))
-        if not fs.exists(path):
-            raise ConfigError(f"cut.sources: {text} does not exist")
-        if suffix == ".tar":
-            return {}, list(_members(text))
-        if suffix in (".csv", ".parquet"):
-            return _table(text, suffix)
-        if suffix in (".txt", ".list", ".lst"):
-            with fsspec.open(text, "r", encoding="utf-8") as file:
-                urls = [line.strip() for line in file if line.strip() and not line.lstrip().startswith("#")]
-            return {}, [_file(url) for url in urls]
-        return {}, [_file(text)]
-    except (OSError, UnicodeDecodeError, ValueError, ImportError, pa.ArrowInvalid) as exc:
-        raise ConfigError(f"cut.sources: cannot list {text}: {exc}") from exc
+def _list_one(text: str, root: str) -> tuple[dict[str, ColumnType], list[Found]]:
+    if not text.strip():
+        raise ConfigError("an empty name; give a folder, a glob, a list or a video")
+    fs, path = locate(text)
+    suffix = PurePosixPath(path).suffix.lower()
+    if any(char in text for char in WILD) and not fs.exists(path):
+        return {}, _some(text, _below(fs, text, fs.glob(path, detail=True), root, is_glob=True))
+    if fs.isdir(path):
+        return {}, _some(text, _below(fs, text, fs.find(path, detail=True), root, is_glob=False))
+    if not fs.exists(path):
+        raise ConfigError(f"{text} does not exist")
+    if suffix == ".tar":
+        try:
+            return {}, _some(text, list(_members(text)))
+        except tarfile.TarError as exc:
+            raise ConfigError(f"{text} cannot be read as a tar: {exc} (compressed ones are not taken)") from exc
+    if suffix in (".csv", ".parquet"):
+        with fs.open(path, "rb") as file:
+            table = read_table(file, text, is_csv=suffix == ".csv")
+        videos = [(_file(url), extra) for url, extra in table.rows]
+        return table.columns, [Found(each.url, each.size, each.etag, passthrough=extra) for each, extra in videos]
+    if suffix in (".txt", ".list", ".lst"):
+        with fs.open(path, "rb") as file:
+            lines = [line.strip() for line in file.read().decode("utf-8-sig").splitlines()]
+        urls = [line for line in lines if line and not line.startswith("#")]
+        if not urls:
+            raise ConfigError(f"the list {text} names no video")
+        return {}, [_file(url) for url in urls]
+    return {}, [_file(text)]
 
 
-def _below(fs: Any, text: str, infos: dict[str, dict[str, Any]]) -> list[Found]:  # noqa: ANN401  an fsspec file system
+def _some(text: str, videos: list[Found]) -> list[Found]:
+    if not videos:
+        raise ConfigError(f"no video at {text} (looked for {' '.join(sorted(SUFFIXES))}, any case)")
+    return videos
+
+
+def _below(fs: Any, text: str, infos: dict[str, dict[str, Any]], root: str, *, is_glob: bool) -> list[Found]:  # noqa: ANN401  an fsspec file system
     """The videos among `infos`, by name; tars among them give their members. Hidden files and folders are passed over."""
-    fixed = text.rstrip("/") if not any(char in text for char in "*?[") else None
-    root = fs._strip_protocol(fixed).rstrip("/") if fixed is not None else None  # noqa: SLF001  fsspec has no public form
+    fixed = None if is_glob else text.rstrip("/")
+    top = fs._strip_protocol(fixed).rstrip("/") if fixed is not None else None  # noqa: SLF001  fsspec has no public form
+    base = f"{locate(text.split('*', 1)[0].split('?', 1)[0].split('[', 1)[0])[1]}/" if is_glob else f"{top}/"
+    own = f"{locate(root)[1].rstrip('/')}/"
+    passed_over = own if _is_local(root) == _is_local(text) and not base.startswith(own) else None
     found: list[Found] = []
     for path in sorted(infos):
         info = infos[path]
-        inner = path[len(root) + 1 :] if root is not None else path.rsplit("/", 1)[-1]
+        inner = path[len(top) + 1 :] if top is not None else path.rsplit("/", 1)[-1]
         if info.get("type") == "directory" or any(part.startswith(".") for part in inner.split("/")):
             continue
-        url = f"{fixed}/{inner}" if fixed is not None else _like(fs, text, path)
+        if passed_over is not None and path.startswith(passed_over):
+            continue
+        url = _unicode(f"{fixed}/{inner}" if fixed is not None else _like(fs, text, path))
         suffix = PurePosixPath(path).suffix.lower()
         if suffix == ".tar":
-            found += _members(url)
+            found += _members_or_error(url, info)
         elif suffix in SUFFIXES and info.get("islink"):
             found.append(_file(url))  # a listing tells of the link, and what counts is the file that it leads to
         elif suffix in SUFFIXES:
             found.append(Found(url, info.get("size"), identity_of(info)))
     return found
+
+
+def _is_local(url: str) -> bool:
+    return "://" not in url or url.startswith("file://")
+
+
+def _unicode(url: str) -> str:
+    r"""`url`, with the bytes of a file name that are no UTF-8 written as \xe9: such a video becomes an error row."""
+    return os.fsencode(url).decode("utf-8", "backslashreplace")
 
 
 def _like(fs: Any, text: str, path: str) -> str:  # noqa: ANN401
@@ -133,7 +169,7 @@ def _like(fs: Any, text: str, path: str) -> str:  # noqa: ANN401
 def _file(url: str) -> Found:
     """A video that a list names; one that cannot be seen stays in the list, and becomes an error row."""
     try:
-        fs, path = url_to_fs(url)
+        fs, path = locate(url)
         info = fs.info(path)
     except (OSError, ValueError, ImportError):
         return Found(url, None, None)
@@ -141,58 +177,18 @@ def _file(url: str) -> Found:
 
 
 def _members(url: str) -> Iterator[Found]:
-    fs, path = url_to_fs(url)
+    fs, path = locate(url)
     etag = identity_of(fs.info(path))
     with fs.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
         for member in tar:
             if member.isfile() and PurePosixPath(member.name).suffix.lower() in SUFFIXES:
-                yield Found(f"{url}::{member.name}", member.size, etag, container=url, offset=member.offset_data)
+                name = _unicode(f"{url}::{member.name}")
+                yield Found(name, member.size, etag, container=url, offset=member.offset_data)
 
 
-def _table(url: str, suffix: str) -> tuple[dict[str, ColumnType], list[Found]]:
-    with fsspec.open(url, "rb") as file:
-        if suffix == ".parquet":
-            table = pa.parquet.read_table(file)
-        else:
-            table = pa.csv.read_csv(file, convert_options=pa.csv.ConvertOptions(strings_can_be_null=True))
-    by_lower = {name.lower(): name for name in table.column_names}
-    column = next((by_lower[name] for name in URL_COLUMNS if name in by_lower), None)
-    if column is None:
-        raise ConfigError(
-            f"cut.sources: {url} has no url column (one of {', '.join(URL_COLUMNS)}); it has {', '.join(table.column_names)}"
-        )
-    names = {name: _column_name(name) for name in table.column_names if name != column}
-    for new, count in Counter(names.values()).items():
-        if count > 1:
-            alike = ", ".join(old for old in names if names[old] == new)
-            raise ConfigError(f"cut.sources: {url} has columns that would all be {new} ({alike}): rename all but one")
-    kinds = {new: _kind(table.schema.field(old).type) for old, new in names.items()}
-    videos = []
-    for row in table.to_pylist():
-        if row[column] is None:
-            raise ConfigError(f"cut.sources: {url} has a row without {column}: {row!r:.200}")
-        video = _file(str(row[column]))
-        extra = {new: _cast(kinds[new], row[old]) for old, new in names.items()}
-        videos.append(Found(video.url, video.size, video.etag, passthrough=extra))
-    return kinds, videos
-
-
-def _column_name(name: str) -> str:
-    """A passthrough column's name: lower case, and `source_...` where the name is one of ours."""
-    safe = "".join(char if char.isascii() and (char.isalnum() or char == "_") else "_" for char in name.lower())
-    taken = {*CLIP_COLUMNS, *RESERVED, *UNIT_LIST}
-    return f"source_{safe}" if safe in taken or not NAME.match(safe) or safe.startswith("_") else safe
-
-
-def _kind(kind: pa.DataType) -> ColumnType:
-    if pa.types.is_boolean(kind):
-        return bool_column
-    if pa.types.is_integer(kind):
-        return int64
-    return float64 if pa.types.is_floating(kind) else string
-
-
-def _cast(kind: ColumnType, value: Any) -> Any:  # noqa: ANN401
-    if value is None or (isinstance(value, float) and value != value):  # noqa: PLR0124  NaN is missing
-        return None
-    return str(value) if kind == string else value
+def _members_or_error(url: str, info: dict[str, Any]) -> Iterator[Found]:
+    """As `_members`; a tar that cannot be read, or not to its end, gives itself as well and becomes an error row."""
+    try:
+        yield from _members(url)
+    except (OSError, tarfile.TarError):
+        yield Found(url, info.get("size"), identity_of(info))

@@ -21,9 +21,11 @@ OURS = re.compile(
 
 
 def verify(root: str, *, deep: bool = False) -> Report:
-    """Check all Datasets of a root; never raises for what is damaged there."""
+    """Check all Datasets of a root; never raises for what is damaged there, but ConfigError where nothing of ours is."""
     store = open_store(root, read_only=True)
     objects = {path: size for path, size in store.list("").items() if not path.startswith(f"{RUN}/")}
+    if not any(path.endswith("/dataset.json") or OURS.match(path) for path in objects):
+        Dataset.names(store)
     findings = Findings(store, objects)
     tars = TarCheck(findings, deep=deep)
     names = {path.split("/", 1)[0] for path in objects if "/" in path}

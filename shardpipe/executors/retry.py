@@ -33,6 +33,7 @@ from shardpipe.storage.store import Store, open_store
 
 def retry_root(root: str, *, progress: Progress | None = None) -> RunReport:
     """Redo the failed clips of every Dataset of a root, inputs first; raises ConfigError where that is refused."""
+    Dataset.names(open_store(root, read_only=True))  # a wrong root is told before a folder is made there
     store = open_store(root)
     progress = progress or Silent()
     datasets = all_datasets(store)

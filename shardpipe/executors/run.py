@@ -12,7 +12,7 @@ from shardpipe.config.parts import EmitConfig
 from shardpipe.core.errors import ConfigError, IncompleteError, PassFailed, StoreError
 from shardpipe.core.report import PlannedPhase, PlanReport, RunReport
 from shardpipe.core.work import Outcome, Phase, Progress, Silent, UnitJob
-from shardpipe.engine.batches import add_batch, first_batch
+from shardpipe.engine.batches import add_batch, first_batch, list_added, num_new
 from shardpipe.engine.emitplan import make_plan, read_windows
 from shardpipe.engine.index import finish
 from shardpipe.engine.plansettings import PlanSettings
@@ -25,6 +25,7 @@ from shardpipe.engine.prepare import (
     passthrough_columns,
     prepare,
 )
+from shardpipe.engine.sources import Listing
 from shardpipe.engine.tasks import EmitTask
 from shardpipe.engine.timings import read_timings, record_timing, total
 from shardpipe.engine.units import Todo, cut_todo, failed_share, input_layers, pass_todo
@@ -121,14 +122,10 @@ def run_config(
     """
     store = store or open_store(config.root)
     prepared = prepare(store, config)
-    names = [CLIPS, *(each.name for each in config.passes)]
-    if only is not None and only not in names:
-        raise ConfigError(f"--pass {only}: there is no such pass; one of {', '.join(names)}")
+    added = _check_asked(store, prepared, only, add_sources)
     run = _Run(store, config, executor or executor_for(config, store), progress or Silent(), limit, partial)
-    if add_sources is not None and config.cut is None:
-        raise ConfigError("--add-sources: the config has no `cut`")
     if config.cut is not None and only in (None, CLIPS):
-        _run_cut(run, prepared, add_sources)
+        _run_cut(run, prepared, add_sources, added)
     elif not cut_todo(store).jobs:
         run.complete.append(CLIPS)
     for each in prepared.passes:
@@ -137,15 +134,29 @@ def run_config(
     return RunReport(config.root, tuple(run.complete), run.failed, run.pending)
 
 
-def _run_cut(run: _Run, prepared: Prepared, add_sources: str | None) -> None:
+def _check_asked(store: Store, prepared: Prepared, only: str | None, add_sources: str | None) -> Listing | None:
+    """What `--add-sources` names, if it is given; raises ConfigError where it or `--pass` cannot be obeyed."""
+    names = [CLIPS, *(each.config.name for each in prepared.passes)]
+    if only is not None and only not in names:
+        raise ConfigError(f"--pass {only}: there is no such pass; one of {', '.join(names)}")
+    if add_sources is None:
+        return None
+    if prepared.cut is None:
+        raise ConfigError("--add-sources: the config has no `cut`")
+    if only not in (None, CLIPS):
+        raise ConfigError(f"--add-sources: --pass {only} cuts nothing; leave out --pass, or give --pass {CLIPS}")
+    return list_added(store, add_sources, passthrough_columns(prepared.clips.info))
+
+
+def _run_cut(run: _Run, prepared: Prepared, add_sources: str | None, added: Listing | None) -> None:
     assert prepared.cut is not None
     check_encoder(prepared.cut.write)
     info = ensure_dataset(run.store, prepared.clips.info)
     if prepared.listing is not None:
         first_batch(run.store, prepared.cut, prepared.listing, passthrough_columns(prepared.clips.info))
-    if add_sources is not None:
-        num_new = add_batch(run.store, prepared.cut, add_sources, passthrough_columns(prepared.clips.info))
-        run.progress.note(f"{num_new} new videos at {add_sources}")
+    if add_sources is not None and added is not None:
+        count = add_batch(run.store, prepared.cut, added, passthrough_columns(prepared.clips.info), url=add_sources)
+        run.progress.note(f"{count} new videos at {add_sources}")
     todo = cut_todo(run.store).limited(run.limit)
     run.phase(cut_task(prepared, run.config), todo)
     if run.failed_of(CLIPS):
@@ -217,6 +228,7 @@ def emit_pass(
     root: str, name: str, settings: EmitConfig, *, shard_bytes: int, progress: Progress | None = None
 ) -> RunReport:
     """Emit shards of a finished pass from its committed rows; raises ConfigError or IncompleteError."""
+    Dataset.there(open_store(root, read_only=True), name)  # a wrong root is told before a folder is made there
     store = open_store(root)
     dataset = Dataset.open(store, name)
     config = Config.model_validate({"root": root, "passes": [{"name": "unused", "from": CLIPS, "emit": "rows"}]})
@@ -228,10 +240,11 @@ def emit_pass(
     return RunReport(root, (name,), run.failed, run.pending)
 
 
-def plan_config(config: Config) -> PlanReport:
-    """What a run would do now; checks everything and changes nothing."""
+def plan_config(config: Config, *, only: str | None = None, add_sources: str | None = None) -> PlanReport:
+    """What `run_config` would do now; checks everything and changes nothing."""
     store = open_store(config.root, read_only=True)
     prepared = prepare(store, config)
+    added = _check_asked(store, prepared, only, add_sources)
     phases: list[PlannedPhase] = []
     if config.cut is not None:
         todo = cut_todo(store) if prepared.listing is None else None
@@ -240,7 +253,8 @@ def plan_config(config: Config) -> PlanReport:
         phases.append(_planned(store, each.config.name, "rows", _pass_todo_if_any(store, each)))
         if each.shape.info.emit == "shards":
             phases.append(_planned(store, each.config.name, "emit", _emit_todo_if_any(store, each.config.name)))
-    return PlanReport(config.root, tuple(phases))
+    phases = [each for each in phases if only in (None, each.name)]
+    return PlanReport(config.root, tuple(phases), None if added is None else num_new(store, added))
 
 
 def _pass_todo_if_any(store: Store, each: PreparedPass) -> Todo | None:

@@ -38,6 +38,11 @@ def prove(path: Path, pts: NDArray[np.int64], base: Fraction, duration: int, *, 
     return track
 
 
+def rate(num_frames: int, seconds: Fraction) -> float:
+    """Frames a second, rounded once: 25 and not 24.999999999999996, so that a rule may ask for `fps = 25`."""
+    return float(num_frames / seconds)
+
+
 def kept_clip(
     path: Path, facts: VideoFacts, plan: Plan, frames: NDArray[np.int64], *, method: CutMethod, has_audio: bool
 ) -> CutClip:
@@ -56,7 +61,7 @@ def kept_clip(
         codec=facts.codec,
         width=width,
         height=height,
-        fps=len(frames) / float(duration * base),
+        fps=rate(len(frames), duration * base),
         pix_fmt=facts.pix_fmt,
         bit_depth=facts.bit_depth,
         color_transfer=facts.color_transfer,
@@ -89,7 +94,7 @@ def encoded_clip(
         codec=recoder.codec,
         width=width,
         height=height,
-        fps=len(recoder.pts) / float(length),
+        fps=rate(len(recoder.pts), length),
         pix_fmt=recoder.pix_fmt,
         bit_depth=10 if recoder.pix_fmt.endswith("10le") else 8,
         color_transfer=facts.color_transfer,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from shardpipe.core.columns import Columns
-from shardpipe.core.errors import IncompleteError
+from shardpipe.core.errors import ConfigError, IncompleteError
 from shardpipe.storage.layers import FORMAT, MADE, DatasetInfo, Layer, LayerRows, Row
 from shardpipe.storage.store import Store
 from shardpipe.storage.view import Fold, View, check_inputs, unit_list
@@ -40,6 +40,30 @@ class Dataset:
                 f"{store.url}/{name} is no Dataset (no dataset.json there): run the pass that makes it"
             ) from None
         return Dataset(store, DatasetInfo.from_bytes(data, f"{store.url}/{name}/dataset.json"))
+
+    @staticmethod
+    def names(store: Store) -> list[str]:
+        """The Datasets of a root, sorted; raises ConfigError if there is none."""
+        found = (path.split("/") for path in store.list("") if path.endswith("/dataset.json"))
+        if names := sorted(name for name, *inner in found if len(inner) == 1):
+            return names
+        raise ConfigError(f"{store.url}: there is no Dataset here; give the config's root")
+
+    @staticmethod
+    def there(store: Store, name: str) -> "Dataset":
+        """As `open`, for a name from the command line; raises ConfigError, which says what is there."""
+        if store.size(f"{name}/dataset.json") is None:
+            where = f"{store.url}/{name} is no Dataset (no dataset.json there)"
+            for folder in (f"{name}/", ""):
+                if (
+                    store.size(f"{folder}clips/dataset.json") is not None
+                ):  # a root: that, or one of its Datasets, was meant
+                    paths = [path.split("/") for path in store.list(folder) if path.endswith("/dataset.json")]
+                    raise ConfigError(
+                        f"{where}; there are: {', '.join(f'{store.url}/{folder}{path[-2]}' for path in paths)}"
+                    )
+            raise ConfigError(where)
+        return Dataset.open(store, name)
 
     @property
     def name(self) -> str:

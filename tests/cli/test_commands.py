@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from shardpipe.cli.app import run_app
 
@@ -124,3 +125,55 @@ def test_a_misspelt_column_is_found_before_anything_runs(config: Path, capsys: C
     assert run_app(["run", str(config), *changed]) == 2
     assert "duration_s" in capsys.readouterr().err
     assert not (config.parent / "never" / "clips").exists()
+
+
+def test_a_dry_run_takes_the_same_options_as_the_run(config: Path, root: str, capsys: Captured) -> None:
+    videos = sorted(Path(yaml.safe_load(config.read_text())["cut"]["sources"]).glob("*.mp4"))
+    copy = Path(root).parent / "more.mp4"
+    copy.write_bytes(videos[0].read_bytes())
+    assert run_app(["run", str(config), "--dry-run", "--add-sources", str(copy), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["num_new_videos"] == 1
+    assert run_app(["run", str(config), "--dry-run", "--add-sources", str(videos[0])]) == 0
+    assert "0 new videos" in capsys.readouterr().out
+    assert run_app(["run", str(config), "--dry-run", "--pass", "train", "--json"]) == 0
+    assert {each["name"] for each in json.loads(capsys.readouterr().out)["phases"]} == {"train"}
+    copy.unlink()
+
+
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--pass", "nosuch"], "--pass nosuch: there is no such pass"),
+        (["--add-sources", "no/such"], "--add-sources: no/such does not exist"),
+        (["--add-sources", "x.mp4", "--pass", "train"], "--pass train cuts nothing"),
+    ],
+)
+def test_options_that_cannot_be_obeyed_are_refused_before_anything_runs(
+    config: Path, options: list[str], message: str, dry: list[str], capsys: Captured
+) -> None:
+    never = config.parent / "never-made"
+    assert run_app(["run", str(config), "--set", f"root={never}", *options, *dry]) == 2
+    assert message in capsys.readouterr().err
+    assert not never.exists()
+
+
+def test_other_sources_on_an_existing_root_name_the_way_to_add_them(config: Path, capsys: Captured) -> None:
+    assert run_app(["plan", str(config), "--set", "cut.sources=elsewhere"]) == 2
+    told = capsys.readouterr().err
+    assert "elsewhere" in told
+    assert "`run --add-sources`" in told
+    assert "Give the pass another name" not in told
+
+
+def test_a_root_in_place_of_a_dataset(root: str, capsys: Captured) -> None:
+    for place in (root, f"{root}/scoer"):
+        assert run_app(["inspect", place]) == 2
+        assert f"there are: {root}/clips, {root}/score, {root}/train" in capsys.readouterr().err
+
+
+def test_emit_of_clips_counts_its_shards(root: str, capsys: Captured) -> None:
+    assert run_app(["emit", f"{root}/clips", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made["num_shards"] == 1
+    assert made["num_bytes"] == Path(f"{root}/clips/shards/clips-000000.tar").stat().st_size

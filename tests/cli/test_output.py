@@ -60,3 +60,7 @@ def test_table() -> None:
         "a            1",
         "long name  100",
     ]
+
+
+def test_a_cell_is_one_line() -> None:
+    assert table_lines(["n\u00e4me"], [["a\nb\x1b[31m \u65e5"]]) == ["n\u00e4me", "a\\nb\\x1b[31m \u65e5"]

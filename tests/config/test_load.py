@@ -124,7 +124,11 @@ def test_forms_of_emit(tmp_path: Path, emit: str, members: list[str], shuffle: i
             "long: spilt",
             "run.yaml:4: cut.scenes.long: 'spilt' is not allowed; one of 'split', 'truncate'",
         ),
-        ("min_s: 1.0", "min_s: 30", "min_s 30.0 is above max_s 20.0"),
+        (
+            "min_s: 1.0",
+            "min_s: 30",
+            "run.yaml:4: cut.scenes: {'min_s': 30, 'max_s': 20, 'long': 'split'} is not allowed; min_s 30.0 is above max_s 20.0",
+        ),
         (
             "type: adaptive, threshold: 3.0, min_s: 1.0",
             "type: fixed, every_s: 0.5",

@@ -53,10 +53,18 @@ def test_describe(root: str) -> None:
     assert list(described)[-7:] == ["dropped_by", "error", "shard", "offset", "size", "xxh128", "unit"]
 
 
+def test_columns_of_both_sides_of_a_join(root: str) -> None:
+    sql = "SELECT a.key, b.key, 1 AS key_1, a.* FROM clips a JOIN train b USING (key)"
+    assert query(root, sql).column_names[:5] == ["key", "key_2", "key_1", "key_3", "path"]
+
+
 @pytest.mark.parametrize(
     ("sql", "message"),
     [
-        ("SELECT * FROM nowhere", "nowhere does not exist!\nA table is .* the name of a pass"),
+        (
+            "SELECT * FROM nowhere",
+            r'nowhere does not exist!\nThe tables are the Datasets of .*: clips, "score-1", train',
+        ),
         ("SELECT aess FROM train", 'aess.*\nCandidate bindings: "aes"'),
         ("SELEC 1", "syntax error"),
         ("", "one SELECT"),

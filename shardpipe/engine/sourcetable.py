@@ -1,0 +1,106 @@
+"""A CSV or Parquet that lists videos: a url column, and columns that pass through to the rows of every clip.
+
+A column becomes int64, float64, bool or string; dates, lists and other types are written as text. NaN and infinite
+numbers are missing values, as in all rows. What could only be taken with loss is refused, with the column's name.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+from shardpipe.core.clip import CLIP_COLUMNS
+from shardpipe.core.columns import NAME, RESERVED, ColumnType, float64, int64, string
+from shardpipe.core.columns import bool_ as bool_column
+from shardpipe.core.errors import ConfigError
+
+URL_COLUMNS = ("url", "path", "video", "file", "filename", "source")
+MAX_INT64 = 2**63 - 1
+UNIT_LIST = frozenset({"unit", "url", "etag", "container", "part", "start_edge_s", "end_edge_s", "cost"})
+"""What a batch of sources says of a video beside its passthrough columns (with `size` and `offset`)."""
+
+
+@dataclass(frozen=True)
+class SourceTable:
+    """The urls of a table in order, each with its passthrough values, and the types of those columns."""
+
+    columns: dict[str, ColumnType]
+    rows: list[tuple[str, dict[str, Any]]]
+
+
+def read_table(file: BinaryIO, name: str, *, is_csv: bool) -> SourceTable:
+    """Read the list of videos in `file`; raises ConfigError, which calls it `name`."""
+    if is_csv:
+        table = pa.csv.read_csv(file, convert_options=pa.csv.ConvertOptions(strings_can_be_null=True))
+    else:
+        table = pa.parquet.read_table(file)
+    url_column, names = _names(table.column_names, name)
+    if not table.num_rows:
+        raise ConfigError(f"{name} has no rows")
+    urls = _values(table, url_column, string, name)
+    if None in urls:
+        row = table.slice(urls.index(None), 1).to_pylist()[0]
+        raise ConfigError(f"{name} has a row without {url_column}: {row!r:.200}")
+    columns = {new: _kind(table.schema.field(old).type) for old, new in names.items()}
+    values = {new: _values(table, old, columns[new], name) for old, new in names.items()}
+    extras = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)] or [{}] * len(urls)
+    return SourceTable(columns, list(zip(urls, extras, strict=True)))
+
+
+def _names(found: list[str], where: str) -> tuple[str, dict[str, str]]:
+    """The url column, and the name in the rows of each other one."""
+    by_lower = {name.lower(): name for name in found}
+    column = next((by_lower[name] for name in URL_COLUMNS if name in by_lower), None)
+    if column is None:
+        raise ConfigError(f"{where} has no url column (one of {', '.join(URL_COLUMNS)}); it has {', '.join(found)}")
+    if twice := [name for name, count in Counter(found).items() if count > 1]:
+        raise ConfigError(f"{where} has more than one column {', '.join(twice)}: rename all but one")
+    names = {name: _column_name(name) for name in found if name != column}
+    for new, count in Counter(names.values()).items():
+        if count > 1:
+            same = ", ".join(repr(name) for name in names if names[name] == new)
+            raise ConfigError(f"{where}: its columns {same} would all be called {new} in the rows: rename all but one")
+    return column, names
+
+
+def _column_name(name: str) -> str:
+    """A passthrough column's name: lower case, and `source_...` where the name is one of ours."""
+    safe = "".join(char if char.isascii() and (char.isalnum() or char == "_") else "_" for char in name.lower())
+    taken = {*CLIP_COLUMNS, *RESERVED, *UNIT_LIST}
+    return f"source_{safe}" if safe in taken or not NAME.match(safe) or safe.startswith("_") else safe
+
+
+def _kind(kind: pa.DataType) -> ColumnType:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_boolean(kind):
+        return bool_column
+    if pa.types.is_integer(kind):
+        return int64
+    return float64 if pa.types.is_floating(kind) else string
+
+
+def _values(table: pa.Table, column: str, kind: ColumnType, where: str) -> list[Any]:
+    """A column's values as the rows take them; raises ConfigError for one that they cannot hold."""
+    values: list[Any] = table.column(column).to_pylist()
+    if kind == float64:
+        return [value if value is not None and abs(value) < float("inf") else None for value in values]
+    if kind == int64 and (most := max((value for value in values if value is not None), default=0)) > MAX_INT64:
+        raise ConfigError(f"{where}: {most} of column {column} is too large for a 64-bit integer: write it as text")
+    if kind == string:
+        return [_text(value, column, where) for value in values]
+    return values
+
+
+def _text(value: object, column: str, where: str) -> str | None:
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise ConfigError(
+                f"{where}: {value!r:.60} of column {column} is no UTF-8 text: convert it, or leave the column out"
+            ) from None
+    return None if value is None else str(value)

@@ -1,0 +1,133 @@
+"""Listing: names with odd characters, tables with odd columns, tars that are broken, and the run's own shards."""
+
+import datetime as dt
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from shardpipe.core.errors import ConfigError, MediaError
+from shardpipe.engine.rawfile import open_source
+from shardpipe.engine.sources import Listing, list_sources
+
+
+def listed(source: Path | str, root: Path | str = "/nowhere") -> Listing:
+    return list_sources([str(source)], root=str(root))
+
+
+def urls(source: Path | str, root: Path | str = "/nowhere") -> list[str]:
+    return [video.url for video in listed(source, root).videos]
+
+
+def part(url: str) -> dict[str, Any]:
+    return {"url": url, "container": None, "offset": 0, "size": None, "etag": None}
+
+
+@pytest.mark.parametrize("name", ["in [raw]", "x?y", "a*b", "c::d", "with space", "ünï ☃"])
+def test_a_folder_that_is_there_is_no_glob(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    video = tmp_path / name / "a::b.mp4"
+    video.write_bytes(b"x")
+    (tmp_path / name / "list [1].txt").write_text(f"{video}\n", encoding="utf-8")
+    for source in (tmp_path / name, video, tmp_path / name / "list [1].txt"):
+        (found,) = listed(source).videos
+        assert (found.url, found.size) == (str(video), 1)
+        with open_source(part(found.url)) as media:
+            assert media == video
+
+
+def test_a_list_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("\ufeffa.mp4\r\n# no\r\nb.mp4\r\n".encode())
+    assert urls(tmp_path / "a.txt") == ["a.mp4", "b.mp4"]
+
+
+def test_a_name_that_is_no_unicode_becomes_an_error(tmp_path: Path) -> None:
+    (tmp_path / "caf\udce9.mp4").write_bytes(b"x")
+    (url,) = urls(tmp_path)
+    assert url == f"{tmp_path}/caf\\xe9.mp4"
+    with pytest.raises(MediaError, match="no valid UTF-8: rename it"):
+        open_source(part(url))
+
+
+def test_broken_tars_in_a_folder_become_errors(tmp_path: Path) -> None:
+    for name in ("one.mp4", "two.mp4"):
+        (tmp_path / name).write_bytes(bytes(2000))
+    with tarfile.open(tmp_path / "whole.tar", "w") as tar:
+        for name in ("one.mp4", "two.mp4"):
+            tar.add(tmp_path / name, name)
+            (tmp_path / name).unlink()
+    data = (tmp_path / "whole.tar").read_bytes()
+    (tmp_path / "cut.tar").write_bytes(data[:3000])
+    (tmp_path / "text.tar").write_text("no tar", encoding="utf-8")
+    found = [url.removeprefix(f"{tmp_path}/") for url in urls(tmp_path)]
+    assert found == ["cut.tar::one.mp4", "cut.tar", "text.tar", "whole.tar::one.mp4", "whole.tar::two.mp4"]
+    with pytest.raises(MediaError, match="cannot be read to its end as a tar"):
+        open_source(part(f"{tmp_path}/cut.tar"))
+    with pytest.raises(ConfigError, match=r"text\.tar cannot be read as a tar: .*compressed"):
+        listed(tmp_path / "text.tar")
+
+
+def test_the_runs_own_shards_are_no_sources(tmp_path: Path) -> None:
+    (tmp_path / "run" / "clips").mkdir(parents=True)
+    for name in ("a.mp4", "run/clips/b.mp4"):
+        (tmp_path / name).write_bytes(b"x")
+    for source in (tmp_path, f"{tmp_path}/**"):
+        assert urls(source, tmp_path / "run") == [f"{tmp_path}/a.mp4"]
+    assert urls(tmp_path / "run", tmp_path / "run") == [f"{tmp_path}/run/clips/b.mp4"]
+
+
+def test_odd_types_of_columns(tmp_path: Path) -> None:
+    """Numbers and truths as they are, all else as text, and what is no number as missing."""
+    day = dt.date(2024, 1, 2)
+    table = {
+        "URL": pa.array([b"a.mp4", b"b.mp4"]),
+        "big": pa.array([2**63 - 1, None], pa.uint64()),
+        "inf": [float("inf"), float("nan")],
+        "day": [day, None],
+        "bytes": [b"caf\xc3\xa9", None],
+        "list": [[1, 2], None],
+        "none": pa.nulls(2),
+        "dict": pa.array(["x", None]).dictionary_encode(),
+        "code": pa.array([7, None]).dictionary_encode(),
+    }
+    pa.parquet.write_table(pa.table(table), tmp_path / "t.parquet")
+    found = listed(tmp_path / "t.parquet")
+    first, second = found.videos
+    assert [first.url, second.url] == ["a.mp4", "b.mp4"]
+    values = {"big": 2**63 - 1, "inf": None, "day": "2024-01-02", "bytes": "café", "list": "[1, 2]", "none": None}
+    assert first.passthrough == {**values, "dict": "x", "code": 7}
+    assert set(second.passthrough.values()) == {None}
+    kinds = {name: str(kind) for name, kind in found.columns.items()}
+    assert (kinds["big"], kinds["inf"], kinds["day"], kinds["code"]) == ("int64", "float64", "string", "int64")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"url,a,a\nv.mp4,1,2\n", "has more than one column a: rename"),
+        (b"url,My Col,my_col\nv.mp4,1,2\n", "its columns 'My Col', 'my_col' would all be called my_col"),
+        (b"url,who\nv.mp4,caf\xe9\n", "column who is no UTF-8 text"),
+        (b"url,x\n", "has no rows"),
+        (b"url,x\nv.mp4,1\n,2\n", "has a row without url: .*'x': 2"),
+        (b"link\nv.mp4\n", "has no url column"),
+    ],
+)
+def test_tables_that_are_refused(tmp_path: Path, text: bytes, message: str) -> None:
+    (tmp_path / "t.csv").write_bytes(text)
+    with pytest.raises(ConfigError, match=message):
+        listed(tmp_path / "t.csv")
+
+
+def test_a_number_that_is_too_large(tmp_path: Path) -> None:
+    pa.parquet.write_table(pa.table({"url": ["a.mp4"], "id": pa.array([2**63], pa.uint64())}), tmp_path / "t.parquet")
+    with pytest.raises(ConfigError, match="column id is too large"):
+        listed(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize("source", ["", " "])
+def test_an_empty_name_is_refused(source: str) -> None:
+    with pytest.raises(ConfigError, match="an empty name"):
+        listed(source)
