@@ -6,7 +6,7 @@ import pytest
 from support.small_run import write_small_run
 
 from shardpipe.config.load import load_config
-from shardpipe.core.errors import IncompleteError
+from shardpipe.core.errors import ConfigError, IncompleteError
 from shardpipe.engine.report import ancestry, funnel, status
 from shardpipe.engine.timings import Timing
 from shardpipe.executors.inline import InlineExecutor
@@ -47,8 +47,9 @@ def test_funnel_is_a_datasets_own_line(limited: Store) -> None:
         funnel(limited, "absent")
 
 
-def test_an_empty_root_has_no_passes(tmp_path: Path) -> None:
-    assert status(open_store(str(tmp_path), read_only=True)).passes == ()
+def test_a_root_without_datasets_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no Dataset here"):
+        status(open_store(str(tmp_path), read_only=True))
 
 
 def test_status_needs_no_timings(limited: Store, monkeypatch: pytest.MonkeyPatch) -> None:
