@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from builtins import list as List  # noqa: N812  a method hides `list` inside the class
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+CLOSED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS})
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
@@ -140,9 +141,18 @@ class LocalStore:
         if self.read_only:
             raise StoreError(f"{self.url} is open for reading only")
         with disk_errors(TEMP, self.url):
-            folder = self._scratch.folder() / uuid4().hex
+            folder = self._own_folder() / uuid4().hex
             folder.mkdir()
             return folder
+
+    def _own_folder(self) -> Path:
+        """Where this process makes files; ConfigError where the root cannot be made or written to."""
+        try:
+            return self._scratch.folder()
+        except OSError as error:
+            if error.errno not in CLOSED:
+                raise
+            raise ConfigError(f"nothing can be written in {self.url} ({error.strerror}): choose another root") from error
 
     def _file(self, path: str) -> Path:
         return self.root / check_path(path)
@@ -154,7 +164,7 @@ class LocalStore:
 
     def _write_temp(self, data: bytes, *, sync: bool) -> Path:
         """A new file in our scratch folder with `data`; none is left if the disk fails."""
-        temp = self._scratch.folder() / uuid4().hex
+        temp = self._own_folder() / uuid4().hex
         try:
             with temp.open("xb", buffering=0) as file:
                 _write_all(file.fileno(), data)
@@ -167,7 +177,7 @@ class LocalStore:
 
     def _copy_and_link(self, local: Path, final: Path) -> bool:
         """For a file on another disk: links cannot cross, so it is copied into our scratch folder first."""
-        temp = self._scratch.folder() / uuid4().hex
+        temp = self._own_folder() / uuid4().hex
         try:
             shutil.copyfile(local, temp)
             _fsync(temp)

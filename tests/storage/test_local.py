@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from support import killed_writer
 
-from shardpipe.core.errors import StoreError
+from shardpipe.core.errors import ConfigError, StoreError
 from shardpipe.storage import local as local_module
 from shardpipe.storage.local import LocalStore
 from shardpipe.storage.store import open_store
@@ -205,6 +205,12 @@ def test_a_disk_error_is_a_store_error(tmp_path: Path) -> None:
         store.read("a/b")
     assert store.size("a/b") is None
     store.delete("a/b")
+
+
+@pytest.mark.parametrize("root", ["/proc/nosuch/root", "/dev/null/root"])
+def test_a_root_that_cannot_be_made_is_a_config_error(root: str) -> None:
+    with pytest.raises(ConfigError, match=f"nothing can be written in {root} .*: choose another root"):
+        LocalStore(Path(root)).create("clips/dataset.json", b"{}")
 
 
 def test_stores_travel_to_other_processes(tmp_path: Path) -> None:
