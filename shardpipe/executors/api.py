@@ -6,6 +6,7 @@ from typing import Any
 
 from shardpipe.config.load import as_config
 from shardpipe.config.models import Config
+from shardpipe.core.errors import ConfigError
 from shardpipe.core.report import RunReport
 from shardpipe.core.work import Progress, Silent
 from shardpipe.executors.run import run_config
@@ -28,6 +29,8 @@ def run(
     videos are appended. Workers are spawned processes: a script must call this under `if __name__ == "__main__":`.
     Raises ConfigError before anything ran, PassFailed where too many clips failed; a unit that failed is in the report.
     """
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit={limit}: at least 1, or None for all units")
     loaded = as_config(config, overrides)
     return run_config(
         loaded, only=only, limit=limit, partial=partial, add_sources=add_sources, progress=progress or Silent()

@@ -18,6 +18,8 @@ def test_run_gives_a_report(config: Path) -> None:
         shardpipe.run(config, only="scor")
     with pytest.raises(shardpipe.ConfigError, match="unknown key"):
         shardpipe.run({"root": "x", "pases": []})
+    with pytest.raises(shardpipe.ConfigError, match="limit=0: at least 1"):
+        shardpipe.run(config, limit=0)
 
 
 def test_rows_as_arrow(root: str) -> None:
