@@ -1,11 +1,15 @@
 """How many workers and decode processes a config gets on this machine."""
 
+import math
 import os
+from pathlib import Path
 
 from shardpipe.config.models import Config
 from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.local import LocalExecutor, LocalSettings
 from shardpipe.storage.store import Store
+
+CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 
 
 def executor_for(config: Config, store: Store) -> LocalExecutor | InlineExecutor:
@@ -30,5 +34,15 @@ def num_decoders(config: Config) -> int:
 
 
 def num_cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The cores that this process may use: those that it is bound to, or its container's quota where that is less."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(bound, _quota())))
+
+
+def _quota() -> float:
+    """CPU seconds a second that the cgroup (version 2) of a container allows; infinite where nothing is said."""
+    try:
+        quota, period = CPU_MAX.read_text(encoding="ascii").split()
+        return math.inf if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        return math.inf

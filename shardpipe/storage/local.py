@@ -152,7 +152,9 @@ class LocalStore:
         except OSError as error:
             if error.errno not in CLOSED:
                 raise
-            raise ConfigError(f"nothing can be written in {self.url} ({error.strerror}): choose another root") from error
+            raise ConfigError(
+                f"nothing can be written in {self.url} ({error.strerror}): choose another root"
+            ) from error
 
     def _file(self, path: str) -> Path:
         return self.root / check_path(path)
