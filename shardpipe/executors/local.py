@@ -168,7 +168,7 @@ class LocalExecutor:
             self._deaths_at_start += 1
             if self._deaths_at_start >= self._settings.tries:
                 raise UnitError(f"workers of {task.name} end while they are set up ({reason}): see the log above")
-        for job in list(worker.jobs.values()):
+        for job in reversed(list(worker.jobs.values())):  # the first one is to be the first again
             blamed = self._blame(job, worker.at, reason)
             if blamed is not None:
                 self._queue.appendleft(blamed)
