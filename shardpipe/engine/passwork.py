@@ -86,7 +86,8 @@ class PassWorker:
             for process in processes:
                 process.start()
             decoders = list(processes)
-        return DecodeFlow(decoders, max_held=self.task.batch_clips + 2 * len(decoders))
+        # a batch at the model, and the whole next one: else the model would wait for what was not decoded meanwhile
+        return DecodeFlow(decoders, max_held=2 * self.task.batch_clips + 2 * len(decoders))
 
     def close(self) -> None:
         """End the decoders."""
