@@ -111,12 +111,12 @@ MONTAGE_CASES = {
 @pytest.mark.parametrize("case", MONTAGE_CASES)
 def test_any_unit_size_gives_the_same_clips_of_a_montage(tmp_path: Any, montage: Any, case: str, unit_s: Any) -> None:
     detector, max_s = MONTAGE_CASES[case]
-    policy = ScenePolicy(min_s=0.2, max_s=max_s, trim_s=0.04)
-    whole = cut(montage, tmp_path / "a", detector, policy)
-    assert len({row["scene"] for row, _ in whole}) == len(whole) > 5, (
-        "a scene is longer than max_s: nothing is promised"
-    )
-    assert spans(in_units(montage, tmp_path / "b", detector, policy, unit_s)) == spans(whole)
+    for long in ("split", "drop", "truncate"):
+        policy = ScenePolicy(min_s=0.2, max_s=max_s, long=long, trim_s=0.04)
+        whole = cut(montage, tmp_path / "a", detector, policy)
+        assert len({row["scene"] for row, _ in whole}) == len(whole), "a scene is too long: nothing is promised"
+        assert len(whole) > 5
+        assert spans(in_units(montage, tmp_path / "b", detector, policy, unit_s)) == spans(whole)
 
 
 @pytest.fixture(scope="module")

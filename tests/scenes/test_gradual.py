@@ -70,12 +70,12 @@ def test_fades_through_black_and_white(shots: Any, length_s: Any, color: Any, ho
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("length_s", "at_least"), [(0.3, 52), (0.5, 47), (0.8, 56), (1.2, 54), (1.6, 54), (2.0, 48)])
-def test_many_dissolves(shots: Any, length_s: Any, at_least: int) -> None:
-    """Of 60 between hand-held and shaking shots; those that are not found whole are mostly between the fastest."""
+@pytest.mark.parametrize("length_s", [0.3, 0.5, 0.8, 1.2, 1.6, 2.0])
+def test_many_dissolves(shots: Any, length_s: Any) -> None:
+    """Of 60 between hand-held and shaking shots."""
     joined = [dissolve(shots[i], shots[j], round(length_s * FPS)) for i, j in pairs(60, len(shots), 7)]
     whole, half = num_whole(joined)
-    assert whole >= at_least
+    assert whole >= 54
     assert half <= 2
 
 
