@@ -12,8 +12,9 @@ moves in them, and a pan, zoom, or moving object breaks at least one:
 * a rises in step with time, without a jump: the linear mixing model of W. A. C. Fernando et al., "Fade and dissolve
   detection in uncompressed and compressed video sequences" (ICIP 1999).
 
-Only frames within 3 s of a transition decide on it, and times are compared on an absolute grid, so a run that begins
-earlier finds the same ones.
+Where it begins and ends is what position and energy say together, by least squares (`rampfit.py`); a fade is found by
+energy and contrast alone. Only frames within 3.5 s of a transition decide on it, and times are compared on an absolute
+grid, so a run that begins earlier finds the same ones.
 """
 
 import math
@@ -51,7 +52,7 @@ END_S = 1.0
 class Gradual(Detector):
     """Fades and dissolves of about 0.2 to 2.5 s."""
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     finds_gradual: ClassVar[bool] = True
 
     type: Literal["gradual"] = "gradual"

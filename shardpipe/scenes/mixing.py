@@ -1,43 +1,64 @@
 """Is a frame a mix of two others? The tests and fits behind `gradual.py`, on a trace of frames. Pure."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shardpipe.core.detector import Transition
 from shardpipe.scenes.frametrace import FrameTrace
+from shardpipe.scenes.rampfit import LEVEL_S, Ramp, fit_ramp, fit_rise
 
 HALVES_S = np.array([0.16, 0.2, 0.25, 0.31, 0.39, 0.49, 0.61, 0.76, 0.95, 1.2, 1.5])
 """How far the two ends are from the middle that is tried."""
 
-RAMPS_S = np.array([0.16, 0.25, 0.4, 0.6, 0.9, 1.3, 1.8, 2.5, 3.3])
-"""Lengths of fades that are tried."""
-
-MAX_CORRELATION = 0.75
+LONGEST_FADE_S = 3.2
+MAX_TRIED = 2  # pairs of ends a moment
+MAX_CORRELATION = 0.5  # of the frames just outside a dissolve
+MAX_FIRST_CORRELATION = 0.75  # of the first guess at them, which may still be mixes
 MIN_DIFFERENCE = 8.0  # of 255, root mean square between the two ends
-MAX_RESIDUAL = 0.45
-MAX_ENERGY = 1.5  # times that of a mix; 2 in a pan
+MIN_FIT_AROUND_S = 0.4
+FIT_AROUND = 0.3  # of the length, on both sides, that a ramp is fitted to
+REACH_S = 2.3  # from the moment that is tried; with the margin and the walk below 3.5 s
+MARGIN = 0.06  # of the length, on both sides
 LEAST = 0.25  # of either end, in the frame in the middle
 MIN_CONTRAST = 6.0
 AROUND_S = 0.15
-RAMP = (0.13, 0.87)  # the part of a ramp that its straight line is fitted to
-RAMP_FOOT = 0.08
+RAMP = (0.13, 0.87)  # the part of a fade whose frames are tested
 MAX_BACK = 0.12
 WHITE = 128
 MIN_MIXED = 2
 MAX_STEP = 0.45  # of the whole way, from one frame to the next
 MAX_EASE = 0.3  # of the ramp's length, at each end
 EASE_STEP = 0.004
-MAX_FADE_RESIDUAL = 0.35
-PLATEAU = 0.06
-PLATEAU_S = 0.25
+MAX_FADE_ERROR = 0.012
+MAX_FADE_RESIDUAL = 0.6
 PLAIN_LEVEL = 40.0  # of 255, from black or white
 PLAIN_CONTRAST = 4.0
 NEARLY_PLAIN_CONTRAST = 12.0
-SAME_LINE = 0.2
-SAME_RAMP = 0.8
 SAME_PICTURE = 0.65
+
+
+@dataclass(frozen=True)
+class Bars:
+    """What a dissolve must keep to. energy: at most so many times that of a mix (2 in a pan). residual: of the frames
+    in the middle. position_error, energy_error: see `Ramp`.
+    """
+
+    energy: float
+    residual: float
+    position_error: float
+    energy_error: float
+    energy_weight: float
+    num_fits: int
+
+
+BY_ENERGY = Bars(energy=1.6, residual=0.6, position_error=0.06, energy_error=0.012, energy_weight=20, num_fits=5)
+"""Where both scenes go on: what moves in them may disturb the positions, but hardly the energies."""
+
+BY_POSITION = Bars(energy=1.3, residual=0.25, position_error=0.03, energy_error=math.inf, energy_weight=1, num_fits=2)
+"""Where the energy jumps, as one of the scenes has a cut during the dissolve, or moves on to something richer."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +82,13 @@ def line(thumbs: NDArray[np.float32], a: int, b: int, frames: slice) -> Line:
 
 
 def dissolve_at(trace: FrameTrace, center: int) -> Transition | None:
-    """The dissolve whose middle is about frame `center`, None if there is none."""
-    found = _ends_around(trace, center)
-    for a, b in found:
-        fitted = _fit_dissolve(trace, a, b, center)
-        if fitted is not None:
-            return fitted
+    """The dissolve that frame `center` is about the middle of, None if there is none."""
+    tried = _ends_around(trace, center)[:MAX_TRIED]
+    for bars in (BY_ENERGY, BY_POSITION):
+        for a, b in tried:
+            fitted = _fit_dissolve(trace, a, b, center, bars)
+            if fitted is not None:
+                return fitted
     return None
 
 
@@ -83,7 +105,7 @@ def _ends_around(trace: FrameTrace, center: int) -> list[tuple[int, int]]:
     contrast = trace.contrast
     plain = np.minimum(contrast[before], contrast[after]) < MIN_CONTRAST
     ends = np.sort(np.stack([energy[before], energy[after]]), axis=0)
-    possible = energy[center] < MAX_ENERGY * (LEAST**2 * ends[0] + (1 - LEAST) ** 2 * ends[1])
+    possible = energy[center] < BY_ENERGY.energy * (LEAST**2 * ends[0] + (1 - LEAST) ** 2 * ends[1])
     before, after = before[possible & ~plain], after[possible & ~plain]
     if not len(before):
         return []  # nearly always, and at little cost
@@ -94,12 +116,13 @@ def _ends_around(trace: FrameTrace, center: int) -> list[tuple[int, int]]:
     rest = np.einsum("ij,ij->i", off, off) / square - position**2
     mixed = (1 - position) ** 2 * energy[before] + position**2 * energy[after]
     excess = energy[center] / (mixed + 1e-9)
-    good = (np.sqrt(square / thumbs.shape[1]) > MIN_DIFFERENCE) & (rest < MAX_RESIDUAL**2) & (excess < MAX_ENERGY)
+    good = (np.sqrt(square / thumbs.shape[1]) > MIN_DIFFERENCE) & (rest < BY_ENERGY.residual**2)
+    good &= excess < BY_ENERGY.energy
     good &= (position > LEAST) & (position < 1 - LEAST)
     score = np.sqrt(np.maximum(rest, 0)) + np.abs(excess - 1)
     order = [int(i) for i in np.argsort(score) if good[i]]
     pairs = [(int(before[i]), int(after[i])) for i in order]
-    return [pair for pair in pairs if _correlation(thumbs[pair[0]], thumbs[pair[1]]) < MAX_CORRELATION]
+    return [pair for pair in pairs if _correlation(thumbs[pair[0]], thumbs[pair[1]]) < MAX_FIRST_CORRELATION]
 
 
 def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
@@ -107,29 +130,41 @@ def _correlation(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     return float((x * y).sum() / (np.sqrt((x * x).sum() * (y * y).sum()) + 1e-9))
 
 
-def _fit_dissolve(trace: FrameTrace, a: int, b: int, center: int) -> Transition | None:
-    """Move the ends to just outside the ramp until they stay; None if the ramp is not one."""
+def _fit_dissolve(trace: FrameTrace, a: int, b: int, center: int, bars: Bars) -> Transition | None:
+    """Fit a ramp to the frames around a and b, then around its ends, until they stay; None if the ramp is not one."""
     times = trace.times
-    for _ in range(5):
-        if not a < center < b:
+    tried: set[tuple[int, int]] = set()
+    while True:
+        ramp = _ramp_around(trace, a, b, center, bars.energy_weight)
+        if ramp is None or ramp.position_error > bars.position_error or ramp.energy_error > bars.energy_error:
             return None
-        on = line(trace.thumbs, a, b, slice(a, b + 1))
-        ramp = ramp_of(times[a : b + 1], on.positions, center - a)
-        if ramp is None:
-            return None
-        start_s, end_s = ramp
-        margin = max(1.6 * (times[b] - times[a]) / (b - a), 0.05 * (end_s - start_s))
-        to_a = int(np.searchsorted(times, start_s - margin, side="right")) - 1
-        to_b = int(np.searchsorted(times, end_s + margin))
-        if to_a < 0 or to_b >= len(times) or times[to_b] - times[to_a] > 2 * HALVES_S[-1]:
-            return None
-        if (to_a, to_b) == (a, b):
+        a, b = ramp.first - 1, ramp.last + 1
+        if (a, b) in tried or len(tried) == bars.num_fits - 1:
             break
-        a, b = to_a, to_b
-    if not _is_dissolve(trace, a, b):
+        tried.add((a, b))
+    if not ramp.first < center < ramp.last or not _is_dissolve(trace, a, b, bars):
         return None
+    margin_s = MARGIN * (times[ramp.last] - times[ramp.first])
+    a = max(int(np.searchsorted(times, times[ramp.first] - margin_s, side="right")) - 1, 0)
+    b = min(int(np.searchsorted(times, times[ramp.last] + margin_s)), len(times) - 1)
     first, last = _walk(trace, a, b, -1), _walk(trace, a, b, 1)
     return Transition(float(times[first + 1]), float(times[last]))
+
+
+def _ramp_around(trace: FrameTrace, a: int, b: int, center: int, energy_weight: float) -> Ramp | None:
+    """The ramp that fits best on the way from frame a to frame b, and on some of what comes before and after."""
+    times = trace.times
+    around_s = max(MIN_FIT_AROUND_S, FIT_AROUND * (times[b] - times[a]))
+    start_s = max(times[a] - around_s, times[center] - REACH_S)
+    stop_s = min(times[b] + around_s, times[center] + REACH_S)
+    frames = slice(trace.index(start_s), trace.index(stop_s) + 1)
+    at = frames.start
+    positions = line(trace.thumbs, a, b, frames).positions
+    energy = trace.energy[frames]
+    ramp = fit_ramp(times[frames], positions, energy, energy_weight=energy_weight, first=a - at, last=b - at)
+    if ramp is None or times[at + ramp.last] - times[at + ramp.first] > 2 * HALVES_S[-1]:
+        return None
+    return replace(ramp, first=at + ramp.first, last=at + ramp.last)
 
 
 def _walk(trace: FrameTrace, a: int, b: int, step: int) -> int:
@@ -145,24 +180,7 @@ def _walk(trace: FrameTrace, a: int, b: int, step: int) -> int:
     return at + step * (len(moving) if moving.all() else int(np.argmin(moving)))
 
 
-def ramp_of(times: NDArray[np.float64], positions: NDArray[np.float64], center: int) -> tuple[float, float] | None:
-    """When a straight line through the positions around `center` is at 0 and at 1; None if they do not rise."""
-    first = last = center
-    while first > 0 and positions[first - 1] > RAMP[0]:
-        first -= 1
-    while last < len(positions) - 1 and positions[last + 1] < RAMP[1]:
-        last += 1
-    if last - first + 1 < MIN_MIXED:
-        return None
-    first, last = max(0, first - 1), min(len(positions) - 1, last + 1)
-    slope, at_zero = np.polyfit(times[first : last + 1] - times[first], positions[first : last + 1], 1)
-    if slope <= 0:
-        return None
-    start_s = float(times[first] - at_zero / slope)
-    return start_s, start_s + float(1 / slope)
-
-
-def _is_dissolve(trace: FrameTrace, a: int, b: int) -> bool:
+def _is_dissolve(trace: FrameTrace, a: int, b: int, bars: Bars) -> bool:
     """The final test, with the frames just before and after the ramp as ends."""
     thumbs, energy = trace.thumbs, trace.energy
     if b - a < MIN_MIXED + 1 or _correlation(thumbs[a], thumbs[b]) > MAX_CORRELATION:
@@ -178,7 +196,7 @@ def _is_dissolve(trace: FrameTrace, a: int, b: int) -> bool:
     around = trace.index(trace.times[a] - AROUND_S), trace.index(trace.times[b] + AROUND_S)
     mixed = (1 - x) ** 2 * energy[around[0] : a + 1].max() + x**2 * energy[b : around[1] + 1].max()
     excess = float(np.median(energy[a : b + 1][middle] / (mixed[middle] + 1e-9)))
-    return excess < MAX_ENERGY and float(np.median(rest[middle])) < MAX_RESIDUAL
+    return excess < bars.energy and float(np.median(rest[middle])) < bars.residual
 
 
 def fade_to(trace: FrameTrace, plain: int) -> float | None:
@@ -192,65 +210,32 @@ def fade_from(trace: FrameTrace, plain: int, until: int) -> float | None:
 
 
 def _fade(trace: FrameTrace, plain: int, step: int, limit: int) -> float | None:
-    times = trace.times
-    longest: float | None = None
-    for ramp_s in RAMPS_S:
-        wanted_s = times[plain] + step * ramp_s
-        full = trace.index(wanted_s) if step > 0 else int(np.searchsorted(times, wanted_s + 1e-6, side="right")) - 1
-        if (full - limit) * step > 0 or not 0 <= full < len(times):
-            full = limit
-        if abs(full - plain) > MIN_MIXED and trace.contrast[full] >= MIN_CONTRAST:
-            found = _fit_fade(trace, plain, full, step)
-            if found is not None and not _goes_on(trace, plain, full, step, limit):
-                return found
-            longest = found or longest
-        if full == limit:
-            break
-    return longest
+    """When the frames from `plain` on (step 1) or back (-1), as far as `limit`, stop getting richer in step with time.
 
-
-def _fit_fade(trace: FrameTrace, plain: int, full: int, step: int) -> float | None:
-    """The end of the ramp between a plain frame and one that may be past it; None if it is no ramp."""
+    The root of the energy and the contrast are in proportion to the share of the picture, however that moves.
+    """
     times = trace.times
-    low, high = min(plain, full), max(plain, full)
-    on = line(trace.thumbs, plain, full, slice(low, high + 1))
+    outward = np.arange(plain, limit + step, step)
+    since_s = np.abs(times[outward] - times[plain])
+    outward = outward[since_s <= LONGEST_FADE_S + LEVEL_S]
+    since_s = since_s[: len(outward)]
+    rise = fit_rise(since_s, np.stack([np.sqrt(trace.energy[outward]), trace.contrast[outward]]))
+    if rise is None or rise[1] > MAX_FADE_ERROR:
+        return None
+    full = int(outward[rise[0]])
+    if trace.contrast[full] < MIN_CONTRAST:
+        return None
+    on = line(trace.thumbs, plain, full, slice(min(plain, full), max(plain, full) + 1))
     x, rest = on.positions[::step], on.residuals[::step]  # from the plain frame outwards
-    t = np.abs(times[low : high + 1] - times[plain])[::step]
     mixed = np.flatnonzero((x > RAMP[0]) & (x < RAMP[1]))
-    if len(mixed) < MIN_MIXED or np.diff(x).max() > MAX_STEP or float(np.median(rest[mixed])) > MAX_FADE_RESIDUAL:
+    steps = np.diff(x)
+    if len(mixed) < MIN_MIXED or steps.max() > MAX_STEP or steps.min() < -MAX_BACK:
         return None
-    stop = int(np.argmax(x > RAMP[1])) or len(x) - 1
-    if np.diff(x[: stop + 1]).min() < -MAX_BACK or stop < MIN_MIXED:
+    if float(np.median(rest[mixed])) > MAX_FADE_RESIDUAL:
         return None
-    fit = slice(0, stop + 1)
-    risen = x[fit] > RAMP_FOOT
-    if risen.sum() < MIN_MIXED:
-        return None
-    slope, at_zero = np.polyfit(t[fit][risen], x[fit][risen], 1)
-    if slope <= 0:
-        return None
-    ramp_s = (1 - at_zero) / slope
-    if ramp_s > t[-1]:
-        return None
-    margin = max(1.6 * t[-1] / (len(t) - 1), 0.05 * ramp_s)
-    return float(times[plain] + step * min(ramp_s + margin, float(t[-1])))
-
-
-def _goes_on(trace: FrameTrace, plain: int, full: int, step: int, limit: int) -> bool:
-    """Whether the frames past `full` are still more of the same picture: the ramp is longer."""
-    times = trace.times
-    past = full
-    while past != limit and abs(times[past] - times[full]) < PLATEAU_S:
-        past += step
-    if past == full:
-        return False
-    low, high = min(full, past), max(full, past)
-    on = line(trace.thumbs, plain, full, slice(low, high + 1))
-    if np.any((on.positions > 1 + PLATEAU) & (on.residuals < SAME_LINE)):
-        return True
-    fuller = low + int(np.argmax(trace.contrast[low : high + 1]))
-    rises = trace.contrast[fuller] > (1 + PLATEAU) * trace.contrast[full]
-    return bool(rises) and _correlation(trace.thumbs[fuller], trace.thumbs[full]) > SAME_RAMP
+    ramp_s = float(since_s[rise[0]])
+    margin_s = max(1.6 * ramp_s / rise[0], 0.05 * ramp_s)
+    return float(times[plain] + step * min(ramp_s + margin_s, float(since_s[-1])))
 
 
 def is_plain(trace: FrameTrace, at: int) -> bool:

@@ -64,9 +64,18 @@ def test_dissolves(shots: Any, length_s: Any) -> None:
 def test_fades_through_black_and_white(shots: Any, length_s: Any, color: Any, hold: Any) -> None:
     num = round(length_s * FPS)
     joined = [fade(shots[i], shots[j], num, hold=hold, color=color) for i, j in pairs(5, len(shots), 6)]
-    whole, half = num_whole(joined)
-    assert whole + half == 5
-    assert half <= 1
+    assert num_whole(joined) == (5, 0)
+
+
+@pytest.mark.parametrize("length_s", [0.6, 1.0, 2.0])
+@pytest.mark.parametrize(("color", "hold"), [(0, 8), (0, 0), (255, 4)])
+def test_a_cut_soon_after_a_fade(shots: Any, length_s: Any, color: Any, hold: Any) -> None:
+    joined = []
+    for i, j in pairs(4, len(shots), 16):
+        frames, (start, end) = fade(shots[i], shots[j], round(length_s * FPS), hold=hold, color=color)
+        next_shot = shots[(i + 3) % len(shots)]
+        joined.append((np.concatenate([frames[: end + 8], next_shot[:60]]), (start, end)))
+    assert num_whole(joined) == (4, 0)
 
 
 @pytest.mark.slow
