@@ -12,8 +12,8 @@ moves in them, and a pan, zoom, or moving object breaks at least one:
 * a rises in step with time, without a jump: the linear mixing model of W. A. C. Fernando et al., "Fade and dissolve
   detection in uncompressed and compressed video sequences" (ICIP 1999).
 
-Where it begins and ends is what position and energy say together, by least squares (`rampfit.py`); a fade is found by
-energy and contrast alone. Only frames within 3.5 s of a transition decide on it, and times are compared on an absolute
+Where it begins and ends is what position and energy say together, by least squares (`rampfit.py`); a fade ends where
+energy and contrast stop rising. Only frames within 3.5 s of a transition decide on it, and times are compared on an absolute
 grid, so a run that begins earlier finds the same ones.
 """
 

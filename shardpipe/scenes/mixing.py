@@ -15,8 +15,7 @@ HALVES_S = np.array([0.16, 0.2, 0.25, 0.31, 0.39, 0.49, 0.61, 0.76, 0.95, 1.2, 1
 
 LONGEST_FADE_S = 3.2
 MAX_TRIED = 2  # pairs of ends a moment
-MAX_CORRELATION = 0.5  # of the frames just outside a dissolve
-MAX_FIRST_CORRELATION = 0.75  # of the first guess at them, which may still be mixes
+MAX_FIRST_CORRELATION = 0.75  # of the first guess at the ends, which may still be mixes
 MIN_DIFFERENCE = 8.0  # of 255, root mean square between the two ends
 MIN_FIT_AROUND_S = 0.4
 FIT_AROUND = 0.3  # of the length, on both sides, that a ramp is fitted to
@@ -42,10 +41,12 @@ SAME_PICTURE = 0.65
 
 @dataclass(frozen=True)
 class Bars:
-    """What a dissolve must keep to. energy: at most so many times that of a mix (2 in a pan). residual: of the frames
-    in the middle. position_error, energy_error: see `Ramp`.
+    """What a dissolve must keep to. correlation: of the frames just outside it. energy: at most so many times that of a
+    mix (2 in a pan). residual: of the frames in the middle. position_error, energy_error: of the fitted ramp, see
+    `Ramp`. energy_weight: see `fit_ramp`. num_fits: how often it is fitted at most, each time around the last one.
     """
 
+    correlation: float
     energy: float
     residual: float
     position_error: float
@@ -54,17 +55,33 @@ class Bars:
     num_fits: int
 
 
-BY_ENERGY = Bars(energy=1.6, residual=0.6, position_error=0.06, energy_error=0.012, energy_weight=20, num_fits=5)
+BY_ENERGY = Bars(
+    correlation=0.5,
+    energy=1.6,
+    residual=0.6,
+    position_error=0.06,
+    energy_error=0.012,
+    energy_weight=20,
+    num_fits=5,
+)
 """Where both scenes go on: what moves in them may disturb the positions, but hardly the energies."""
 
-BY_POSITION = Bars(energy=1.3, residual=0.25, position_error=0.03, energy_error=math.inf, energy_weight=1, num_fits=2)
-"""Where the energy jumps, as one of the scenes has a cut during the dissolve, or moves on to something richer."""
+BY_POSITION = Bars(
+    correlation=-0.05,
+    energy=1.35,
+    residual=0.35,
+    position_error=0.02,
+    energy_error=math.inf,
+    energy_weight=1,
+    num_fits=2,
+)
+"""Between scenes that have nothing in common, also where the energy jumps: one of them has a cut during the dissolve."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """The way from frame a to frame b: positions (float64 [b - a + 1], 0 at a, 1 at b) of the frames on it, and their
-    distance from it, both in units of the distance between a and b.
+    """The way from frame a to frame b: positions (float64 [N], 0 at a, 1 at b) of N frames on it, and their distance
+    from it, both in units of the distance between a and b.
     """
 
     positions: NDArray[np.float64]
@@ -183,7 +200,7 @@ def _walk(trace: FrameTrace, a: int, b: int, step: int) -> int:
 def _is_dissolve(trace: FrameTrace, a: int, b: int, bars: Bars) -> bool:
     """The final test, with the frames just before and after the ramp as ends."""
     thumbs, energy = trace.thumbs, trace.energy
-    if b - a < MIN_MIXED + 1 or _correlation(thumbs[a], thumbs[b]) > MAX_CORRELATION:
+    if b - a < MIN_MIXED + 1 or _correlation(thumbs[a], thumbs[b]) > bars.correlation:
         return False
     on = line(thumbs, a, b, slice(a, b + 1))
     x, rest = on.positions, on.residuals
