@@ -75,9 +75,10 @@ def list_added(store: Store, url: str, passthrough: Columns) -> Listing:
     return listing
 
 
-def num_new(store: Store, listing: Listing) -> int:
-    """How many videos of `listing` no batch has yet."""
+def num_new(store: Store, listing: Listing, first: Sequence[Found] = ()) -> int:
+    """How many videos of `listing` no batch has yet, nor `first`, which the first batch will be made of."""
     known, _ = _listed(store, list(store.list(f"{CLIPS}/sources")))
+    known.update(video.url for video in first)
     return sum(video.url not in known for video in listing.videos)
 
 

@@ -101,11 +101,6 @@ class Plan:
         return bool(self.windows) and not self.left
 
     @property
-    def missing(self) -> list[str]:
-        """Units that were planned without."""
-        return [unit for window in self.windows for unit in window.missing]
-
-    @property
     def shard_units(self) -> list[str]:
         """All emit units so far."""
         return [unit for window in self.windows for unit in window.shard_units]

@@ -95,7 +95,7 @@ class PassWorker:
             self._flow.close()
 
     def run(self, jobs: Jobs) -> Iterator[Outcome]:
-        """Units in order, the next one begun before the one at hand is finished."""
+        """Units in order, the next one begun as soon as it is there, while batches of the one at hand still run."""
         flights: deque[_Flight] = deque()
         while True:
             job = jobs.get(wait=not flights) if len(flights) < UNITS_IN_FLIGHT else None
@@ -105,12 +105,15 @@ class PassWorker:
                 except Exception as exc:  # noqa: BLE001  one unit's failure must not end the others
                     yield failed(job, exc)
             elif flights:
-                flight = flights.popleft()
+                flight = flights[0]
                 try:
-                    yield self._finish(flight)
+                    outcome = self._advance(flight)
                 except Exception as exc:  # noqa: BLE001
                     self._drain(flight)
-                    yield failed(flight.job, exc)
+                    outcome = failed(flight.job, exc)
+                if outcome is not None:
+                    flights.popleft()
+                    yield outcome
             else:
                 return
 
@@ -161,21 +164,27 @@ class PassWorker:
 
         return fetch
 
-    def _finish(self, flight: _Flight) -> Outcome:
-        for batch in self._batches(flight, flight.ready):
+    def _advance(self, flight: _Flight) -> Outcome | None:
+        """Run what is ready, or else a batch as it comes out of the decoders; commit the unit where nothing is left."""
+        ready, flight.ready = flight.ready, []
+        for batch in self._batches(flight, ready):
             self._run_steps(flight, self._late, batch, {})
-        while flight.num_decoding:
-            decoded: dict[str, Decoded] = {}
-            try:
-                batch = self._take_decoded(flight, decoded)
-                for part in self._batches(flight, batch):
-                    self._run_steps(flight, self._late, part, decoded)
-            finally:
-                for frames in decoded.values():
-                    frames.release()
+        if flight.num_decoding:
+            self._run_decoded(flight)
+            return None
         counts = self.sink.commit(flight.job, flight.fold, flight.clips)
         decode_cpu_s = flight.decode_cpu_s if self.task.decoders else 0.0
         return outcome_of(flight.job.name, counts, self.meter.lap(extra_cpu_s=decode_cpu_s, gpu_s=flight.gpu_s))
+
+    def _run_decoded(self, flight: _Flight) -> None:
+        decoded: dict[str, Decoded] = {}
+        try:
+            batch = self._take_decoded(flight, decoded)
+            for part in self._batches(flight, batch):
+                self._run_steps(flight, self._late, part, decoded)
+        finally:
+            for frames in decoded.values():
+                frames.release()
 
     def _take_decoded(self, flight: _Flight, decoded: dict[str, Decoded]) -> list[ClipState]:
         """A batch of clips as they come out of the decoders; their frames go into `decoded`."""

@@ -135,7 +135,7 @@ def _count(store: Store, group: Sequence["_Tally"]) -> None:
             for layer in tally.layers[1:]:
                 if layer.name not in read:
                     read[layer.name] = layer.read(layer.slices(unit, len(rows.rows)), done[layer.name])
-            tally.add(store, [read[layer.name] for layer in tally.layers])
+            tally.add(store, unit, [read[layer.name] for layer in tally.layers])
 
 
 @dataclass
@@ -151,15 +151,18 @@ class _Tally:
     kept_s: float = 0.0
     lost: Counter[str] = field(default_factory=Counter)
     lost_s: dict[str, float] = field(default_factory=dict)
+    windows: list[Window] | None = None
 
     def __post_init__(self) -> None:
         self.layers: list[Layer] = self.dataset.pass_layers()
 
-    def add(self, store: Store, parts: Sequence[LayerRows | None]) -> None:
+    def add(self, store: Store, unit: str, parts: Sequence[LayerRows | None]) -> None:
         """Count one unit, of which `parts` are the layers' rows, this pass's last."""
         found = [part for part in parts if part is not None]
         if len(found) < len(parts) or not self._fresh(store, found):
-            return
+            found = self._as_planned(store, unit)
+            if not found:
+                return
         self.num_units_done += 1
         *before, own = found
         self.num_bytes += sum(meta.tar.num_bytes for meta in own.metas if meta.tar is not None)
@@ -168,6 +171,21 @@ class _Tally:
         for row in own.rows:
             if alive is None or row["key"] in alive:
                 self._add_row(row, durations[row["key"]])
+
+    def _as_planned(self, store: Store, unit: str) -> list[LayerRows]:
+        """The rows of a unit that the plan names, which count whatever was written since; none if it is not planned."""
+        if self.windows is None:
+            self.windows = read_windows(store, self.dataset.name)
+        window = next((each for each in self.windows if unit in each.units), None)
+        if window is None or unit in window.missing:
+            return []
+        base, *others = self.layers
+        rows = base.read([unit], base.log.done(window.inputs))
+        if rows is None:
+            return []
+        names = [layer.slices(unit, len(rows.rows)) for layer in others]
+        found = [layer.read(each, layer.log.done(window.inputs)) for layer, each in zip(others, names, strict=True)]
+        return [rows, *(each for each in found if each is not None)] if all(found) else []
 
     def _fresh(self, store: Store, parts: Sequence[LayerRows]) -> bool:
         inputs: dict[str, str] = {}

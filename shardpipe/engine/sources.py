@@ -5,8 +5,9 @@ name, so that the unit list does not depend on how a store lists. A url is as th
 """
 
 import os
+import re
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
@@ -21,6 +22,7 @@ from shardpipe.engine.sourcetable import read_table
 
 SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m2ts", ".ts", ".m4v", ".mpg", ".flv", ".wmv"})
 WILD = "*?["
+WILDCARD = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True)
@@ -125,16 +127,14 @@ def _below(fs: Any, text: str, infos: dict[str, dict[str, Any]], root: str, *, i
     """The videos among `infos`, by name; tars among them give their members. Hidden files and folders are passed over."""
     fixed = None if is_glob else text.rstrip("/")
     top = fs._strip_protocol(fixed).rstrip("/") if fixed is not None else None  # noqa: SLF001  fsspec has no public form
-    base = f"{locate(text.split('*', 1)[0].split('?', 1)[0].split('[', 1)[0])[1]}/" if is_glob else f"{top}/"
-    own = f"{locate(root)[1].rstrip('/')}/"
-    passed_over = own if _is_local(root) == _is_local(text) and not base.startswith(own) else None
+    passed_over = _own_folders(fs, text, infos, root, is_glob=is_glob)
     found: list[Found] = []
     for path in sorted(infos):
         info = infos[path]
         inner = path[len(top) + 1 :] if top is not None else path.rsplit("/", 1)[-1]
         if info.get("type") == "directory" or any(part.startswith(".") for part in inner.split("/")):
             continue
-        if passed_over is not None and path.startswith(passed_over):
+        if path.startswith(passed_over):
             continue
         url = _unicode(f"{fixed}/{inner}" if fixed is not None else _like(fs, text, path))
         suffix = PurePosixPath(path).suffix.lower()
@@ -145,6 +145,21 @@ def _below(fs: Any, text: str, infos: dict[str, dict[str, Any]], root: str, *, i
         elif suffix in SUFFIXES:
             found.append(Found(url, info.get("size"), identity_of(info)))
     return found
+
+
+def _own_folders(fs: Any, text: str, infos: Iterable[str], root: str, *, is_glob: bool) -> tuple[str, ...]:  # noqa: ANN401
+    """Where in a listing the run's own objects lie: below its root, or in the root's Datasets if that is what is listed."""
+    if _is_local(root) != _is_local(text):
+        return ()
+    folder = WILDCARD.split(text, 1)[0].rpartition("/")[0] or text[:1].strip("*?[") if is_glob else text
+    base = locate(folder)[1].rstrip("/")
+    here, own = (os.path.realpath(path) if _is_local(root) else path for path in (base, locate(root)[1].rstrip("/")))
+    if own.startswith(f"{here.rstrip('/')}/"):
+        return (f"{base}/{own[len(here.rstrip('/')) + 1 :]}/",)
+    if own != here:
+        return ()
+    names = {path[len(base) + 1 :].partition("/")[0] for path in infos}
+    return tuple(f"{base}/{name}/" for name in sorted(names) if fs.exists(f"{base}/{name}/dataset.json"))
 
 
 def _is_local(url: str) -> bool:

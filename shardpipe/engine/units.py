@@ -27,11 +27,6 @@ class Todo:
     jobs: list[UnitJob]
     num_waiting: int = 0
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether nothing is left."""
-        return not self.jobs and not self.num_waiting
-
     def limited(self, limit: int | None) -> "Todo":
         """At most the first `limit` units of the list."""
         if limit is None:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from shardpipe.config.models import CLIPS, Config
 from shardpipe.config.parts import EmitConfig
-from shardpipe.core.errors import ConfigError, IncompleteError, PassFailed, StoreError
+from shardpipe.core.errors import ConfigError, IncompleteError, PassFailed, ShardpipeError
 from shardpipe.core.report import PlannedPhase, PlanReport, RunReport
 from shardpipe.core.work import Outcome, Phase, Progress, Silent, UnitJob
 from shardpipe.engine.batches import add_batch, first_batch, list_added, num_new
@@ -40,7 +40,7 @@ from shardpipe.storage.store import Store, open_store
 
 log = logging.getLogger(__name__)
 HERE_SHARDS = 4
-"""So few shards are written in this process: copying them takes less than it takes to start workers."""
+"""So few shards are copied in this process where the store is a local disk; what fails there is tried in a worker."""
 
 
 class Executor(Protocol):
@@ -68,16 +68,31 @@ class _Run:
         """Do the units of one phase that are left."""
         self.progress.phase(task.name, task.phase, num_units=len(todo.names), num_done=todo.num_done)
         started = time.time()
-        executor = self.executor
-        if task.phase == "emit" and isinstance(executor, LocalExecutor) and len(todo.jobs) <= HERE_SHARDS:
-            executor = InlineExecutor(self.store)
-        with closing(executor.run(task, todo.jobs, self.progress)) as outcomes:  # its workers end with it
-            for outcome in outcomes:
-                if outcome.error is not None:
-                    self.failed[f"{task.name}/{outcome.unit}"] = outcome.error
-                else:
-                    self._record(task, outcome, started)
-                self.progress.unit(outcome)
+        jobs = todo.jobs
+        if task.phase == "emit" and isinstance(self.executor, LocalExecutor) and self._is_quick(todo):
+            jobs = []
+            with closing(InlineExecutor(self.store).run(task, todo.jobs, self.progress)) as outcomes:
+                for job, outcome in zip(todo.jobs, outcomes, strict=True):
+                    if outcome.error is None:
+                        self._end(task, outcome, started)
+                    else:
+                        self.progress.note(f"unit {job.name} failed, tried again: {outcome.error}")
+                        jobs.append(job)
+        if jobs:
+            with closing(self.executor.run(task, jobs, self.progress)) as outcomes:  # its workers end with it
+                for outcome in outcomes:
+                    self._end(task, outcome, started)
+
+    def _is_quick(self, todo: Todo) -> bool:
+        """Whether shards are so few that a process less is worth more than a second core: copies from file to file."""
+        return len(todo.jobs) <= HERE_SHARDS and self.store.local_path(f"{CLIPS}/dataset.json") is not None
+
+    def _end(self, task: Task, outcome: Outcome, started_s: float) -> None:
+        if outcome.error is not None:
+            self.failed[f"{task.name}/{outcome.unit}"] = outcome.error
+        else:
+            self._record(task, outcome, started_s)
+        self.progress.unit(outcome)
 
     def _record(self, task: Task, outcome: Outcome, started_s: float) -> None:
         """Leave what a unit took. It is committed by now: a timing that cannot be written must not end the run."""
@@ -85,7 +100,7 @@ class _Run:
         began = max(started_s, now - outcome.usage.wall_s)
         try:
             record_timing(self.store, task.name, task.phase, outcome=outcome, started_s=began, ended_s=now)
-        except StoreError as error:
+        except (ShardpipeError, OSError) as error:
             log.warning("%s: what unit %s took is not known: %s", task.name, outcome.unit, error)
 
     def failed_of(self, name: str) -> bool:
@@ -254,7 +269,8 @@ def plan_config(config: Config, *, only: str | None = None, add_sources: str | N
         if each.shape.info.emit == "shards":
             phases.append(_planned(store, each.config.name, "emit", _emit_todo_if_any(store, each.config.name)))
     phases = [each for each in phases if only in (None, each.name)]
-    return PlanReport(config.root, tuple(phases), None if added is None else num_new(store, added))
+    first = prepared.listing.videos if prepared.listing is not None else ()
+    return PlanReport(config.root, tuple(phases), None if added is None else num_new(store, added, first))
 
 
 def _pass_todo_if_any(store: Store, each: PreparedPass) -> Todo | None:

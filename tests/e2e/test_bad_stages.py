@@ -105,10 +105,7 @@ def test_failures_are_counted_before_windows_are_planned(root: Path, videos: Pat
     assert not open_store(str(root)).list("train/plan")
 
 
-@pytest.mark.parametrize(
-    ("how", "reason"),
-    [("segfault", "died of SIGSEGV"), pytest.param("exit", "ended (exit 3)", marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize(("how", "reason"), [("segfault", "died of SIGSEGV"), ("exit", "ended (exit 3)")])
 def test_a_stage_that_kills_its_worker(root: Path, videos: Path, how: str, reason: str) -> None:
     bad, good = by_local_workers(root, videos, Broken(how=how, at_s=(1,)), Scored())  # type: ignore[arg-type]
     assert [row["error"] for row in bad.values()] == [f"broken: the worker {reason} on this clip"] * 2
@@ -159,12 +156,7 @@ class Unready(Scored):
 
 
 @pytest.mark.parametrize(
-    ("what", "message"),
-    [
-        ("segfault", "SIGSEGV"),
-        pytest.param("raise", "a library said no", marks=pytest.mark.slow),
-        pytest.param("hang", "more than 3 s", marks=pytest.mark.slow),
-    ],
+    ("what", "message"), [("segfault", "SIGSEGV"), ("raise", "a library said no"), ("hang", "more than 3 s")]
 )
 def test_a_decoder_that_goes_wrong(
     root: Path, videos: Path, monkeypatch: pytest.MonkeyPatch, what: str, message: str

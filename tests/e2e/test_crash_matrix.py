@@ -128,7 +128,7 @@ def test_a_crash_at_every_write(
     parts: dict[str, Part], tmp_path: Path, cut_calls: list[str], name: str, mode: CrashMode
 ) -> None:
     part = parts[name]
-    for n in part.writes if mode == "after" else part.writes[::3]:
+    for n in part.writes:
         crash_and_finish(part, part.root(tmp_path), cut_calls, n, mode)
 
 
@@ -166,7 +166,7 @@ def test_a_crash_where_clips_are_read_through_the_store(parts: dict[str, Part], 
     run_inline(config, recording)
     assert snapshot(store) == parts["emit"].clean
     reads = [n for n, each in enumerate(recording.operations) if each.name == "read_range"]
-    for n in reads[:: max(1, len(reads) // 3)]:
+    for n in reads[:: max(1, len(reads) // 4)]:
         for mode in ("before", "torn reply"):
             for path in store.list(""):
                 if not path.startswith("clips/"):

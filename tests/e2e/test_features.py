@@ -11,8 +11,8 @@ from support.fakes import CALLS, Blob, Scored, Worded
 from support.runs import calls, make_config, rows_of, run_inline, snapshot
 
 from shardpipe.core.errors import ConfigError, IncompleteError, StoreError
+from shardpipe.engine.index import is_whole
 from shardpipe.storage.crashing import CrashingStore, RecordingStore
-from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.rows import decode_table
 from shardpipe.storage.store import Store, open_store
 
@@ -165,7 +165,7 @@ def test_a_clean_second_run_changes_and_repeats_nothing(videos: Path, tmp_path: 
     assert snapshot(store) == before
     done = [each for each in counting.operations if each.name in ("put_file", "delete", "read_range")]
     assert {(each.name, each.path) for each in done} == {("read_range", "train/index.parquet")}
-    assert Dataset.open(store, "train").is_readable()
+    assert is_whole(store, "train")
 
 
 class _NoTimings(RecordingStore):

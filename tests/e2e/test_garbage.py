@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import av
-import psutil
 import pytest
 from support import odd_files
 from support.garbage import open_files
 from support.opens import watching
-from support.processes import marked_run, spawned_by, temp_files
+from support.processes import commands_of_children, marked_run, temp_files
 from support.runs import make_config, rows_of, run_inline
 
 from shardpipe.engine.opened import open_dataset
@@ -154,7 +153,7 @@ def test_odd_files_cut_in_other_ways_leak_nothing(way: str, short: list[Path], t
     run_inline(make_config(tmp_path / "run", folder, **WAYS[way], max_failed=1.0))
     check_rows(tmp_path / "run", listed(tmp_path / "run"), was_decoded=way != "none")
     assert open_files() <= before
-    assert spawned_by(psutil.Process()) == []
+    assert [child for child in commands_of_children() if "resource_tracker" not in child] == []
 
 
 @pytest.mark.parametrize("seeds", [range(50, 60), pytest.param(range(100), marks=pytest.mark.slow)])

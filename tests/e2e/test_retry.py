@@ -12,6 +12,7 @@ from support.runs import calls, make_config, rows_of, run_inline, snapshot
 
 from shardpipe.core.errors import ConfigError
 from shardpipe.engine import cut as cutting
+from shardpipe.engine.report import status
 from shardpipe.engine.verify import verify
 from shardpipe.executors import retry as retrying
 from shardpipe.executors.inline import InlineExecutor
@@ -145,6 +146,9 @@ def test_what_a_plan_names_counts_where_a_retry_races_with_it(
     emitted = [row["key"] for row in decode_table(store.read("train/index.parquet"))[0].to_pylist()]
     assert sorted(emitted) == sorted(rows_of(store, "late"))
     assert len(emitted) == 3 < len([row for row in rows_of(store, "score").values() if row["kept"]]) == 5
+    ended = status(store, only=["train"]).passes[0]
+    assert (ended.complete, ended.num_kept) == (True, 3)
+    assert ended.num_units_done == ended.num_units
     before = snapshot(store)
     CALLS.clear()
     assert not run_inline(config).pending

@@ -89,7 +89,7 @@ def overtake(config: Config, n: int) -> None:
 
 
 def test_one_driver_overtakes_the_other(one_run: list[str], videos: Path, tmp_path: Path) -> None:
-    for n in [n for n, name in enumerate(one_run) if name in WRITES - {"replace"} or n % 16 == 0]:
+    for n in [n for n, name in enumerate(one_run) if name in WRITES - {"replace"} or n % 7 == 0]:
         overtake(make_config(tmp_path / str(n), videos, PASSES), n)
 
 
@@ -226,7 +226,7 @@ def test_every_order_of_the_writes_of_a_unit(
     finished: Path, videos: Path, tmp_path: Path, phase: str, num_writes: int
 ) -> None:
     orders = every_order(num_writes)
-    interleave(finished, videos, tmp_path / "root", phase, orders[:: 1 + len(orders) // 5], writes_only=True)
+    interleave(finished, videos, tmp_path / "root", phase, orders[:: 1 + len(orders) // 8], writes_only=True)
 
 
 @pytest.mark.slow

@@ -79,6 +79,23 @@ def test_the_runs_own_shards_are_no_sources(tmp_path: Path) -> None:
     assert urls(tmp_path / "run", tmp_path / "run") == [f"{tmp_path}/run/clips/b.mp4"]
 
 
+def test_the_runs_own_shards_are_no_sources_under_other_names_of_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    (data / "clips" / "shards").mkdir(parents=True)
+    for name in ("a.mp4", "clips/dataset.json", "clips/shards/b.mp4"):
+        (data / name).write_bytes(b"x")
+    (tmp_path / "link").symlink_to(data)
+    monkeypatch.chdir(data)
+    for source in (data, "../data", f"{tmp_path}/link", f"{data}/**", f"{data}/**/*.mp4"):
+        assert [url.rpartition("/")[2] for url in urls(source, data)] == ["a.mp4"], source
+    for source in (tmp_path, "..", f"{tmp_path}/link/.."):
+        with pytest.raises(ConfigError, match="no video at"):
+            urls(source, data)
+    assert urls("*.mp4", data) == ["a.mp4"]
+
+
 def test_odd_types_of_columns(tmp_path: Path) -> None:
     """Numbers and truths as they are, all else as text, and what is no number as missing."""
     day = dt.date(2024, 1, 2)

@@ -148,7 +148,7 @@ def test_many_clips_of_real_videos(name: str, method: str, tmp_path: Path) -> No
     count = len(real(name).pts)
     rng = random.Random(f"{name} {method}")
     spans = [(0, count), (0, 1), (count - 1, count)]
-    spans += [tuple(sorted(rng.sample(range(count + 1), 2))) for _ in range(4 if name == "bigbuckbunny" else 20)]
+    spans += [tuple(sorted(rng.sample(range(count + 1), 2))) for _ in range(12 if name == "bigbuckbunny" else 40)]
     for at in range(0, len(spans), 8):
         folder = tmp_path / str(at)
         folder.mkdir()

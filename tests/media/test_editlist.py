@@ -23,7 +23,7 @@ def test_any_frame_without_loss(name: str, tmp_path: Path) -> None:
             assert picture_hashes(clip.file) == list(source.hashes[first:stop])
 
 
-@pytest.mark.parametrize("name", ["h264_30", "h264_ntsc_ts", "h264_open", "mpeg4_b", "h264_interlaced"])
+@pytest.mark.parametrize("name", ["h264_30", "h264_ntsc_ts", "h264_open", "mpeg4_b", "h264_interlaced", "av1"])
 def test_what_it_cannot_serve_is_encoded(name: str, tmp_path: Path) -> None:
     source = read_source(make_source(name, tmp_path).path)
     with cutter_of(source, SPEC, tmp_path) as cutter:

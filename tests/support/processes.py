@@ -68,7 +68,21 @@ class MarkedRun:
 
 def spawned_by(process: psutil.Process) -> list[psutil.Process]:
     """Its children that multiprocessing spawned (not the resource tracker)."""
-    return [child for child in process.children() if "spawn_main" in " ".join(child.cmdline())]
+    found = []
+    for child in process.children():
+        with suppress(psutil.Error):  # it has just ended
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
+def commands_of_children() -> list[str]:
+    """The command line of each process that this one started and that lives."""
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            found.append(" ".join(child.cmdline()))
+    return found
 
 
 @contextmanager
