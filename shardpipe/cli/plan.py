@@ -16,13 +16,21 @@ def command(config: ConfigFile, *, overrides: Overrides = None, as_json: AsJson 
     show_plan(load_config(config, overrides or ()), as_json=as_json)
 
 
-def show_plan(config: "Config", *, as_json: bool, only: str | None = None, add_sources: str | None = None) -> None:
-    """Write to stdout what a run of `config` would do; `only` and `add_sources` as `run` takes them."""
+def show_plan(
+    config: "Config",
+    *,
+    as_json: bool,
+    only: str | None = None,
+    limit: int | None = None,
+    partial: bool = False,
+    add_sources: str | None = None,
+) -> None:
+    """Write to stdout what a run of `config` would do; the options are those of `run`."""
     from shardpipe.cli.output import hours, money, num_bytes, write_json, write_line, write_table  # noqa: PLC0415
     from shardpipe.cli.tables import cost  # noqa: PLC0415
     from shardpipe.executors.run import plan_config  # noqa: PLC0415
 
-    report = plan_config(config, only=only, add_sources=add_sources)
+    report = plan_config(config, only=only, limit=limit, partial=partial, add_sources=add_sources)
     if as_json:
         phases = [
             asdict(each) | {"cost": cost(each.usage, config.prices) if each.usage else None} for each in report.phases

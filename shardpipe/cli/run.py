@@ -43,7 +43,7 @@ def command(
 
     loaded = load_config(config, overrides or ())
     if dry_run:
-        show_plan(loaded, as_json=as_json, only=only, add_sources=add_sources)
+        show_plan(loaded, as_json=as_json, only=only, limit=limit, partial=partial, add_sources=add_sources)
         return
     from shardpipe.engine.report import status  # noqa: PLC0415  a bad config is told at once
     from shardpipe.executors.run import run_config  # noqa: PLC0415

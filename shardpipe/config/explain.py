@@ -13,7 +13,7 @@ from shardpipe.core.cutting import WriteSpec
 from shardpipe.core.errors import ConfigError
 from shardpipe.core.scene import ScenePolicy
 
-JOINED = ("detector", "policy")  # of `scenes`: their keys stand side by side in a config
+JOINED = {("cut", "scenes", "detector"), ("cut", "scenes", "policy")}  # their keys stand side by side in a config
 REQUIRED = {"emit": "required, there is no default: rows or shards", "type": "required"}
 
 MODELS: Mapping[Path, type[BaseModel]] = {
@@ -49,7 +49,7 @@ def real_path(values: object, loc: Path) -> Path:
     here: Any = values
     for i, part in enumerate(loc):
         if isinstance(here, dict) and (
-            part in here or (i == len(loc) - 1 and isinstance(part, str) and part not in JOINED)
+            part in here or (i == len(loc) - 1 and isinstance(part, str) and (*path, part) not in JOINED)
         ):
             here = here.get(part)
         elif isinstance(here, list) and isinstance(part, int) and part < len(here):

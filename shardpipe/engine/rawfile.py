@@ -35,7 +35,10 @@ def open_source(part: Mapping[str, Any]) -> AbstractContextManager[Any]:
         kind = "a folder" if info["type"] == "directory" else "a pipe, a socket or a device"
         raise MediaError(f"{url} is no file but {kind}, and cannot be read as a video")
     if container is None and url.lower().endswith(".tar"):
-        raise MediaError(f"{url} cannot be read to its end as a tar: what videos follow in it is unknown")
+        raise MediaError(
+            f"{url} cannot be read to its end as a tar: what videos follow in it is unknown "
+            "(a tar that a list names is not opened: give it as a source of its own)"
+        )
     found = identity_of(info)
     if part["etag"] is not None and found != part["etag"]:
         raise MediaError(

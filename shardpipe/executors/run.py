@@ -255,20 +255,30 @@ def emit_pass(
     return RunReport(root, (name,), run.failed, run.pending)
 
 
-def plan_config(config: Config, *, only: str | None = None, add_sources: str | None = None) -> PlanReport:
-    """What `run_config` would do now; checks everything and changes nothing."""
+def plan_config(
+    config: Config,
+    *,
+    only: str | None = None,
+    limit: int | None = None,
+    partial: bool = False,
+    add_sources: str | None = None,
+) -> PlanReport:
+    """What `run_config` would do now, with the same arguments; checks everything and changes nothing."""
     store = open_store(config.root, read_only=True)
     prepared = prepare(store, config)
     added = _check_asked(store, prepared, only, add_sources)
     phases: list[PlannedPhase] = []
-    if config.cut is not None:
+    if prepared.cut is not None and only in (None, CLIPS):
+        check_encoder(prepared.cut.write)
         todo = cut_todo(store) if prepared.listing is None else None
-        phases.append(_planned(store, CLIPS, "cut", todo))
+        phases.append(_planned(store, CLIPS, "cut", todo, limit))
     for each in prepared.passes:
-        phases.append(_planned(store, each.config.name, "rows", _pass_todo_if_any(store, each)))
-        if each.shape.info.emit == "shards":
-            phases.append(_planned(store, each.config.name, "emit", _emit_todo_if_any(store, each.config.name)))
-    phases = [each for each in phases if only in (None, each.name)]
+        name = each.config.name
+        if only not in (None, name):
+            continue
+        phases.append(_planned(store, name, "rows", _pass_todo_if_any(store, each), limit))
+        if each.shape.info.emit == "shards" and not partial and limit is None:
+            phases.append(_planned(store, name, "emit", _emit_todo_if_any(store, name)))
     first = prepared.listing.videos if prepared.listing is not None else ()
     return PlanReport(config.root, tuple(phases), None if added is None else num_new(store, added, first))
 
@@ -292,11 +302,13 @@ def _emit_todo_if_any(store: Store, name: str) -> Todo | None:
     return Todo(units, len(units) - len(jobs), jobs)
 
 
-def _planned(store: Store, name: str, phase: Phase, todo: Todo | None) -> PlannedPhase:
+def _planned(store: Store, name: str, phase: Phase, todo: Todo | None, limit: int | None = None) -> PlannedPhase:
     if todo is None:
         return PlannedPhase(name, phase)
     timings = read_timings(store, name, phase)
     num_left = len(todo.jobs) + todo.num_waiting
+    if limit is not None:
+        num_left = len(todo.limited(limit).jobs) + min(todo.num_waiting, max(0, limit - len(todo.names)))
     if not timings:
         return PlannedPhase(name, phase, len(todo.names), todo.num_done)
     share = num_left / len(timings)

@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 from shardpipe.core.detector import Detector, DetectorRun, Transition
 from shardpipe.scenes.frametrace import FrameTrace
-from shardpipe.scenes.mixing import dissolve_at, fade_from, fade_to, is_flash, is_plain
+from shardpipe.scenes.mixing import LONGEST_FADE_S, dissolve_at, fade_from, fade_to, is_flash, is_plain
+from shardpipe.scenes.rampfit import LEVEL_S
 
 SIZE = (256, 144)
 LEAD_IN_S = 7.0
@@ -37,8 +38,8 @@ LOOK_S = 2.6
 GRID_PER_S = 12
 """Moments a second that are tried as the middle of a dissolve."""
 
-MAX_RAMP_S = 3.5
-"""The longest fade to or from black or white."""
+MAX_RAMP_S = LONGEST_FADE_S + LEVEL_S
+"""How far from black or white the longest fade may end, and a dissolve begin before the moment that gives it away."""
 
 PLAIN_S = 0.6
 """How far after a frame others are needed to tell whether it is black or white."""

@@ -13,7 +13,7 @@ from shardpipe.scenes.rampfit import LEVEL_S, Ramp, fit_ramp, fit_rise
 HALVES_S = np.array([0.16, 0.2, 0.25, 0.31, 0.39, 0.49, 0.61, 0.76, 0.95, 1.2, 1.5])
 """How far the two ends are from the middle that is tried."""
 
-LONGEST_FADE_S = 3.2
+LONGEST_FADE_S = 3.2  # until it stays level
 MAX_TRIED = 2  # pairs of ends a moment
 MAX_FIRST_CORRELATION = 0.75  # of the first guess at the ends, which may still be mixes
 MIN_DIFFERENCE = 8.0  # of 255, root mean square between the two ends

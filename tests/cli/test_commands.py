@@ -137,6 +137,8 @@ def test_a_dry_run_takes_the_same_options_as_the_run(config: Path, root: str, ca
     assert "0 new videos" in capsys.readouterr().out
     assert run_app(["run", str(config), "--dry-run", "--pass", "train", "--json"]) == 0
     assert {each["name"] for each in json.loads(capsys.readouterr().out)["phases"]} == {"train"}
+    assert run_app(["run", str(config), "--dry-run", "--partial", "--json"]) == 0
+    assert {each["phase"] for each in json.loads(capsys.readouterr().out)["phases"]} == {"cut", "rows"}
     fresh = config.with_name("fresh.yaml")
     fresh.write_text(config.read_text(encoding="utf-8").replace(str(root), f"{root}-fresh"), encoding="utf-8")
     assert run_app(["run", str(fresh), "--dry-run", "--add-sources", str(videos[0]), "--json"]) == 0

@@ -12,6 +12,7 @@ from support.runs import calls, make_config, rows_of, run_inline, snapshot
 
 from shardpipe.core.errors import ConfigError, IncompleteError, StoreError
 from shardpipe.engine.index import is_whole
+from shardpipe.executors.run import plan_config
 from shardpipe.storage.crashing import CrashingStore, RecordingStore
 from shardpipe.storage.rows import decode_table
 from shardpipe.storage.store import Store, open_store
@@ -180,3 +181,14 @@ def test_a_timing_that_cannot_be_written_ends_no_run(videos: Path, tmp_path: Pat
     report = run_inline(config, _NoTimings(open_store(config.root)))
     assert report.passes == ("clips", "score")
     assert not report.failed_units
+
+
+def test_a_dry_run_with_a_limit_counts_what_that_run_would_do(videos: Path, tmp_path: Path) -> None:
+    config = make_config(tmp_path / "root", videos, [SCORE])
+    run_inline(config, limit=1)
+    (left, _), (limited, _) = plan_config(config).phases, plan_config(config, limit=1).phases
+    assert (left.num_done, limited.num_done) == (1, 1)
+    assert left.num_units == limited.num_units
+    assert left.num_clips
+    assert limited.num_clips == 0
+    assert [each.phase for each in plan_config(config, partial=True).phases] == ["cut", "rows"]
