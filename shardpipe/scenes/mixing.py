@@ -174,7 +174,7 @@ def _ramp_around(trace: FrameTrace, a: int, b: int, center: int, energy_weight: 
     around_s = max(MIN_FIT_AROUND_S, FIT_AROUND * (times[b] - times[a]))
     start_s = max(times[a] - around_s, times[center] - REACH_S)
     stop_s = min(times[b] + around_s, times[center] + REACH_S)
-    frames = slice(trace.index(start_s), trace.index(stop_s) + 1)
+    frames = _without_cuts(trace, a, b, trace.index(start_s), trace.index(stop_s) + 1)
     at = frames.start
     positions = line(trace.thumbs, a, b, frames).positions
     energy = trace.energy[frames]
@@ -182,6 +182,16 @@ def _ramp_around(trace: FrameTrace, a: int, b: int, center: int, energy_weight: 
     if ramp is None or times[at + ramp.last] - times[at + ramp.first] > 2 * HALVES_S[-1]:
         return None
     return replace(ramp, first=at + ramp.first, last=at + ramp.last)
+
+
+def _without_cuts(trace: FrameTrace, a: int, b: int, start: int, stop: int) -> slice:
+    """The frames from `start` to `stop`, as far as they go on from a and b without a jump to another picture."""
+    thumbs = trace.thumbs[start:stop]
+    steps = np.diff(thumbs, axis=0)
+    far = np.einsum("ij,ij->i", steps, steps) > MAX_STEP**2 * float(((trace.thumbs[b] - trace.thumbs[a]) ** 2).sum())
+    jumps = start + 1 + np.flatnonzero(far)  # the first frames after them
+    before, after = jumps[jumps <= a], jumps[jumps > b]
+    return slice(int(before[-1]) if len(before) else start, int(after[0]) if len(after) else min(stop, len(trace)))
 
 
 def _walk(trace: FrameTrace, a: int, b: int, step: int) -> int:

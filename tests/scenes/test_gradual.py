@@ -78,6 +78,17 @@ def test_a_cut_soon_after_a_fade(shots: Any, length_s: Any, color: Any, hold: An
     assert num_whole(joined) == (4, 0)
 
 
+@pytest.mark.parametrize("after", [6, 12])
+@pytest.mark.parametrize("length_s", [0.4, 0.8, 1.2])
+def test_a_cut_soon_after_a_dissolve(shots: Any, length_s: Any, after: Any) -> None:
+    joined = []
+    for i, j in pairs(5, len(shots), 31):
+        frames, (start, end) = dissolve(shots[i], shots[j], round(length_s * FPS))
+        next_shot = shots[(i + 3) % len(shots)]
+        joined.append((np.concatenate([frames[: end + after], next_shot[:70]]), (start, end)))
+    assert num_whole(joined) == (5, 0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("length_s", [0.3, 0.5, 0.8, 1.2, 1.6, 2.0])
 def test_many_dissolves(shots: Any, length_s: Any) -> None:
