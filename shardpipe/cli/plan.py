@@ -28,7 +28,7 @@ def show_plan(
     """Write to stdout what a run of `config` would do; the options are those of `run`."""
     from shardpipe.cli.output import hours, money, num_bytes, write_json, write_line, write_table  # noqa: PLC0415
     from shardpipe.cli.tables import cost  # noqa: PLC0415
-    from shardpipe.executors.run import plan_config  # noqa: PLC0415
+    from shardpipe.executors.plan import plan_config  # noqa: PLC0415
 
     report = plan_config(config, only=only, limit=limit, partial=partial, add_sources=add_sources)
     if as_json:

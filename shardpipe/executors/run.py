@@ -9,11 +9,11 @@ from typing import Protocol
 
 from shardpipe.config.models import CLIPS, Config
 from shardpipe.config.parts import EmitConfig
-from shardpipe.core.errors import ConfigError, IncompleteError, PassFailed, ShardpipeError
-from shardpipe.core.report import PlannedPhase, PlanReport, RunReport
-from shardpipe.core.work import Outcome, Phase, Progress, Silent, UnitJob
-from shardpipe.engine.batches import add_batch, first_batch, list_added, num_new
-from shardpipe.engine.emitplan import make_plan, read_windows
+from shardpipe.core.errors import ConfigError, PassFailed, ShardpipeError
+from shardpipe.core.report import RunReport
+from shardpipe.core.work import Outcome, Progress, Silent, UnitJob
+from shardpipe.engine.batches import add_batch, first_batch, list_added
+from shardpipe.engine.emitplan import make_plan
 from shardpipe.engine.index import finish
 from shardpipe.engine.plansettings import PlanSettings
 from shardpipe.engine.prepare import (
@@ -27,7 +27,7 @@ from shardpipe.engine.prepare import (
 )
 from shardpipe.engine.sources import Listing
 from shardpipe.engine.tasks import EmitTask
-from shardpipe.engine.timings import read_timings, record_timing, total
+from shardpipe.engine.timings import record_timing
 from shardpipe.engine.units import Todo, cut_todo, failed_share, input_layers, pass_todo
 from shardpipe.engine.worker import Task
 from shardpipe.executors.inline import InlineExecutor
@@ -137,7 +137,7 @@ def run_config(
     """
     store = store or open_store(config.root)
     prepared = prepare(store, config)
-    added = _check_asked(store, prepared, only, add_sources)
+    added = check_asked(store, prepared, only, add_sources)
     run = _Run(store, config, executor or executor_for(config, store), progress or Silent(), limit, partial)
     if config.cut is not None and only in (None, CLIPS):
         _run_cut(run, prepared, add_sources, added)
@@ -149,7 +149,7 @@ def run_config(
     return RunReport(config.root, tuple(run.complete), run.failed, run.pending)
 
 
-def _check_asked(store: Store, prepared: Prepared, only: str | None, add_sources: str | None) -> Listing | None:
+def check_asked(store: Store, prepared: Prepared, only: str | None, add_sources: str | None) -> Listing | None:
     """What `--add-sources` names, if it is given; raises ConfigError where it or `--pass` cannot be obeyed."""
     names = [CLIPS, *(each.config.name for each in prepared.passes)]
     if only is not None and only not in names:
@@ -253,64 +253,3 @@ def emit_pass(
         errors = "; ".join(run.failed.values())
         raise PassFailed(f"{root}/{name} is not emitted: {errors or run.pending[name]}")
     return RunReport(root, (name,), run.failed, run.pending)
-
-
-def plan_config(
-    config: Config,
-    *,
-    only: str | None = None,
-    limit: int | None = None,
-    partial: bool = False,
-    add_sources: str | None = None,
-) -> PlanReport:
-    """What `run_config` would do now, with the same arguments; checks everything and changes nothing."""
-    store = open_store(config.root, read_only=True)
-    prepared = prepare(store, config)
-    added = _check_asked(store, prepared, only, add_sources)
-    phases: list[PlannedPhase] = []
-    if prepared.cut is not None and only in (None, CLIPS):
-        check_encoder(prepared.cut.write)
-        todo = cut_todo(store) if prepared.listing is None else None
-        phases.append(_planned(store, CLIPS, "cut", todo, limit))
-    for each in prepared.passes:
-        name = each.config.name
-        if only not in (None, name):
-            continue
-        phases.append(_planned(store, name, "rows", _pass_todo_if_any(store, each), limit))
-        if each.shape.info.emit == "shards" and not partial and limit is None:
-            phases.append(_planned(store, name, "emit", _emit_todo_if_any(store, name)))
-    first = prepared.listing.videos if prepared.listing is not None else ()
-    return PlanReport(config.root, tuple(phases), None if added is None else num_new(store, added, first))
-
-
-def _pass_todo_if_any(store: Store, each: PreparedPass) -> Todo | None:
-    """The units of a pass, None while its input does not exist."""
-    try:
-        inputs = View(store, input_layers(store, each.config.inputs))
-        return pass_todo(store, Dataset(store, each.shape.info), inputs)
-    except IncompleteError:
-        return None
-
-
-def _emit_todo_if_any(store: Store, name: str) -> Todo | None:
-    """The shards of a pass, None while they are not planned."""
-    units = [unit for window in read_windows(store, name) for unit in window.shard_units]
-    if not units:
-        return None
-    done = RowsLog(store, name, folder="emit").done()
-    jobs = [UnitJob(unit) for unit in units if unit not in done]
-    return Todo(units, len(units) - len(jobs), jobs)
-
-
-def _planned(store: Store, name: str, phase: Phase, todo: Todo | None, limit: int | None = None) -> PlannedPhase:
-    if todo is None:
-        return PlannedPhase(name, phase)
-    timings = read_timings(store, name, phase)
-    num_left = len(todo.jobs) + todo.num_waiting
-    if limit is not None:
-        num_left = len(todo.limited(limit).jobs) + min(todo.num_waiting, max(0, limit - len(todo.names)))
-    if not timings:
-        return PlannedPhase(name, phase, len(todo.names), todo.num_done)
-    share = num_left / len(timings)
-    num_clips = round(sum(timing.num_clips for timing in timings) * share)
-    return PlannedPhase(name, phase, len(todo.names), todo.num_done, num_clips, total(timings).times(share))

@@ -12,7 +12,7 @@ from support.runs import calls, make_config, rows_of, run_inline, snapshot
 
 from shardpipe.core.errors import ConfigError, IncompleteError, StoreError
 from shardpipe.engine.index import is_whole
-from shardpipe.executors.run import plan_config
+from shardpipe.executors.plan import plan_config
 from shardpipe.storage.crashing import CrashingStore, RecordingStore
 from shardpipe.storage.rows import decode_table
 from shardpipe.storage.store import Store, open_store

@@ -1,0 +1,77 @@
+"""What a run would do now: `plan` and `run --dry-run`. Checks what the run checks, and changes nothing."""
+
+from shardpipe.config.models import CLIPS, Config
+from shardpipe.core.errors import IncompleteError
+from shardpipe.core.report import PlannedPhase, PlanReport
+from shardpipe.core.work import Phase, UnitJob
+from shardpipe.engine.batches import num_new
+from shardpipe.engine.emitplan import read_windows
+from shardpipe.engine.prepare import PreparedPass, prepare
+from shardpipe.engine.timings import read_timings, total
+from shardpipe.engine.units import Todo, cut_todo, input_layers, pass_todo
+from shardpipe.executors.run import check_asked
+from shardpipe.media.encode import check_encoder
+from shardpipe.storage.commit import RowsLog
+from shardpipe.storage.dataset import Dataset, View
+from shardpipe.storage.store import Store, open_store
+
+
+def plan_config(
+    config: Config,
+    *,
+    only: str | None = None,
+    limit: int | None = None,
+    partial: bool = False,
+    add_sources: str | None = None,
+) -> PlanReport:
+    """What `run_config` would do now, with the same arguments; checks everything and changes nothing."""
+    store = open_store(config.root, read_only=True)
+    prepared = prepare(store, config)
+    added = check_asked(store, prepared, only, add_sources)
+    phases: list[PlannedPhase] = []
+    if prepared.cut is not None and only in (None, CLIPS):
+        check_encoder(prepared.cut.write)
+        todo = cut_todo(store) if prepared.listing is None else None
+        phases.append(_planned(store, CLIPS, "cut", todo, limit))
+    for each in prepared.passes:
+        name = each.config.name
+        if only not in (None, name):
+            continue
+        phases.append(_planned(store, name, "rows", _pass_todo_if_any(store, each), limit))
+        if each.shape.info.emit == "shards" and not partial and limit is None:
+            phases.append(_planned(store, name, "emit", _emit_todo_if_any(store, name)))
+    first = prepared.listing.videos if prepared.listing is not None else ()
+    return PlanReport(config.root, tuple(phases), None if added is None else num_new(store, added, first))
+
+
+def _pass_todo_if_any(store: Store, each: PreparedPass) -> Todo | None:
+    """The units of a pass, None while its input does not exist."""
+    try:
+        inputs = View(store, input_layers(store, each.config.inputs))
+        return pass_todo(store, Dataset(store, each.shape.info), inputs)
+    except IncompleteError:
+        return None
+
+
+def _emit_todo_if_any(store: Store, name: str) -> Todo | None:
+    """The shards of a pass, None while they are not planned."""
+    units = [unit for window in read_windows(store, name) for unit in window.shard_units]
+    if not units:
+        return None
+    done = RowsLog(store, name, folder="emit").done()
+    jobs = [UnitJob(unit) for unit in units if unit not in done]
+    return Todo(units, len(units) - len(jobs), jobs)
+
+
+def _planned(store: Store, name: str, phase: Phase, todo: Todo | None, limit: int | None = None) -> PlannedPhase:
+    if todo is None:
+        return PlannedPhase(name, phase)
+    timings = read_timings(store, name, phase)
+    num_left = len(todo.jobs) + todo.num_waiting
+    if limit is not None:
+        num_left = len(todo.limited(limit).jobs) + min(todo.num_waiting, max(0, limit - len(todo.names)))
+    if not timings:
+        return PlannedPhase(name, phase, len(todo.names), todo.num_done)
+    share = num_left / len(timings)
+    num_clips = round(sum(timing.num_clips for timing in timings) * share)
+    return PlannedPhase(name, phase, len(todo.names), todo.num_done, num_clips, total(timings).times(share))
