@@ -151,16 +151,17 @@ class _Tally:
     kept_s: float = 0.0
     lost: Counter[str] = field(default_factory=Counter)
     lost_s: dict[str, float] = field(default_factory=dict)
-    windows: list[Window] | None = None
 
     def __post_init__(self) -> None:
         self.layers: list[Layer] = self.dataset.pass_layers()
+        self.windows = read_windows(self.dataset.store, self.dataset.name)
+        self.window_of = {unit: window for window in self.windows for unit in window.units}
 
     def add(self, store: Store, unit: str, parts: Sequence[LayerRows | None]) -> None:
         """Count one unit, of which `parts` are the layers' rows, this pass's last."""
         found = [part for part in parts if part is not None]
         if len(found) < len(parts) or not self._fresh(store, found):
-            found = self._as_planned(store, unit)
+            found = self._as_planned(unit)
             if not found:
                 return
         self.num_units_done += 1
@@ -172,11 +173,9 @@ class _Tally:
             if alive is None or row["key"] in alive:
                 self._add_row(row, durations[row["key"]])
 
-    def _as_planned(self, store: Store, unit: str) -> list[LayerRows]:
+    def _as_planned(self, unit: str) -> list[LayerRows]:
         """The rows of a unit that the plan names, which count whatever was written since; none if it is not planned."""
-        if self.windows is None:
-            self.windows = read_windows(store, self.dataset.name)
-        window = next((each for each in self.windows if unit in each.units), None)
+        window = self.window_of.get(unit)
         if window is None or unit in window.missing:
             return []
         base, *others = self.layers
@@ -212,12 +211,11 @@ class _Tally:
     def result(self, store: Store) -> PassStatus:
         """The counts as one value, with what lies beside the rows: shards and timings."""
         dataset, info = self.dataset, self.dataset.info
-        windows = read_windows(store, dataset.name)
-        shards, shards_done, shard_bytes = _shards(store, dataset, windows)
+        shards, shards_done, shard_bytes = _shards(store, dataset, self.windows)
         timings = read_timings(store, dataset.name, "cut" if info.kind == "cut" else "rows")
         rate = clips_per_s(timings)
         if info.emit == "shards":
-            num_planned = sum(len(window.units) for window in windows)
+            num_planned = sum(len(window.units) for window in self.windows)
             complete = num_planned == self.num_units and is_whole(store, dataset.name)
         else:
             complete = bool(self.num_units) and self.num_units_done == self.num_units

@@ -21,8 +21,7 @@ from shardpipe.core.errors import ConfigError
 from shardpipe.engine.sourcetable import read_table
 
 SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m2ts", ".ts", ".m4v", ".mpg", ".flv", ".wmv"})
-WILD = "*?["
-WILDCARD = re.compile(r"[*?\[]")
+WILD = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ def _list_one(text: str, root: str) -> tuple[dict[str, ColumnType], list[Found]]
         raise ConfigError("an empty name; give a folder, a glob, a list or a video")
     fs, path = locate(text)
     suffix = PurePosixPath(path).suffix.lower()
-    if any(char in text for char in WILD) and not fs.exists(path):
+    if WILD.search(text) and not fs.exists(path):
         return {}, _some(text, _below(fs, text, fs.glob(path, detail=True), root, is_glob=True))
     if fs.isdir(path):
         return {}, _some(text, _below(fs, text, fs.find(path, detail=True), root, is_glob=False))
@@ -151,7 +150,7 @@ def _own_folders(fs: Any, text: str, infos: Iterable[str], root: str, *, is_glob
     """Where in a listing the run's own objects lie: below its root, or in the root's Datasets if that is what is listed."""
     if _is_local(root) != _is_local(text):
         return ()
-    folder = WILDCARD.split(text, 1)[0].rpartition("/")[0] or text[:1].strip("*?[") if is_glob else text
+    folder = WILD.split(text, 1)[0].rpartition("/")[0] or text[:1].strip("*?[") if is_glob else text
     base = locate(folder)[1].rstrip("/")
     here, own = (os.path.realpath(path) if _is_local(root) else path for path in (base, locate(root)[1].rstrip("/")))
     if own.startswith(f"{here.rstrip('/')}/"):

@@ -47,10 +47,10 @@ class MarkedRun:
         decoders: list[psutil.Process] = []
         with suppress(psutil.Error):
             own = psutil.Process(self.process.pid)
-            for worker in spawned_by(own):
+            for worker in _spawned_by(own):
                 workers.append(worker)
                 with suppress(psutil.Error):
-                    decoders += spawned_by(worker)
+                    decoders += _spawned_by(worker)
         return workers, decoders
 
     def wait(self, timeout_s: float = 120) -> tuple[int, str, str]:
@@ -66,7 +66,7 @@ class MarkedRun:
         assert not left, [process.cmdline() for process in left]
 
 
-def spawned_by(process: psutil.Process) -> list[psutil.Process]:
+def _spawned_by(process: psutil.Process) -> list[psutil.Process]:
     """Its children that multiprocessing spawned (not the resource tracker)."""
     found = []
     for child in process.children():
