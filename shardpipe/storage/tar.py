@@ -29,6 +29,7 @@ NAME = re.compile(rf"(?P<key>[A-Za-z0-9_-]+)\.(?P<ext>{EXT.pattern})")
 SMALL = 64 << 10  # a buffer below this waits for others; a larger one goes to the disk as it is, not copied
 PENDING = 1 << 20
 PIECE = 256 << 10  # what is hashed and written at once: it fits the cache of a core
+DUE = 4 << 20  # so much written, and the disk is told to begin: a commit's fsync would else wait for the whole tar
 
 Buffer = bytes | bytearray | memoryview
 
@@ -68,6 +69,7 @@ class TarWriter:
             self._file = path.open("xb", buffering=0)
         self._pending = bytearray()
         self._buffer = bytearray(PIECE)
+        self._written = self._begun = 0  # bytes of the file; those that the disk was told of
 
     @property
     def num_bytes(self) -> int:
@@ -194,11 +196,16 @@ class TarWriter:
         left = [view for view in (memoryview(self._pending), memoryview(data)) if view]
         while left:
             written = os.writev(self._file.fileno(), left)
+            self._written += written
             while left and written >= len(left[0]):
                 written -= len(left.pop(0))
             if left:
                 left[0] = left[0][written:]
         self._pending = bytearray()
+        if self._written - self._begun >= DUE and hasattr(os, "posix_fadvise"):
+            # Linux begins to write back what was advised so, and keeps what is not on the disk yet
+            os.posix_fadvise(self._file.fileno(), self._begun, self._written - self._begun, os.POSIX_FADV_DONTNEED)
+            self._begun = self._written
 
 
 def read_members(tar: bytes | BinaryIO) -> Iterator[tuple[str, int, int]]:
