@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         StoreError,
         UnitError,
     )
-    from shardpipe.core.frames import Fractions, FrameRequest, Frames, Rate, Uniform
+    from shardpipe.core.frames import Fractions, FrameRequest, Frames, Numbers, Pairs, Rate, Uniform
     from shardpipe.core.report import RunReport
     from shardpipe.core.stage import ClipError, ClipView, Result, Stage
     from shardpipe.engine.opened import OpenDataset, open_dataset
@@ -51,7 +51,7 @@ _HOMES = {
         *("ConfigError", "IncompleteError", "IntegrityError", "MediaError", "PassFailed"),
         *("ShardpipeError", "StageError", "StoreError", "UnitError"),
     ),
-    "shardpipe.core.frames": ("Fractions", "FrameRequest", "Frames", "Rate", "Uniform"),
+    "shardpipe.core.frames": ("Fractions", "FrameRequest", "Frames", "Numbers", "Pairs", "Rate", "Uniform"),
     "shardpipe.core.report": ("RunReport",),
     "shardpipe.core.stage": ("ClipError", "ClipView", "Result", "Stage"),
     "shardpipe.engine.opened": ("OpenDataset", "open_dataset"),
@@ -75,7 +75,9 @@ __all__ = [
     "IntegrityError",
     "MediaError",
     "Member",
+    "Numbers",
     "OpenDataset",
+    "Pairs",
     "PassFailed",
     "Rate",
     "Result",

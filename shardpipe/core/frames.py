@@ -1,6 +1,7 @@
 """Frame requests (what a stage wants to see) and frames (what it gets).
 
-Sampling is by presentation time in seconds, never by frame number, so that a score does not depend on fps.
+Sampling is by presentation time in seconds, so that a score does not depend on fps; by frame number (`Numbers`) only to
+reproduce scores that are defined so.
 """
 
 from dataclasses import dataclass
@@ -37,7 +38,32 @@ class Rate:
     max_frames: int | None = None
 
 
-Sampling = Uniform | Fractions | Rate
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of frames about `gap_s` apart, each around the middle of one of n equal parts of the clip: n is `per_s` times its
+    duration, at least 1, at most `max_pairs`. No frame is in two pairs: frames 0 and 1 are the first pair, 2 and 3 the second.
+    A source that is too slow gives neighbouring frames, and fewer pairs. A clip of one frame gives that frame, and no pair.
+    """
+
+    per_s: float
+    gap_s: float
+    max_pairs: int
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The frames with these numbers, from 0 in order of time; those beyond the clip's end are left out. Where all are, its last
+    frame. It depends on fps: for scores that are defined by frame numbers.
+    """
+
+    at: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not self.at or min(self.at) < 0:
+            raise ValueError(f"frame numbers count from 0, and there is at least one, not {self.at}")
+
+
+Sampling = Uniform | Fractions | Rate | Pairs | Numbers
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shardpipe.core.frames import Fractions, FrameRequest, Rate, Uniform
+from shardpipe.core.frames import Fractions, FrameRequest, Numbers, Pairs, Rate, Uniform
 
 ROUNDING = 0.5
 """Containers round times to ticks: a frame half a tick late is still on screen at its time,"""
@@ -39,11 +39,16 @@ class Clock:
 
 def on_screen(clock: Clock, times_s: NDArray[np.float64]) -> Indices:
     """The last frame with pts <= t for each time, as the indices of distinct frames in order."""
+    return np.unique(shown_at(clock, times_s))
+
+
+def shown_at(clock: Clock, times_s: NDArray[np.float64]) -> Indices:
+    """The index of the last frame with pts <= t for each time, in the order of the times."""
     ticks = clock.pts - clock.pts[0]
     usual = float(np.median(np.diff(ticks))) if len(ticks) > 1 else 1.0
     late = min(ROUNDING, MAX_ROUNDING * usual)
     found = np.searchsorted(ticks, times_s / clock.base + late, side="right") - 1
-    return np.unique(np.clip(found, 0, len(ticks) - 1))
+    return np.clip(found, 0, len(ticks) - 1)
 
 
 def wanted_times(request: FrameRequest, clock: Clock) -> NDArray[np.float64]:
@@ -61,18 +66,46 @@ def wanted_times(request: FrameRequest, clock: Clock) -> NDArray[np.float64]:
             if count < least:
                 return np.arange(least) * duration / least
             return np.arange(count) / per_s
+        case Pairs() | Numbers():
+            return clock.times_s[exact(request, clock)]
 
 
 def exact(request: FrameRequest, clock: Clock) -> Indices:
-    """The frames on screen at the wanted times; where a clip shorter than `min_frames` asks for and its frames are
-    uneven, frames evenly by number.
+    """The frames on screen at the wanted times, or those that `Pairs` and `Numbers` mean; where a clip shorter than
+    `min_frames` asks for and its frames are uneven, frames evenly by number.
     """
+    if isinstance(request.sampling, Pairs):
+        return _paired(request.sampling, clock)
+    if isinstance(request.sampling, Numbers):
+        return _numbered(request.sampling.at, clock)
     found = on_screen(clock, wanted_times(request, clock))
     if isinstance(request.sampling, Rate):
         least = min(request.sampling.min_frames, len(clock.pts))
         if len(found) < least:
             return np.arange(least) * len(clock.pts) // least
     return found
+
+
+def _numbered(at: Sequence[int], clock: Clock) -> Indices:
+    last = len(clock.pts) - 1
+    found = np.unique(np.array([number for number in at if number <= last], np.intp))
+    return found if len(found) else np.array([last], np.intp)
+
+
+def _paired(pairs: Pairs, clock: Clock) -> Indices:
+    """First and second frame of each pair, in order; of pairs that would share a frame or leave the clip, the later is dropped."""
+    last = len(clock.pts) - 1
+    if last < 1:
+        return np.zeros(1, np.intp)
+    count = max(1, min(pairs.max_pairs, math.floor(clock.duration_s * pairs.per_s + 1e-6)))
+    middles = (np.arange(count) + 0.5) * clock.duration_s / count
+    firsts = np.minimum(shown_at(clock, middles - pairs.gap_s / 2), last - 1)
+    seconds = np.maximum(shown_at(clock, middles + pairs.gap_s / 2), firsts + 1)
+    found: list[int] = []
+    for first, second in zip(firsts.tolist(), seconds.tolist(), strict=True):
+        if not found or first > found[-1]:
+            found += [first, second]
+    return np.array(found, np.intp)
 
 
 def from_keyframes(requests: Sequence[FrameRequest], clock: Clock, keys: Indices) -> list[Indices] | None:

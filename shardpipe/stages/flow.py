@@ -1,27 +1,42 @@
 """Flow: how much moves in a clip, by dense optical flow."""
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
-from shardpipe.core.columns import Columns, float32
+from shardpipe.core.columns import Columns, float32, list_of
+from shardpipe.core.errors import StageError
 from shardpipe.core.frames import FrameRequest, Frames, Rate
 from shardpipe.core.stage import ClipView, Result, Stage
+from shardpipe.core.weights import Weights
 from shardpipe.stages._one_thread import one_thread
 from shardpipe.stages._shift import Gray, phase_shift, thumb
+from shardpipe.stages._unimatch import LONG_SIDE, MAX_GAP_S, NUMBERED, PUBLISHED, Plan, plan_of, score, weights_at
 
-Preset = Literal["ultrafast", "fast", "medium"]
-PRESETS: dict[Preset, int] = {
+if TYPE_CHECKING:
+    from shardpipe.stages._flow_net import FlowNet
+
+Engine = Literal["dis", "unimatch"]
+Preset = Literal["ultrafast", "fast", "medium", "spread", "opensora", "opensora-1.3"]
+PRESETS: Mapping[str, int] = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
     "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
     "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
 }
-LONG_SIDE = 256
-MAX_GAP_S = 1.0
+TAKES: Mapping[Engine, Mapping[str, Mapping[str, Any]]] = {
+    "dis": {preset: {"pairs_per_s": 4.5} for preset in PRESETS},
+    "unimatch": {
+        "spread": {"pairs_per_s": 2.0, "max_pairs": 8, "weights": PUBLISHED},
+        **{preset: {"weights": PUBLISHED} for preset in NUMBERED},
+    },
+}
+"""The presets of each engine, its default first, and the other fields that each takes, with their defaults."""
+
+PAIRS_PER_S: Mapping[Engine, tuple[float, float]] = {"dis": (4.0, 30.0), "unimatch": (0.1, 5.0)}
 MIN_SIDE = 48
 STEP = 4  # the two faster presets find one vector for each 4x4 pixels; the rest is interpolated
 
@@ -31,42 +46,139 @@ class Flow(Stage):
 
     flow_px_s: mean speed over all pixels and pairs, in pixels a second in a picture whose long side is 256: 0 is a
     still picture; a pan by the whole width of a landscape clip in one second is 256. Noise and codec artefacts give
-    up to about 3.
+    up to about 3 with `dis`.
     flow_px_s_p90: the 90th percentile of the same speeds (over all pixels and pairs): the speed of the faster tenth of
     the picture and of the time, large where a small thing moves fast before a still background.
 
-    `pairs_per_s` pairs are measured, each of frames half as far apart (0.11 s by default): near enough to be matched
-    in fast moves, far enough for slow moves to stand out from noise. Speeds are divided by the true time between the
-    two frames, so they do not depend on fps. Pictures smaller than 256 are not enlarged; their speeds are scaled.
-    Pairs more than a second apart (slide shows) are left out. A clip without a pair, such as one of a single frame,
-    has no motion to measure: both columns are null.
+    Speeds are divided by the true time between the two frames of a pair, so they do not depend on fps. Small pictures are
+    not enlarged; their speeds are scaled. Pairs more than a second apart (slide shows) are left out. A clip without a pair,
+    such as one of a single frame, has no motion to measure: its columns are null.
 
-    Flow is OpenCV's DIS (Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016), started from
-    the displacement of the whole picture where that is large.
+    Engine `dis` is OpenCV's DIS (Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016), started from
+    the displacement of the whole picture where that is large. `pairs_per_s` pairs are measured, each of frames half as far
+    apart (0.11 s by default): near enough to be matched in fast moves, far enough for slow moves to stand out from noise.
+
+    Engine `unimatch` is a network (Xu et al., Unifying Flow, Stereo and Depth Estimation, TPAMI 2023; two scales, six
+    refinements). It needs shardpipe[models] and its `weights`, by default the published checkpoint, and in practice a GPU: a
+    pair of 576x320 takes about 18 CPU-seconds, in fp32 on one thread. It also writes
+    flow_times_s: the times of the frames that were measured, in seconds.
+
+    Its preset `spread` measures `pairs_per_s` pairs of frames 0.1 s apart, at most `max_pairs`, spread over the clip, at a long
+    side of 576 (both sides fitted to multiples of 32, speeds in the picture's own pixels).
+    Its presets `opensora` and `opensora-1.3` measure the frames that Open-Sora 1.2 and 1.3 do, for both speeds, and also write
+    flow: their raw number, in pixels of those frames resized to 576x320 whatever their shape (a portrait one is turned first),
+    whatever the time between them. `opensora`: mean of |x| and of |y| over all pixels and pairs of frames 0, 10, 20, 30.
+    `opensora-1.3`: mean length of the vectors, over frames 0, 15, ... 135. The two are not comparable.
+    Open-Sora repeats the last frame of a shorter clip, which lowers its number; here the pairs that the clip has count, and
+    `flow_times_s` says which frames those were.
     """
 
     type: Literal["flow"] = "flow"
-    engine: Literal["dis"] = "dis"
-    preset: Preset = "ultrafast"
-    pairs_per_s: float = Field(default=4.5, ge=4.0, le=30.0)
+    engine: Engine = Field(default="dis", description="`dis`: OpenCV, on the CPU; `unimatch`: a network, for a GPU")
+    preset: Preset = Field(
+        default="ultrafast",
+        description="of `dis`: ultrafast, fast, medium; of `unimatch`: spread (its default), opensora, opensora-1.3",
+    )
+    pairs_per_s: float | None = Field(
+        default=4.5, description="4 to 30 with `dis`; 0.1 to 5 with `unimatch` and `spread`, whose default is 2"
+    )
+    max_pairs: int | None = Field(
+        default=None, ge=1, le=32, description="of `spread` alone: pairs of a long clip; its default is 8"
+    )
+    weights: str | None = Field(
+        default=None,
+        description="of `unimatch` alone: a file or url; by default the checkpoint that its authors publish",
+    )
+
+    _net: "FlowNet | None" = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _engine_defaults(cls, given: Any) -> Any:  # noqa: ANN401  whatever the config holds
+        """What is not given, or null, is as the engine and preset have it."""
+        engine = given.get("engine", "dis") if isinstance(given, dict) else None
+        if not (isinstance(engine, str) and engine in TAKES):
+            return given
+        presets = TAKES[engine]  # type: ignore[index]  it is one of them
+        preset = given.get("preset")
+        preset = next(iter(presets)) if preset is None else preset
+        defaults = presets.get(preset, {}) if isinstance(preset, str) else {}
+        chosen = {
+            name: defaults.get(name) for name in ("pairs_per_s", "max_pairs", "weights") if given.get(name) is None
+        }
+        return {**given, "preset": preset, **chosen}
+
+    @field_validator("preset")
+    @classmethod
+    def _preset_of_engine(cls, preset: Preset, info: ValidationInfo) -> Preset:
+        presets = TAKES[info.data["engine"]] if "engine" in info.data else {preset: {}}
+        if preset not in presets:
+            raise ValueError(f"engine {info.data['engine']} has the presets {', '.join(presets)}")
+        return preset
+
+    @field_validator("pairs_per_s", "max_pairs", "weights")
+    @classmethod
+    def _taken(cls, value: Any, info: ValidationInfo) -> Any:  # noqa: ANN401  a field's own type
+        engine, preset = info.data.get("engine"), info.data.get("preset")
+        if value is None or engine is None or preset is None:
+            return value
+        if info.field_name not in TAKES[engine][preset]:
+            raise ValueError(f"engine {engine} with preset {preset} takes no {info.field_name}")
+        least, most = PAIRS_PER_S[engine]
+        if info.field_name == "pairs_per_s" and not least <= value <= most:
+            raise ValueError(f"engine {engine} takes {least:g} to {most:g}")
+        return value
 
     @property
     def frames(self) -> FrameRequest:
-        """Gray frames at twice `pairs_per_s`, long side 256; at least eight, where the clip has them."""
-        return FrameRequest(Rate(2 * self.pairs_per_s, min_frames=8), long_side=LONG_SIDE, pixels="gray")
+        """`dis`: gray frames at twice `pairs_per_s`, long side 256; at least eight, where the clip has them. `unimatch`: colour
+        frames, of pairs spread over the clip, long side 576; or of its Open-Sora presets by number, in full size.
+        """
+        if self.engine == "unimatch":
+            return self._plan.frames
+        return FrameRequest(Rate(2 * (self.pairs_per_s or 0), min_frames=8), long_side=LONG_SIDE, pixels="gray")
 
     @property
     def writes(self) -> Columns:
-        """Two speeds in pixels a second."""
-        return {"flow_px_s": float32, "flow_px_s_p90": float32}
+        """Two speeds in pixels a second; of `unimatch` also what it measured, and of its Open-Sora presets their own number."""
+        speeds = {"flow_px_s": float32, "flow_px_s_p90": float32}
+        if self.engine == "dis":
+            return speeds
+        return speeds | {"flow_times_s": list_of(float32)} | ({"flow": float32} if self.preset in NUMBERED else {})
+
+    @property
+    def loads(self) -> Sequence[Weights]:
+        """The network's weights."""
+        return () if self.weights is None else (weights_at(self.weights),)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Without the fields that its engine does not take, and without where the weights lie: their sha256 counts instead."""
+        return {name: value for name, value in super().identity.items() if value is not None and name != "weights"}
+
+    def setup(self, device: str) -> None:
+        """Loads the network, where the engine has one."""
+        if self.engine == "unimatch":
+            from shardpipe.stages._flow_net import FlowNet  # noqa: PLC0415  torch is an extra
+
+            (weights,) = self.loads
+            self._net = FlowNet.load(weights, device)
 
     def process(self, batch: Sequence[ClipView]) -> Sequence[Result]:
         """One result a clip."""
+        if self.engine == "unimatch":
+            if self._net is None:
+                raise StageError("flow: process was called before setup")
+            return score(self._plan, self._net.flows, [view.frames for view in batch])
         with one_thread():
             return [self._score(view.frames) for view in batch]
 
+    @property
+    def _plan(self) -> Plan:
+        return plan_of(self.preset, pairs_per_s=self.pairs_per_s, max_pairs=self.max_pairs)
+
     def _score(self, frames: Frames) -> Result:
-        pairs = measured_pairs(frames.times_s, pairs_per_s=self.pairs_per_s)
+        pairs = measured_pairs(frames.times_s, pairs_per_s=self.pairs_per_s or 0)
         speeds = dis_speeds(frames, pairs, preset=PRESETS[self.preset])
         if not speeds.size:
             return {"flow_px_s": None, "flow_px_s_p90": None}

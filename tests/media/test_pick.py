@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shardpipe.core.frames import Fractions, FrameRequest, Rate, Sampling, Uniform
+from shardpipe.core.frames import Fractions, FrameRequest, Numbers, Pairs, Rate, Sampling, Uniform
 from shardpipe.media.pick import Clock, exact, from_keyframes, on_screen, picture_size, wanted_times
 
 
@@ -38,6 +38,30 @@ def test_rate_is_by_time_and_bounded() -> None:
     assert picked(Rate(1, min_frames=4), STEADY) == [0, 2, 5, 7]
     assert picked(Rate(1, min_frames=40), STEADY) == list(range(10))
     assert picked(Rate(25, max_frames=2), STEADY) == [0, 5]
+
+
+def test_numbers_are_those_of_frames_and_end_with_the_clip() -> None:
+    assert picked(Numbers((0, 3, 9)), STEADY) == [0, 3, 9]
+    assert picked(Numbers((9, 3, 3, 10, 400)), STEADY) == [3, 9]
+    assert picked(Numbers((10,)), STEADY) == [9]
+    uneven = clock_of([0, 400, 410, 900])
+    assert picked(Numbers((1, 2)), uneven) == [1, 2]
+    assert wanted_times(FrameRequest(Numbers((1, 2, 7))), uneven) == pytest.approx([0.4, 0.41])
+    for wrong in ((), (-1, 3)):
+        with pytest.raises(ValueError, match="count from 0"):
+            Numbers(wrong)
+
+
+def test_pairs_are_spread_over_the_clip() -> None:
+    seconds = clock_of(list(range(0, 4000, 40)))  # 4 s at 25 fps
+    assert picked(Pairs(1, gap_s=0.12, max_pairs=8), seconds) == [11, 14, 36, 39, 61, 64, 86, 89]
+    assert picked(Pairs(1, gap_s=0.12, max_pairs=2), seconds) == [23, 26, 73, 76]
+    assert picked(Pairs(0.1, gap_s=0.12, max_pairs=8), seconds) == [48, 51]
+    assert picked(Pairs(25, gap_s=0.04, max_pairs=99), clock_of([0, 40, 80, 120, 160])) == [0, 1, 2, 3]
+    slow = clock_of([0, 500, 1000, 1500], 500)  # neighbours where frames are further apart than the gap
+    assert picked(Pairs(1, gap_s=0.1, max_pairs=8), slow) == [0, 1, 2, 3]
+    assert picked(Pairs(9, gap_s=0.1, max_pairs=8), clock_of([0])) == [0]
+    assert picked(Pairs(9, gap_s=9.0, max_pairs=8), clock_of([0, 40])) == [0, 1]
 
 
 def test_rate_does_not_depend_on_fps() -> None:
@@ -74,6 +98,8 @@ def test_the_last_frame_at_or_before_each_time(steps: list[int], times: list[flo
         st.builds(Uniform, st.integers(1, 50)),
         st.builds(Rate, st.floats(0.1, 60), st.integers(1, 30), st.none() | st.integers(1, 30)),
         st.builds(Fractions, st.lists(st.floats(0, 1), min_size=1, max_size=9).map(tuple)),
+        st.builds(Pairs, st.floats(0.1, 9), st.floats(0.001, 0.5), st.integers(1, 30)),
+        st.builds(Numbers, st.lists(st.integers(0, 90), min_size=1, max_size=9).map(tuple)),
     ),
 )
 def test_always_some_distinct_frames_in_order(steps: list[int], sampling: Sampling) -> None:
@@ -85,6 +111,14 @@ def test_always_some_distinct_frames_in_order(steps: list[int], sampling: Sampli
     if isinstance(sampling, Rate):
         assert len(found) >= min(sampling.min_frames, len(steps), sampling.max_frames or 99)
         assert len(found) <= max(sampling.max_frames or 10**6, sampling.min_frames)
+    if isinstance(sampling, Pairs):
+        assert len(found) == 1 if len(steps) == 1 else len(found) % 2 == 0
+        assert len(found) <= 2 * sampling.max_pairs
+    if isinstance(sampling, Numbers):
+        assert set(found) == {number for number in sampling.at if number < len(steps)} or found == [len(steps) - 1]
+    assert from_keyframes([FrameRequest(sampling, tolerance_s=1e-9)], clock, np.arange(len(steps))) is not None or (
+        isinstance(sampling, Uniform | Rate | Fractions)
+    )
 
 
 def test_keyframes_serve_only_where_all_tolerate_them() -> None:
@@ -96,6 +130,11 @@ def test_keyframes_serve_only_where_all_tolerate_them() -> None:
     assert from_keyframes([FrameRequest(Uniform(4), tolerance_s=0.4)], clock, keys) is None  # 0.5 s away
     assert from_keyframes([FrameRequest(Uniform(8), tolerance_s=5)], clock, keys) is None  # fewer than asked for
     assert from_keyframes([loose], clock, keys[:0]) is None
+    numbered = FrameRequest(Numbers((24, 51, 300)), tolerance_s=0.05)
+    assert [p.tolist() for p in from_keyframes([numbered], clock, keys) or []] == [[25, 50]]
+    assert from_keyframes([FrameRequest(Numbers((24, 26)), tolerance_s=0.05)], clock, keys) is None  # one for both
+    assert from_keyframes([FrameRequest(Numbers((0, 12)), tolerance_s=0.4)], clock, keys) is None  # 0.48 s away
+    assert from_keyframes([FrameRequest(Pairs(1, gap_s=0.1, max_pairs=2), tolerance_s=0.6)], clock, keys) is None
 
 
 @pytest.mark.parametrize(

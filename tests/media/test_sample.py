@@ -12,7 +12,7 @@ from support.boxes import with_edit
 from support.numbered import make_numbered, read_number, vfr_times
 
 from shardpipe.core.errors import MediaError
-from shardpipe.core.frames import Fractions, FrameRequest, Rate, Uniform
+from shardpipe.core.frames import Fractions, FrameRequest, Numbers, Pairs, Rate, Uniform
 from shardpipe.media import packetstore
 from shardpipe.media.decode import decode
 from shardpipe.media.pixels import PixelReader
@@ -54,11 +54,15 @@ def test_the_frames_on_screen_at_the_wanted_times(tmp_path: Path, kind: str) -> 
         FrameRequest(Uniform(3), long_side=128),
         FrameRequest(Fractions((0.0, 0.37, 1.0)), short_side=100, pixels="gray"),
         FrameRequest(Rate(4)),
+        FrameRequest(Numbers((0, 10, 49, 50))),
+        FrameRequest(Pairs(1, gap_s=0.08, max_pairs=8)),
     ]
     made_sets = sample(made.path.read_bytes(), requests)
     assert numbers(made_sets[0]) == list(range(50))
     assert made_sets[0].times_s == pytest.approx(times, abs=0.0011)
+    assert numbers(made_sets[4]) == [0, 10, 49]
     if not KINDS[kind].get("times_s"):
+        assert numbers(made_sets[5]) == [11, 13, 36, 38]
         wanted = (np.arange(3) + 0.5) * duration / 3
         assert numbers(made_sets[1]) == [int(np.searchsorted(times, t, side="right")) - 1 for t in wanted]
         assert numbers(made_sets[2]) == [0, 18, 49]
