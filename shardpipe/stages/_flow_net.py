@@ -64,7 +64,7 @@ class FlowNet:
             torch.cuda.empty_cache()
         return None
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]
+    @torch.inference_mode()
     def _run(self, pairs: Sequence[tuple[Job, Pair]]) -> Flow:
         firsts = torch.cat([self._picture(job, pair[0]) for job, pair in pairs])
         seconds = torch.cat([self._picture(job, pair[1]) for job, pair in pairs])

@@ -27,7 +27,7 @@ PRESETS: Mapping[str, int] = {
     "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
     "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
 }
-TAKES: Mapping[Engine, Mapping[str, Mapping[str, Any]]] = {
+TAKES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "dis": {preset: {"pairs_per_s": 4.5} for preset in PRESETS},
     "unimatch": {
         "spread": {"pairs_per_s": 2.0, "max_pairs": 8, "weights": PUBLISHED},
@@ -36,7 +36,7 @@ TAKES: Mapping[Engine, Mapping[str, Mapping[str, Any]]] = {
 }
 """The presets of each engine, its default first, and the other fields that each takes, with their defaults."""
 
-PAIRS_PER_S: Mapping[Engine, tuple[float, float]] = {"dis": (4.0, 30.0), "unimatch": (0.1, 5.0)}
+PAIRS_PER_S: Mapping[str, tuple[float, float]] = {"dis": (4.0, 30.0), "unimatch": (0.1, 5.0)}
 MIN_SIDE = 48
 STEP = 4  # the two faster presets find one vector for each 4x4 pixels; the rest is interpolated
 
@@ -99,7 +99,7 @@ class Flow(Stage):
         engine = given.get("engine", "dis") if isinstance(given, dict) else None
         if not (isinstance(engine, str) and engine in TAKES):
             return given
-        presets = TAKES[engine]  # type: ignore[index]  it is one of them
+        presets = TAKES[engine]
         preset = given.get("preset")
         preset = next(iter(presets)) if preset is None else preset
         defaults = presets.get(preset, {}) if isinstance(preset, str) else {}
