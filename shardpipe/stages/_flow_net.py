@@ -16,7 +16,7 @@ from shardpipe.stages._unimatch import Flow, Job, Pair
 
 AT_ONCE_CPU = 1
 AT_ONCE_GPU = 8
-"""Pairs in a batch. A pair of 576x320 fills a CPU alone, and takes 0.8 GB there."""
+"""Pairs in a batch. A pair of 576x320 keeps a CPU busy alone, and takes about 0.6 GB there."""
 
 
 class FlowNet:
