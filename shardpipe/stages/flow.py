@@ -12,7 +12,7 @@ from shardpipe.core.columns import Columns, float32, list_of
 from shardpipe.core.errors import StageError
 from shardpipe.core.frames import FrameRequest, Frames, Rate
 from shardpipe.core.stage import ClipView, Result, Stage
-from shardpipe.core.weights import Weights
+from shardpipe.core.weights import Weights, WeightsUrl
 from shardpipe.stages._one_thread import one_thread
 from shardpipe.stages._shift import Gray, phase_shift, thumb
 from shardpipe.stages._unimatch import LONG_SIDE, MAX_GAP_S, NUMBERED, PUBLISHED, Plan, plan_of, score, weights_at
@@ -85,7 +85,7 @@ class Flow(Stage):
     max_pairs: int | None = Field(
         default=None, ge=1, le=32, description="of `spread` alone: pairs of a long clip; its default is 8"
     )
-    weights: str | None = Field(
+    weights: WeightsUrl | None = Field(
         default=None,
         description="of `unimatch` alone: a file or url; by default the checkpoint that its authors publish",
     )
@@ -153,8 +153,8 @@ class Flow(Stage):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Without the fields that its engine does not take, and without where the weights lie: their sha256 counts instead."""
-        return {name: value for name, value in super().identity.items() if value is not None and name != "weights"}
+        """Without the fields that its engine does not take."""
+        return {name: value for name, value in super().identity.items() if value is not None}
 
     def setup(self, device: str) -> None:
         """Loads the network, where the engine has one."""
