@@ -123,8 +123,10 @@ def _synthetic(stage: Stage, case: _Case, row: Mapping[str, Any]) -> ClipView:
     frame_sets = []
     for request in stage.frame_requests:
         chosen = exact(request, clock)
-        pictures = [_shrunk(_drawn(case, int(i)), request) for i in chosen]
-        frame_sets.append(Frames(np.stack(pictures), clock.times_s[chosen]))
+        made = [
+            _field(case, int(i)) if request.pixels == "mv" else _shrunk(_drawn(case, int(i)), request) for i in chosen
+        ]
+        frame_sets.append(Frames(np.stack(made), clock.times_s[chosen]))
     known = clip_facts(width, height, count, fps)
     return ClipView(key=name, row=dict.fromkeys(stage.reads) | known | dict(row), frame_sets=tuple(frame_sets))
 
@@ -137,6 +139,19 @@ def _drawn(case: _Case, index: int) -> Picture:
     if name in ("black", "white"):
         return np.full((height, width, 3), 255 if name == "white" else 0, dtype=np.uint8)
     return _texture(width, height, seed=len(name), shift=index / fps * width / 5)
+
+
+def _field(case: _Case, index: int) -> Picture:
+    """The motion vectors of frame `index`, the bytes of float32 [H, W, 2]: none in the first, which is a keyframe."""
+    name, width, height, _, _ = case
+    field = np.zeros((-(-height // 16), -(-width // 16), 2), np.float32)
+    if index == 0:
+        field[...] = np.nan
+    elif name == "noise":
+        field[...] = np.random.default_rng(index).normal(size=field.shape)
+    elif name not in ("black", "white"):
+        field[..., 0] = width / 5 / max(width, height)
+    return field.view(np.uint8)
 
 
 def _texture(width: int, height: int, *, seed: int, shift: float) -> Picture:

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import cut
+import decode
 import emit
 import engine
 import memory
@@ -14,6 +15,7 @@ from measure import Table
 
 BENCHMARKS = {
     "cut": cut.bench,
+    "decode": decode.bench,
     "score": score.bench,
     "engine": engine.bench,
     "supply": supply.bench,

@@ -24,6 +24,15 @@ def web_video(seconds: int = 90, size: tuple[int, int] = (1280, 720)) -> Path:
     return path
 
 
+def keyed_video(seconds: int = 30, size: tuple[int, int] = (1280, 720)) -> Path:
+    """The same with a keyframe each second, as platforms serve it."""
+    path = FOLDER / f"keyed-{size[1]}p-{seconds}s.mp4"
+    if not path.exists():
+        options = {"preset": "medium", "crf": "23", "g": str(FPS), "keyint_min": str(FPS), "sc_threshold": "0"}
+        _encode(path, _scenes(seconds, size), size, options)
+    return path
+
+
 def long_video(hours: float = 2.0, size: tuple[int, int] = (640, 360)) -> Path:
     """A long video: a 90 s one, repeated without encoding again."""
     path = FOLDER / f"long-{hours:g}h-{size[1]}p.mp4"

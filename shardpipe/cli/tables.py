@@ -97,6 +97,8 @@ def write_funnel(
     write_line(
         f"took  {hours(usage.cpu_s)} CPU hours, {hours(usage.gpu_s)} GPU hours, {usage.requests:,} requests, {moved}"
     )
+    if usage.num_decoded or usage.num_from_stills:
+        write_line(f"saw   {usage.num_decoded:,} clips decoded, {usage.num_from_stills:,} from cached frames")
     if prices is not None and total is not None:
         each_1000 = "" if per_1000 is None else f", {money(per_1000)} for 1,000 kept clips"
         write_line(f"cost  {money(total)} {prices.currency}{each_1000}")

@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Pixels = Literal["rgb", "gray"]
+Pixels = Literal["rgb", "gray", "mv"]
+"""Colour, luma, or no picture but its motion vectors (`Frames.vectors`)."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,10 @@ class Numbers:
             raise ValueError(f"frame numbers count from 0, and there is at least one, not {self.at}")
 
 
-Sampling = Uniform | Fractions | Rate | Pairs | Numbers
+Spread = Uniform | Fractions | Rate
+"""By times that follow from the clip's duration alone."""
+
+Sampling = Spread | Pairs | Numbers
 
 
 @dataclass(frozen=True)
@@ -71,8 +75,9 @@ class FrameRequest:
     """The frames that a stage wants of each clip.
 
     Give at most one of `long_side` and `short_side` (pixels; aspect ratio is kept, never enlarged; neither means the
-    clip's own size). `tolerance_s` is how far from the wanted time a frame may be: above zero, keyframes
-    within it may be used in place of a full decode.
+    clip's own size). `tolerance_s` is how far from the wanted time a frame may be: above zero, keyframes or cached
+    frames within it may be used in place of a full decode. Motion vectors (`mv`) are of the frame on screen, in a unit of
+    their own: they take neither a size nor a tolerance.
     """
 
     sampling: Sampling
@@ -84,18 +89,31 @@ class FrameRequest:
     def __post_init__(self) -> None:
         if self.long_side and self.short_side:
             raise ValueError("give long_side or short_side, not both")
+        if self.pixels == "mv" and (self.long_side or self.short_side or self.tolerance_s):
+            raise ValueError(
+                "motion vectors have no size and no tolerance: leave out long_side, short_side, tolerance_s"
+            )
 
 
 @dataclass(frozen=True)
 class Frames:
     """Frames of one clip, in order of time, each different source frame once.
 
-    data: uint8 [T, H, W, 3] (rgb) or [T, H, W] (gray), full range, as displayed (rotation and pixel aspect applied).
+    data: uint8 [T, H, W, 3] (rgb) or [T, H, W] (gray), full range, as displayed (rotation and pixel aspect applied); of a
+    request for `mv`, the bytes of `vectors`, uint8 [T, rows, columns, 8].
     times_s: float64 [T], presentation time of each frame, in seconds after the clip's first frame.
     """
 
     data: NDArray[np.uint8]
     times_s: NDArray[np.float64]
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """Of a request for `mv`: float32 [T, rows, columns, 2], how fast the content of each cell of 16x16 coded pixels
+        moves right and down, in long sides of the displayed picture a second. NaN where the video has no vector: in
+        keyframes and blocks that are coded by themselves, and all over in codecs whose decoder tells none.
+        """
+        return self.data.view(np.float32)
 
     def __len__(self) -> int:
         return len(self.times_s)

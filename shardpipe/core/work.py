@@ -28,6 +28,9 @@ class UnitJob:
 class Usage:
     """What a unit took: seconds (cpu_s over all processes, gpu_s while a stage held its device), bytes and requests of
     the store. Kept in `_run/` only, never in committed objects.
+
+    num_decoded: clips whose mp4 was decoded for a pass's stages. num_from_stills: those that got cached frames, for all of
+    the stages or for some.
     """
 
     wall_s: float = 0.0
@@ -36,6 +39,8 @@ class Usage:
     bytes_read: int = 0
     bytes_written: int = 0
     requests: int = 0
+    num_decoded: int = 0
+    num_from_stills: int = 0
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
@@ -45,6 +50,8 @@ class Usage:
             self.bytes_read + other.bytes_read,
             self.bytes_written + other.bytes_written,
             self.requests + other.requests,
+            self.num_decoded + other.num_decoded,
+            self.num_from_stills + other.num_from_stills,
         )
 
     def times(self, factor: float) -> "Usage":
@@ -56,6 +63,8 @@ class Usage:
             round(self.bytes_read * factor),
             round(self.bytes_written * factor),
             round(self.requests * factor),
+            round(self.num_decoded * factor),
+            round(self.num_from_stills * factor),
         )
 
 

@@ -8,6 +8,7 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
@@ -17,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardpipe.core.errors import MediaError
-from shardpipe.media.sample import sample
+from shardpipe.core.frames import FrameRequest, Frames
+from shardpipe.media.sample import Allocate, sample
+from shardpipe.media.stills import Stills
 
 ALIGN = 64
 PR_SET_PDEATHSIG = 1
@@ -26,13 +29,17 @@ NEARLY = 0.95
 
 @dataclass(frozen=True)
 class Media:
-    """Where a clip's mp4 lies: in a local file, or in `data` already read. Its bytes must have this sha256 (if known)."""
+    """Where a clip's mp4 lies: in a local file, or in `data` already read. Its bytes must have this sha256 (if known).
+
+    stills: cached frames that serve some of the requests in its place; where they serve all, there is nothing else.
+    """
 
     path: str | None
     offset: int
     size: int
     sha256: str | None
     data: bytes | None = field(default=None, repr=False)
+    stills: Stills | None = field(default=None, repr=False)
 
     def read(self) -> bytes:
         """The bytes; raises MediaError if they are not those of its row."""
@@ -47,6 +54,16 @@ class Media:
                 f"the {self.size} bytes at {self.offset} are not those of its row (sha256): run `shardpipe verify`"
             )
         return data
+
+    def frames(self, requests: Sequence[FrameRequest], allocate: Allocate) -> list[Frames]:
+        """One Frames for each of `requests`, which are distinct. Raises MediaError."""
+        stills = self.stills
+        served = stills.picks if stills is not None else {}
+        rest = [request for request in requests if request not in served]
+        made = dict(zip(rest, sample(self.read(), rest, allocate=allocate), strict=True)) if rest else {}
+        if stills is not None:
+            made |= {request: stills.frames(request, allocate) for request in requests if request in served}
+        return [made[request] for request in requests]
 
 
 def view_of(view: mmap.mmap, at: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -98,7 +115,7 @@ def _decode_into(conn: Connection, slots: dict[int, mmap.mmap], message: tuple[A
     began = time.process_time()
     arena = _Arena(slots[number])
     try:
-        frames = sample(media.read(), requests, allocate=arena.allocate)
+        frames = media.frames(requests, arena.allocate)
     except Exception as exc:  # noqa: BLE001  whatever a library raises on a damaged clip
         conn.send((*_fault(exc), time.process_time() - began))
         return

@@ -25,10 +25,12 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from shardpipe.core.errors import MACHINE, MediaError, StoreError
 from shardpipe.core.frames import FrameRequest, Frames
 from shardpipe.engine.decodechild import Media, serve, view_of
-from shardpipe.media.sample import sample
 
 PAGE = mmap.PAGESIZE
 FIRST_SLOT = 8 << 20
@@ -67,6 +69,10 @@ class Decoder(Protocol):
         """Let go of everything."""
 
 
+def _empty(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    return np.empty(shape, np.uint8)
+
+
 def _nothing() -> None:
     """Frames in ordinary memory need no release."""
 
@@ -77,11 +83,12 @@ class InProcessDecoder:
     def decode(self, media: Media, requests: Sequence[FrameRequest]) -> Decoded:
         """As the protocol says."""
         began = time.thread_time()
-        data = media.read()
         try:
-            frames, error = tuple(sample(data, requests)), None
+            frames, error = tuple(media.frames(requests, _empty)), None
         except MediaError as exc:
             frames, error = (), str(exc)
+        except OSError:  # the clip's bytes cannot be read
+            raise
         except Exception as exc:  # noqa: BLE001  of libraries, on a damaged clip
             frames, error = (), f"{type(exc).__name__}: {exc}"
         num_bytes = sum(each.data.nbytes for each in frames)

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field, replace
 from shardpipe.core.frames import FrameRequest, Frames
 from shardpipe.core.shared import SharedStage
 from shardpipe.core.work import Outcome, UnitJob
+from shardpipe.engine.clipmedia import MediaSource
 from shardpipe.engine.counts import outcome_of
-from shardpipe.engine.decodechild import Media
 from shardpipe.engine.decoders import Decoded, DecodeProcess, Decoder, InProcessDecoder
-from shardpipe.engine.flow import DecodeFlow, Fetch, Ticket
+from shardpipe.engine.flow import DecodeFlow, Ticket
 from shardpipe.engine.passweights import check_loads
 from shardpipe.engine.program import StageStep, Step, union_requests
 from shardpipe.engine.reuse import Reuse, settle
@@ -28,7 +28,7 @@ from shardpipe.engine.stagebatch import ClipState, run_stage
 from shardpipe.engine.tasks import PassTask
 from shardpipe.engine.units import input_layers
 from shardpipe.engine.worker import Jobs, Watch, failed
-from shardpipe.storage.dataset import Fold, Row, View
+from shardpipe.storage.dataset import Fold, View
 from shardpipe.storage.metered import Meter, MeteredStore
 from shardpipe.storage.store import Store
 
@@ -50,6 +50,8 @@ class _Flight:
     ready: list[ClipState] = field(default_factory=list)  # clips that need no decode
     decode_cpu_s: float = 0.0
     gpu_s: float = 0.0
+    num_decoded: int = 0
+    num_from_stills: int = 0
 
 
 class PassWorker:
@@ -69,6 +71,7 @@ class PassWorker:
         self._early, self._late = program.steps[:cut], program.steps[cut:]
         self._for_others = program.for_others
         self._framed = [step for step in self._late if isinstance(step, StageStep) and step.requests]
+        self._media = MediaSource(self.store, num_stills=program.num_stills)
         self._flow = self._start_decoding()
         try:
             for step in program.stages:
@@ -135,7 +138,10 @@ class PassWorker:
             if clip.alive and requests:
                 assert self._flow is not None
                 flight.num_decoding += 1
-                self._flow.submit(Ticket(clip, flight.done), self._fetch(clip.row), requests)
+                media = self._media.of(clip.row, requests)
+                flight.num_decoded += media.is_decoded
+                flight.num_from_stills += media.uses_stills
+                self._flow.submit(Ticket(clip, flight.done), media.fetch, requests)
             else:
                 flight.ready.append(clip)
         return flight
@@ -163,17 +169,6 @@ class PassWorker:
             return any(other.result_id not in clip.reused for other in self._for_others[step.stage.column])
         return step.result_id not in clip.reused
 
-    def _fetch(self, row: Row) -> Fetch:
-        def fetch() -> Media:
-            path = self.store.local_path(row["shard"])
-            if path is not None:
-                self.store.count_read(row["size"])
-                return Media(str(path), row["offset"], row["size"], row["sha256"])
-            data = self.store.read_range(row["shard"], row["offset"], row["size"])
-            return Media(None, 0, row["size"], row["sha256"], data)
-
-        return fetch
-
     def _advance(self, flight: _Flight) -> Outcome | None:
         """Run what is ready, or else a batch as it comes out of the decoders; commit the unit where nothing is left."""
         ready, flight.ready = flight.ready, []
@@ -184,7 +179,9 @@ class PassWorker:
             return None
         counts = self.sink.commit(flight.job, flight.fold, flight.clips)
         decode_cpu_s = flight.decode_cpu_s if self.task.decoders else 0.0
-        return outcome_of(flight.job.name, counts, self.meter.lap(extra_cpu_s=decode_cpu_s, gpu_s=flight.gpu_s))
+        usage = self.meter.lap(extra_cpu_s=decode_cpu_s, gpu_s=flight.gpu_s)
+        usage = replace(usage, num_decoded=flight.num_decoded, num_from_stills=flight.num_from_stills)
+        return outcome_of(flight.job.name, counts, usage)
 
     def _run_decoded(self, flight: _Flight) -> None:
         decoded: dict[str, Decoded] = {}

@@ -14,6 +14,7 @@ from shardpipe.core.clip import CLIP_COLUMNS
 from shardpipe.core.columns import ColumnType
 from shardpipe.core.errors import ConfigError, IncompleteError
 from shardpipe.core.fingerprint import difference, fingerprint
+from shardpipe.core.stills import ASKED, TIMES_S, num_stills
 from shardpipe.core.weights import Weights
 from shardpipe.engine.emitplan import check_emit
 from shardpipe.engine.passweights import find_weights, used_weights
@@ -144,7 +145,9 @@ def _pass_shape(
         input_results=merged.results,
         rename=config.rename,
         hashes=hashes,
+        num_stills=_num_stills(config, merged),
     )
+    _check_members(config, merged, program)
     identity = {
         "format": FORMAT,
         **pass_identity(program, inputs={each.info.name: each.info.fingerprint for each in inputs}),
@@ -199,6 +202,20 @@ def _merge(config: PassConfig, inputs: Sequence[Shape]) -> Shape:
         members |= other.members
         layers |= dict.fromkeys(other.layers)
     return Shape(first.info, columns, results, members, tuple(layers))
+
+
+def _num_stills(config: PassConfig, merged: Shape) -> int:
+    """The cached frames that the stages of a pass may take: those of its input, unless it is told to decode."""
+    there = config.frames_from == "members" and TIMES_S in merged.columns and ASKED in merged.columns
+    return num_stills(merged.members.values()) if there else 0
+
+
+def _check_members(config: PassConfig, merged: Shape, program: Program) -> None:
+    if twice := sorted(set(program.members.values()) & set(merged.members.values())):
+        raise ConfigError(
+            f"passes.{config.name} writes members .{', .'.join(twice)}, which the clips of its input have already: "
+            "take an input without them"
+        )
 
 
 def _check_reuse(store: Store, config: PassConfig) -> None:

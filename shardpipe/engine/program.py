@@ -16,6 +16,7 @@ from shardpipe.core.fingerprint import fingerprint
 from shardpipe.core.frames import FrameRequest
 from shardpipe.core.shared import SharedStage, named_loads
 from shardpipe.core.stage import Stage
+from shardpipe.core.stills import TIMES_S, may_serve
 from shardpipe.core.weights import Weights
 from shardpipe.engine.rules import Rule, RuleSet
 from shardpipe.storage.dataset import MADE
@@ -30,7 +31,8 @@ class StageStep:
     members: the same of the members that it writes: name to (own name, extension).
     shared: the pass-local columns of the shared steps before it that it reads.
     weights: the sha256 of each file that its results depend on, as `named_loads` names them.
-    result_id: identifies its results: its type, version, fields and weights, and the results that it reads.
+    result_id: identifies its results: its type, version, fields and weights, the results that it reads, and the cached frames
+    that it may see in place of decoded ones.
     """
 
     stage: Stage
@@ -62,13 +64,17 @@ Step = StageStep | RuleSet
 
 @dataclass(frozen=True)
 class Program:
-    """What a pass does with each clip. `results`: stored column to the id of the result that it holds."""
+    """What a pass does with each clip. `results`: stored column to the id of the result that it holds.
+
+    num_stills: how many cached frames of each clip its stages may take in place of decoding; 0: none.
+    """
 
     steps: tuple[Step, ...]
     schema: dict[str, ColumnType]
     columns: dict[str, ColumnType]
     members: dict[str, str]
     results: dict[str, str]
+    num_stills: int = 0
 
     @property
     def stages(self) -> list[StageStep]:
@@ -102,10 +108,11 @@ def compile_program(
     input_results: Mapping[str, str],
     rename: Mapping[str, str],
     hashes: Mapping[Weights, str] = MappingProxyType({}),
+    num_stills: int = 0,
 ) -> Program:
     """The steps of pass `name` over an input with columns `inputs`; raises ConfigError for what cannot run.
 
-    hashes: the sha256 of all weights that the stages load.
+    hashes: the sha256 of all weights that the stages load. num_stills: how many cached frames of the input may be taken.
     """
     places = {text: f"passes.{name}.keep.{i}" for i, text in enumerate(keep)}
     schema, results = dict(inputs), dict(input_results)
@@ -128,8 +135,9 @@ def compile_program(
     for i, stage in enumerate(stages):
         where = f"passes.{name}.stages.{i} ({stage.type})"
         first = [shared.pop(each.column) for each in stage.shares if each.column in shared]  # nobody before reads them
+        stills = input_results.get(TIMES_S, TIMES_S) if num_stills and _takes_stills(stage, num_stills) else None
         steps.extend(_stage_step(each, where, schema, results, rename={}, hashes=hashes) for each in first)
-        step = _stage_step(stage, where, schema, results, rename=rename, hashes=hashes)
+        step = _stage_step(stage, where, schema, results, rename=rename, hashes=hashes, stills=stills)
         used_renames |= {own for _, (own, _) in [*step.columns.items(), *step.members.items()]}
         _check_new(where, step, schema, members)
         schema |= {column: kind for column, (_, kind) in step.columns.items()}
@@ -141,7 +149,13 @@ def compile_program(
     _check(waiting, schema, places)
     if unused := sorted(set(rename) - used_renames):
         raise ConfigError(f"passes.{name}.rename: no stage of this pass writes {', '.join(unused)}")
-    return Program(tuple(steps), schema, columns, members, results)
+    taken = num_stills if any(_takes_stills(stage, num_stills) for stage in stages) else 0
+    return Program(tuple(steps), schema, columns, members, results, taken)
+
+
+def _takes_stills(stage: Stage, num_stills: int) -> bool:
+    """Whether what it gives may depend on cached frames: its own requests, or those of the steps that it shares."""
+    return any(may_serve(num_stills, request) for each in (stage, *stage.shares) for request in each.frame_requests)
 
 
 def _joined(stages: Sequence[Stage]) -> dict[str, SharedStage]:
@@ -176,6 +190,7 @@ def _stage_step(
     *,
     rename: Mapping[str, str],
     hashes: Mapping[Weights, str],
+    stills: str | None = None,
 ) -> StageStep:
     for column in stage.reads:
         if column not in schema:
@@ -193,6 +208,7 @@ def _stage_step(
             "reads": {column: results.get(column, column) for column in reads},
             **({"shares": shared} if shared else {}),
             **({"weights": weights} if weights else {}),
+            **({"stills": stills} if stills is not None else {}),
         }
     )
     columns_shared = tuple(each.column for each in stage.shares)
@@ -235,7 +251,13 @@ def pass_identity(program: Program, *, inputs: Mapping[str, str]) -> dict[str, A
             )
         else:
             steps.append({"keep": [rule.text for rule in step.rules]})
-    return {"steps": steps, "inputs": dict(inputs), "results": {c: program.results[c] for c in sorted(program.columns)}}
+    stills = {"cached_frames": program.num_stills} if program.num_stills else {}
+    return {
+        "steps": steps,
+        **stills,
+        "inputs": dict(inputs),
+        "results": {c: program.results[c] for c in sorted(program.columns)},
+    }
 
 
 def union_requests(steps: Sequence[StageStep]) -> tuple[tuple[FrameRequest, ...], list[tuple[int, ...]]]:

@@ -116,6 +116,7 @@ def _pass_task(store: Store, info: DatasetInfo) -> PassTask:
         input_results={},
         rename=rename,
         hashes=hashes_like(used, stages),
+        num_stills=info.identity.get("cached_frames", 0),
     )
     execute = ExecuteConfig()
     return PassTask(

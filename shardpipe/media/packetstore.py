@@ -10,6 +10,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from shardpipe.media.decode import frames
+from shardpipe.media.motion import Gaps, reference_gaps
 from shardpipe.media.pick import Clock, Indices
 from shardpipe.media.timeline import is_shown, shown_at, timeline
 
@@ -41,6 +42,10 @@ class PacketStore:
         """Which of the shown frames (indices into clock.pts) are keyframes."""
         times = [self._at[i] for i in self._keys if is_shown(self._packets[i])]
         return np.flatnonzero(np.isin(self.clock.pts, np.array(times, np.int64)))
+
+    def reference_gaps(self) -> dict[int, Gaps]:
+        """How far the references of each frame are, by its tick."""
+        return reference_gaps(self.stream, self._packets, by_dts=self._by_dts)
 
     def decoded(self, wanted: list[int]) -> Iterator[VideoFrame]:
         """The frames shown at the wanted ticks (sorted), among others: only the parts that they need are decoded."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from shardpipe.core.frames import Fractions, FrameRequest, Numbers, Pairs, Rate, Uniform
+from shardpipe.core.frames import Fractions, FrameRequest, Numbers, Pairs, Rate, Spread, Uniform
 
 ROUNDING = 0.5
 """Containers round times to ticks: a frame half a tick late is still on screen at its time,"""
@@ -53,8 +53,14 @@ def shown_at(clock: Clock, times_s: NDArray[np.float64]) -> Indices:
 
 def wanted_times(request: FrameRequest, clock: Clock) -> NDArray[np.float64]:
     """The times that a request asks for, seconds after the first frame."""
-    duration = clock.duration_s
-    match request.sampling:
+    if isinstance(request.sampling, Pairs | Numbers):
+        return clock.times_s[exact(request, clock)]
+    return spread(request.sampling, clock.duration_s)
+
+
+def spread(sampling: Spread, duration: float) -> NDArray[np.float64]:
+    """The times that are wanted of a clip of this duration, both in seconds."""
+    match sampling:
         case Uniform(n=n):
             return (np.arange(n) + 0.5) * duration / n
         case Fractions(at=at):
@@ -66,8 +72,6 @@ def wanted_times(request: FrameRequest, clock: Clock) -> NDArray[np.float64]:
             if count < least:
                 return np.arange(least) * duration / least
             return np.arange(count) / per_s
-        case Pairs() | Numbers():
-            return clock.times_s[exact(request, clock)]
 
 
 def exact(request: FrameRequest, clock: Clock) -> Indices:

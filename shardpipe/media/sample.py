@@ -5,7 +5,6 @@ that hold a chosen frame, each up to the last chosen one, without H.264's frames
 """
 
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -13,12 +12,15 @@ from numpy.typing import NDArray
 
 from shardpipe.core.errors import MediaError
 from shardpipe.core.frames import FrameRequest, Frames, Pixels
+from shardpipe.media.motion import NO_GAPS, MotionReader, export_vectors, field_size
 from shardpipe.media.packetstore import PacketStore
-from shardpipe.media.pick import Clock, Indices, exact, from_keyframes, picture_size
+from shardpipe.media.pick import Indices, exact, from_keyframes, picture_size
 from shardpipe.media.pixels import PixelReader
 from shardpipe.media.probe import clockwise, pixel_aspect
 from shardpipe.media.source import MediaInput, open_media, video_stream
 from shardpipe.media.timeline import counts_frames, video_packets
+
+CHANNELS: dict[Pixels, tuple[int, ...]] = {"rgb": (3,), "gray": (), "mv": (8,)}
 
 Allocate = Callable[[tuple[int, ...]], NDArray[np.uint8]]
 
@@ -37,6 +39,8 @@ def sample(inp: MediaInput, requests: Sequence[FrameRequest], allocate: Allocate
     with open_media(inp, quick=True) as container:
         stream = video_stream(container)
         packets = list(video_packets(container, stream))
+        if any(request.pixels == "mv" for request in requests):
+            export_vectors(stream)
         clip = PacketStore(stream, packets, by_dts=counts_frames(container))
         return _sampled(clip, requests, allocate or _empty)
 
@@ -50,7 +54,7 @@ def _sampled(clip: PacketStore, requests: Sequence[FrameRequest], allocate: Allo
     picks = from_keyframes(distinct, clip.clock, clip.key_frames) if clip.in_pieces else None
     if picks is None:
         picks = [exact(request, clip.clock) for request in distinct]
-    filler = _Filler(clip.clock, distinct, picks, allocate, pixel_aspect(clip.stream))
+    filler = _Filler(clip, distinct, picks, allocate)
     try:
         for frame in clip.decoded(filler.wanted):
             filler.see(frame)
@@ -71,14 +75,15 @@ class _Filler:
     """Puts wanted frames into the arrays of the requests that want them, converted once for each size and kind."""
 
     def __init__(
-        self, clock: Clock, requests: list[FrameRequest], picks: list[Indices], allocate: Allocate, sar: Fraction
+        self, clip: PacketStore, requests: list[FrameRequest], picks: list[Indices], allocate: Allocate
     ) -> None:
-        self._clock, self._requests, self._picks, self._allocate, self._sar = clock, requests, picks, allocate, sar
-        self.wanted: list[int] = np.unique(np.concatenate([clock.pts[pick] for pick in picks])).tolist()
+        self._clip, self._requests, self._picks, self._allocate = clip, requests, picks, allocate
+        self._clock, self._sar = clip.clock, pixel_aspect(clip.stream)
+        self.wanted: list[int] = np.unique(np.concatenate([self._clock.pts[pick] for pick in picks])).tolist()
         """Ticks of all wanted frames, in order."""
         self._missing = set(self.wanted)
         self._arrays: list[NDArray[np.uint8]] = []
-        self._readers: dict[tuple[int, int, Pixels], PixelReader] = {}
+        self._readers: dict[tuple[int, int, Pixels], PixelReader | MotionReader] = {}
         self._slots: dict[int, dict[tuple[int, int, Pixels], list[NDArray[np.uint8]]]] = {}
 
     def see(self, frame: VideoFrame) -> None:
@@ -118,12 +123,20 @@ class _Filler:
         wide = max(1, round(frame.width * self._sar))
         shown = (frame.height, wide) if turn in (90, 270) else (wide, frame.height)
         for request, pick in zip(self._requests, self._picks, strict=True):
-            width, height = picture_size(request, shown)
+            moves = request.pixels == "mv"
+            width, height = field_size(frame.width, frame.height, turn=turn) if moves else picture_size(request, shown)
             kind = (width, height, request.pixels)
             if kind not in self._readers:
-                self._readers[kind] = PixelReader(width, height, request.pixels, turn=turn)
+                self._readers[kind] = self._reader(kind, turn)
             shape = (len(pick), height, width)
-            array = self._allocate(shape if request.pixels == "gray" else (*shape, 3))
+            array = self._allocate((*shape, *CHANNELS[request.pixels]))
             self._arrays.append(array)
             for slot, pts in zip(array, self._clock.pts[pick].tolist(), strict=True):
                 self._slots.setdefault(pts, {}).setdefault(kind, []).append(slot)
+
+    def _reader(self, kind: tuple[int, int, Pixels], turn: int) -> PixelReader | MotionReader:
+        width, height, pixels = kind
+        if pixels != "mv":
+            return PixelReader(width, height, pixels, turn=turn)
+        gaps = self._clip.reference_gaps()
+        return MotionReader(lambda pts: gaps.get(pts, NO_GAPS), turn=turn, sar=self._sar)

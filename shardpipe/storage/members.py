@@ -1,12 +1,15 @@
 """Where a clip's members lie, those other than its mp4: three columns each in the rows, and a checked read."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from shardpipe.core.columns import Columns, int64, string
 from shardpipe.core.errors import IntegrityError
 from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.storage.store import Store
+
+MAX_BETWEEN = 64 << 10
+"""So many bytes between two members are rather read over than asked around."""
 
 PARTS: Columns = {"offset": int64, "size": int64, "sha256": string}
 
@@ -32,7 +35,34 @@ def member_values(name: str, place: tuple[int, int], sha256: str) -> dict[str, A
 
 def read_member(store: Store, place: MemberPlace) -> bytes:
     """The member's bytes; IntegrityError if they are not those that were written."""
-    data = store.read_range(place.path, place.offset, place.size)
+    return _checked(store, place, store.read_range(place.path, place.offset, place.size))
+
+
+def read_members(store: Store, places: Sequence[MemberPlace]) -> list[bytes]:
+    """The bytes of several members; those that lie close together in one tar are read at once. Raises IntegrityError."""
+    found: dict[MemberPlace, bytes] = {}
+    for run in _runs(places):
+        first, last = run[0], run[-1]
+        data = store.read_range(first.path, first.offset, last.offset + last.size - first.offset)
+        for place in run:
+            at = place.offset - first.offset
+            found[place] = _checked(store, place, data[at : at + place.size])
+    return [found[place] for place in places]
+
+
+def _runs(places: Sequence[MemberPlace]) -> list[list[MemberPlace]]:
+    """`places` in order of tar and offset, parted where too much lies between two of them."""
+    runs: list[list[MemberPlace]] = []
+    for place in sorted(set(places)):
+        last = runs[-1][-1] if runs else None
+        if last is not None and last.path == place.path and place.offset - last.offset - last.size <= MAX_BETWEEN:
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    return runs
+
+
+def _checked(store: Store, place: MemberPlace, data: bytes) -> bytes:
     if sha256_hex(data) != place.sha256:
         raise IntegrityError(
             f"{store.url}/{place.path}: bytes {place.offset} to {place.offset + place.size} are not the member that its "

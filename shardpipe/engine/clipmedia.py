@@ -1,0 +1,80 @@
+"""Where the frames of a clip come from: cached frames where they serve, its mp4 for what they do not.
+
+Each request is decided on its own, by the clip's folded row alone, so a stage gets the same frames whatever other stages
+run beside it. A clip all of whose requests are served by cached frames is never read.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from shardpipe.core.frames import FrameRequest
+from shardpipe.core.stills import ASKED, HEIGHT, TIMES_S, WIDTH, still_ext
+from shardpipe.engine.decodechild import Media
+from shardpipe.engine.flow import Fetch
+from shardpipe.media.pick import Indices
+from shardpipe.media.stills import StillFacts, Stills, picks
+from shardpipe.storage.dataset import Row
+from shardpipe.storage.members import read_members
+from shardpipe.storage.metered import MeteredStore
+
+
+@dataclass(frozen=True)
+class ClipMedia:
+    """How to get at a clip's frames: whether its mp4 is decoded, whether stills are used, and what reads them."""
+
+    is_decoded: bool
+    uses_stills: bool
+    fetch: Fetch
+
+
+class MediaSource:
+    """Gives each clip's media. `num_stills`: how many cached frames the input has; 0: all is decoded."""
+
+    def __init__(self, store: MeteredStore, *, num_stills: int) -> None:
+        self._store = store
+        self._num_stills = num_stills
+
+    def of(self, row: Row, requests: Sequence[FrameRequest]) -> ClipMedia:
+        """Where the frames of one clip come from."""
+        facts = still_facts(row) if self._num_stills else None
+        served: dict[FrameRequest, Indices] = {}
+        if facts is not None and facts.num_asked == self._num_stills:
+            found = {request: picks(request, facts) for request in requests}
+            served = {request: indices for request, indices in found.items() if indices is not None}
+        is_decoded = any(request not in served for request in requests)
+
+        def fetch() -> Media:
+            stills = None
+            if facts is not None and served:
+                wanted = np.unique(np.concatenate(list(served.values()))).tolist()
+                data = read_members(self._store, [row["members"][still_ext(i)] for i in wanted])
+                stills = Stills(facts, dict(zip(wanted, data, strict=True)), served)
+            return self._media(row, stills) if is_decoded else Media(None, 0, 0, None, stills=stills)
+
+        return ClipMedia(is_decoded, bool(served), fetch)
+
+    def _media(self, row: Row, stills: Stills | None) -> Media:
+        path = self._store.local_path(row["shard"])
+        if path is not None:
+            self._store.count_read(row["size"])
+            return Media(str(path), row["offset"], row["size"], row["sha256"], stills=stills)
+        data = self._store.read_range(row["shard"], row["offset"], row["size"])
+        return Media(None, 0, row["size"], row["sha256"], data, stills)
+
+
+def still_facts(row: Row) -> StillFacts | None:
+    """What a folded row says of the clip's cached frames; None where it has none, or not all of them."""
+    times_s = row.get(TIMES_S)
+    needed = (row.get(ASKED), row.get(WIDTH), row.get(HEIGHT), row.get("duration_s"), row.get("num_frames"))
+    if not times_s or None in needed or any(still_ext(i) not in row["members"] for i in range(len(times_s))):
+        return None
+    return StillFacts(
+        times_s=np.array(times_s, np.float64),
+        num_asked=row[ASKED],
+        size=(row[WIDTH], row[HEIGHT]),
+        clip_size=(row["width"], row["height"]),
+        duration_s=row["duration_s"],
+        num_frames=row["num_frames"],
+    )
