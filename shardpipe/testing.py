@@ -10,6 +10,7 @@ def test_brightness():
 import math
 import pickle
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from shardpipe.core.columns import NAME, RESERVED, ColumnType, Member, check_val
 from shardpipe.core.errors import StageError
 from shardpipe.core.fingerprint import canonical_json
 from shardpipe.core.frames import FrameRequest
+from shardpipe.core.shared import SharedStage
 from shardpipe.core.stage import ClipError, ClipView, Result, Stage
 from shardpipe.media.probe import probe
 from shardpipe.media.sample import sample
@@ -46,12 +48,16 @@ def check_stage(
 
     Raises StageError where the contract is broken: config that does not survive YAML or pickle; names or types in `writes`
     that no table takes; too few results, missing or unknown columns, values of another type, NaN; results that depend
-    on the batch, the order or an earlier run; inputs changed, or frames kept in a result.
+    on the batch, the order or an earlier run; inputs changed, or frames kept in a result. Steps that the stage shares are
+    checked in the same way.
     """
     made = _made(stage)
     _check_config(made)
     _check_declared(made)
     views = synthetic_clips(made, row=row)
+    for shared in made.shares:
+        check_stage(shared, row=row, device=device, tolerance=tolerance)
+        views = _after(shared, views, synthetic_clips(shared, row=row), device)
     fresh = pickle.loads(pickle.dumps(made))  # noqa: S301  a worker gets it so
     fresh.setup(device)
     before = pickle.dumps(views)
@@ -76,13 +82,29 @@ def check_stage(
 def score_clip(stage: Stage | Mapping[str, Any], clip: Path | bytes, *, row: Mapping[str, Any] | None = None) -> Result:
     """A stage's result for one real video file (or its bytes), on the CPU, without a pass."""
     made = _made(stage)
-    made.setup("cpu")
     facts = probe(clip)
     width, height = facts.display_size
     known = clip_facts(width, height, facts.num_frames, float(facts.fps))
-    frame_sets = tuple(sample(clip, made.frame_requests))
     values = dict.fromkeys(made.reads) | known | dict(row or {})
-    return _run(made, [ClipView(key="clip", row=values, frame_sets=frame_sets)])[0]
+    view = ClipView("clip", values, tuple(sample(clip, made.frame_requests)))
+    for shared in made.shares:
+        frame_sets = tuple(sample(clip, shared.frame_requests))
+        (view,) = _after(shared, [view], [ClipView("clip", values, frame_sets)], "cpu")
+    made.setup("cpu")
+    return _run(made, [view])[0]
+
+
+def _after(
+    shared: SharedStage, views: Sequence[ClipView], shared_views: Sequence[ClipView], device: str
+) -> list[ClipView]:
+    """`views` with what a shared step makes of the same clips in their rows; StageError where it fails on one."""
+    shared.setup(device)
+    after = []
+    for view, result in zip(views, _run(shared, shared_views), strict=True):
+        if isinstance(result, ClipError):
+            raise StageError(f"{shared.type}, clip {view.key}: {result.message}")
+        after.append(replace(view, row={**view.row, **result}))
+    return after
 
 
 def _made(stage: Stage | Mapping[str, Any]) -> Stage:
@@ -153,7 +175,7 @@ def _checked(stage: Stage, key: str, result: Result) -> Result:
         if isinstance(kind, Member):
             if not isinstance(value, bytes | None):
                 raise StageError(f"{where}: member {name} must be bytes or None, not {type(value).__name__}")
-        else:
+        elif not name.startswith("_"):  # a pass-local column may hold anything
             try:
                 check_value(name, kind, value)
             except StageError as error:
@@ -169,6 +191,10 @@ def _copied(result: Result) -> Result:
 def _plain(value: Any) -> Any:  # noqa: ANN401  any column's value
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {each.name: _plain(getattr(value, each.name)) for each in fields(value)}
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 

@@ -6,12 +6,16 @@ A stage's fields are its config. It sees no tar, no storage, no other stage and 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from shardpipe.core.columns import Writes
 from shardpipe.core.frames import FrameRequest, Frames
+from shardpipe.core.weights import Weights
+
+if TYPE_CHECKING:
+    from shardpipe.core.shared import SharedStage
 
 OnError = Literal["drop", "keep", "fail"]
 
@@ -66,6 +70,16 @@ class Stage(BaseModel, ABC):
     @property
     def reads(self) -> Sequence[str]:
         """Columns that must exist before it runs."""
+        return ()
+
+    @property
+    def shares(self) -> "Sequence[SharedStage]":
+        """Steps that it shares with other stages of the pass (an image encoder): run before it, once for all of them."""
+        return ()
+
+    @property
+    def weights(self) -> Sequence[Weights]:
+        """The files of weights that `setup` loads. They are found before anything runs; their sha256 is in the fingerprint."""
         return ()
 
     @property

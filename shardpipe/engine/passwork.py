@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from shardpipe.core.frames import FrameRequest, Frames
+from shardpipe.core.shared import SharedStage
 from shardpipe.core.work import Outcome, UnitJob
 from shardpipe.engine.counts import outcome_of
 from shardpipe.engine.decodechild import Media
@@ -65,6 +66,7 @@ class PassWorker:
         program = task.program
         cut = program.num_before_frames
         self._early, self._late = program.steps[:cut], program.steps[cut:]
+        self._for_others = program.for_others
         self._framed = [step for step in self._late if isinstance(step, StageStep) and step.requests]
         self._flow = self._start_decoding()
         try:
@@ -151,7 +153,13 @@ class PassWorker:
 
     def _needed(self, clip: ClipState) -> list[StageStep]:
         """The stages that this clip's frames are decoded for."""
-        return [step for step in self._framed if step.result_id not in clip.reused]
+        return [step for step in self._framed if self._wants(clip, step)]
+
+    def _wants(self, clip: ClipState, step: StageStep) -> bool:
+        """Whether this clip goes through a stage: not where its result, or that of all whom it works for, is reused."""
+        if isinstance(step.stage, SharedStage):
+            return any(other.result_id not in clip.reused for other in self._for_others[step.stage.column])
+        return step.result_id not in clip.reused
 
     def _fetch(self, row: Row) -> Fetch:
         def fetch() -> Media:
@@ -226,7 +234,7 @@ class PassWorker:
             if not alive:
                 return
             if isinstance(step, StageStep):
-                self._run_stage(flight, step, [clip for clip in alive if step.result_id not in clip.reused], decoded)
+                self._run_stage(flight, step, [clip for clip in alive if self._wants(clip, step)], decoded)
             else:
                 reasons = step.dropped_by([clip.row for clip in alive], self.task.program.schema)
                 for clip, reason in zip(alive, reasons, strict=True):
@@ -239,6 +247,8 @@ class PassWorker:
             what, _, reason = flight.job.poisoned.get(clip.key, "").partition(": ")
             if what == step.stage.type:
                 clip.fail(step, reason)
+            elif (missing := clip.error_before(step)) is not None:
+                clip.fail(step, missing)
             elif step.requests and frames is not None and frames.error is not None:
                 clip.fail(step, frames.error)
             else:

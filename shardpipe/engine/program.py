@@ -13,6 +13,7 @@ from shardpipe.core.columns import NAME, RESERVED, Columns, ColumnType, Member
 from shardpipe.core.errors import ConfigError
 from shardpipe.core.fingerprint import fingerprint
 from shardpipe.core.frames import FrameRequest
+from shardpipe.core.shared import SharedStage
 from shardpipe.core.stage import Stage
 from shardpipe.engine.rules import Rule, RuleSet
 from shardpipe.storage.dataset import MADE
@@ -25,6 +26,7 @@ class StageStep:
 
     columns: what it writes, by the name that its row has (after `rename`), to the stage's own name and the type.
     members: the same of the members that it writes: name to (own name, extension).
+    shared: the pass-local columns of the shared steps before it that it reads.
     result_id: identifies its results: its type, version and fields, and the results that it reads.
     """
 
@@ -32,7 +34,13 @@ class StageStep:
     columns: Mapping[str, tuple[str, ColumnType]]
     members: Mapping[str, tuple[str, str]]
     reads: tuple[str, ...]
+    shared: tuple[str, ...]
     result_id: str
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it works for other stages of the pass alone."""
+        return isinstance(self.stage, SharedStage)
 
     @property
     def requests(self) -> tuple[FrameRequest, ...]:
@@ -62,6 +70,15 @@ class Program:
     def stages(self) -> list[StageStep]:
         """Its stages."""
         return [step for step in self.steps if isinstance(step, StageStep)]
+
+    @property
+    def for_others(self) -> dict[str, list[StageStep]]:
+        """The stages that read the result of each shared step, by its column."""
+        return {
+            step.stage.column: [other for other in self.stages if step.stage.column in other.shared]
+            for step in self.stages
+            if isinstance(step.stage, SharedStage)
+        }
 
     @property
     def num_before_frames(self) -> int:
@@ -99,8 +116,12 @@ def compile_program(
 
     bind()
     used_renames: set[str] = set()
+    shared = _joined(stages)
     for i, stage in enumerate(stages):
         where = f"passes.{name}.stages.{i} ({stage.type})"
+        for column in (each.column for each in stage.shares):
+            if column in shared:  # before the first stage that reads it
+                steps.append(_stage_step(shared.pop(column), where, schema, results, {}))
         step = _stage_step(stage, where, schema, results, rename)
         used_renames |= {own for _, (own, _) in [*step.columns.items(), *step.members.items()]}
         _check_new(where, step, schema, members)
@@ -114,6 +135,14 @@ def compile_program(
     if unused := sorted(set(rename) - used_renames):
         raise ConfigError(f"passes.{name}.rename: no stage of this pass writes {', '.join(unused)}")
     return Program(tuple(steps), schema, columns, members, results)
+
+
+def _joined(stages: Sequence[Stage]) -> dict[str, SharedStage]:
+    """The shared steps of `stages` by column, those that compute the same joined."""
+    found: dict[str, SharedStage] = {}
+    for each in (shared for stage in stages for shared in stage.shares):
+        found[each.column] = found[each.column].joined(each) if each.column in found else each
+    return found
 
 
 def _rule(place: str, text: str) -> Rule:
@@ -143,10 +172,15 @@ def _stage_step(
     columns = {rename.get(own, own): (own, kind) for own, kind in stage.writes.items() if isinstance(kind, ColumnType)}
     members = {rename.get(own, own): (own, kind.ext) for own, kind in stage.writes.items() if isinstance(kind, Member)}
     reads = tuple(stage.reads)
+    shared = [each.identity for each in stage.shares]
     result_id = fingerprint(
-        {"stage": stage.identity, "reads": {column: results.get(column, column) for column in reads}}
+        {
+            "stage": stage.identity,
+            "reads": {column: results.get(column, column) for column in reads},
+            **({"shares": shared} if shared else {}),
+        }
     )
-    return StageStep(stage, columns, members, reads, result_id)
+    return StageStep(stage, columns, members, reads, tuple(each.column for each in stage.shares), result_id)
 
 
 def _check_new(where: str, step: StageStep, schema: Columns, members: Mapping[str, str]) -> None:
@@ -171,9 +205,16 @@ def pass_identity(program: Program, *, inputs: Mapping[str, str]) -> dict[str, A
     steps: list[dict[str, Any]] = []
     for step in program.steps:
         if isinstance(step, StageStep):
+            if step.is_shared:  # it follows from the stages that share it
+                continue
             names = {own: name for name, (own, _) in [*step.columns.items(), *step.members.items()] if own != name}
             steps.append(
-                {"stage": step.stage.identity, "on_error": step.stage.on_error, **({"rename": names} if names else {})}
+                {
+                    "stage": step.stage.identity,
+                    "on_error": step.stage.on_error,
+                    **({"shares": [each.identity for each in step.stage.shares]} if step.shared else {}),
+                    **({"rename": names} if names else {}),
+                }
             )
         else:
             steps.append({"keep": [rule.text for rule in step.rules]})

@@ -40,7 +40,10 @@ class ClipState:
         return self.dropped_by is None and self.settled is None
 
     def fail(self, step: StageStep, message: str) -> None:
-        """Take a stage's error as its `on_error` says; raises UnitError for `fail`."""
+        """Take a stage's error as its `on_error` says; raises UnitError for `fail`. A shared step's is for its readers."""
+        if step.is_shared:
+            self.row |= dict.fromkeys(step.columns, ClipError(message))
+            return
         text = f"{step.stage.type}: {message}"
         if step.stage.on_error == "fail":
             raise UnitError(f"clip {self.key}: {text} (the stage has `on_error: fail`)")
@@ -48,6 +51,11 @@ class ClipState:
         if step.stage.on_error == "drop":
             self.dropped_by = f"error: {step.stage.type}"
         self._write(step, dict.fromkeys(own for own, _ in step.columns.values()))
+
+    def error_before(self, step: StageStep) -> str | None:
+        """Why a shared step gave nothing that this stage could read; None if all is there."""
+        errors = [self.row[column] for column in step.shared if isinstance(self.row.get(column), ClipError)]
+        return errors[0].message if errors else None
 
     def take(self, step: StageStep, result: Result) -> None:
         """Take a stage's result into the row."""
