@@ -119,9 +119,8 @@ def compile_program(
     shared = _joined(stages)
     for i, stage in enumerate(stages):
         where = f"passes.{name}.stages.{i} ({stage.type})"
-        for column in (each.column for each in stage.shares):
-            if column in shared:  # before the first stage that reads it
-                steps.append(_stage_step(shared.pop(column), where, schema, results, {}))
+        first = [shared.pop(each.column) for each in stage.shares if each.column in shared]  # nobody before reads them
+        steps.extend(_stage_step(each, where, schema, results, {}) for each in first)
         step = _stage_step(stage, where, schema, results, rename)
         used_renames |= {own for _, (own, _) in [*step.columns.items(), *step.members.items()]}
         _check_new(where, step, schema, members)

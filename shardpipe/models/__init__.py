@@ -1,0 +1,1 @@
+"""Models that stages share, and the files of weights that they load."""
