@@ -78,7 +78,7 @@ class Stage(BaseModel, ABC):
         return ()
 
     @property
-    def weights(self) -> Sequence[Weights]:
+    def loads(self) -> Sequence[Weights]:
         """The files of weights that `setup` loads. They are found before anything runs; their sha256 is in the fingerprint."""
         return ()
 
