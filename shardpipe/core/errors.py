@@ -2,6 +2,7 @@
 
     ShardpipeError
     ├── ConfigError        the config, a rule or an existing root is at fault: nothing ran      exit 2
+    │   └── WeightsError   a file of weights is not there, cannot be had, or is not what it must be
     ├── StoreError         an object could not be read or written
     │   └── IntegrityError its bytes are not those that were committed
     ├── IncompleteError    a Dataset is not finished, and the caller needs all of it
@@ -25,6 +26,10 @@ class ShardpipeError(Exception):
 
 class ConfigError(ShardpipeError):
     """What the user asked for cannot be run; found before anything ran."""
+
+
+class WeightsError(ConfigError):
+    """A file of weights is not there, cannot be had, or is not what it must be."""
 
 
 class StoreError(ShardpipeError):

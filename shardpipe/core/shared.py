@@ -13,6 +13,7 @@ from shardpipe.core.columns import Writes, string
 from shardpipe.core.fingerprint import fingerprint
 from shardpipe.core.frames import FrameRequest
 from shardpipe.core.stage import ClipView, Stage
+from shardpipe.core.weights import url_fields
 
 
 class SharedStage(Stage):
@@ -25,7 +26,7 @@ class SharedStage(Stage):
 
     @property
     def column(self) -> str:
-        """The pass-local column that it writes: the same whatever is requested."""
+        """The pass-local column that it writes: the same whatever is requested, another one for weights of another url."""
         return f"_{self.type}_{fingerprint(self._fields())[:12]}"
 
     @property
@@ -51,7 +52,8 @@ class SharedStage(Stage):
     @property
     def identity(self) -> dict[str, Any]:
         """What determines its results: less `requests`, which follow from the stages that share it."""
-        return {"type": self.type, "version": self.version, **self._fields()}
+        return {"type": self.type, "version": self.version, **self._fields(**url_fields(self))}
 
-    def _fields(self) -> dict[str, Any]:
-        return self.model_dump(mode="json", exclude={"type", "on_error", "requests"})
+    def _fields(self, **without: Any) -> dict[str, Any]:  # noqa: ANN401  as pydantic takes it
+        excluded = {"type": True, "on_error": True, "requests": True, **without}
+        return self.model_dump(mode="json", exclude=excluded)

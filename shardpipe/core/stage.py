@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shardpipe.core.columns import Writes
 from shardpipe.core.frames import FrameRequest, Frames
-from shardpipe.core.weights import Weights
+from shardpipe.core.weights import Weights, url_fields
 
 if TYPE_CHECKING:
     from shardpipe.core.shared import SharedStage
@@ -79,7 +79,10 @@ class Stage(BaseModel, ABC):
 
     @property
     def loads(self) -> Sequence[Weights]:
-        """The files of weights that `setup` loads. They are found before anything runs; their sha256 is in the fingerprint."""
+        """The files of weights that `setup` loads. They are found before anything runs; their sha256 is in the fingerprint.
+
+        A field that says where one lies is a `WeightsUrl`.
+        """
         return ()
 
     @property
@@ -104,6 +107,9 @@ class Stage(BaseModel, ABC):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What determines its results: type, version and fields (not `on_error`)."""
-        fields = self.model_dump(mode="json", exclude={"type", "on_error"})
+        """What determines its results: type, version and fields; not `on_error`, nor where its weights lie.
+
+        What lies there does: the sha256 of each of its `loads` stands beside this in the fingerprint.
+        """
+        fields = self.model_dump(mode="json", exclude={"type": True, "on_error": True, **url_fields(self)})
         return {"type": self.type, "version": self.version, **fields}

@@ -1,6 +1,11 @@
 """Weights: a file of a model's parameters as a stage names it, before anything is read."""
 
+import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel
 
 
 @dataclass(frozen=True)
@@ -20,3 +25,44 @@ class Weights:
     licence: str = "unknown"
     source: str | None = None
     num_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class _UrlMark:
+    """What marks a field as one that says where weights are."""
+
+
+_MARK = _UrlMark()
+
+WeightsUrl = Annotated[str, _MARK]
+"""The type of a stage's field that says where weights are: `weights: WeightsUrl = "hf://org/repo/file"`.
+
+Such a field is no part of the stage's identity: the sha256 of what lies there is, wherever it lies.
+"""
+
+
+def is_weights_url(annotation: Any, metadata: typing.Iterable[Any] = ()) -> bool:  # noqa: ANN401  a type expression
+    """Whether a field of this type (and pydantic's metadata of it) holds a WeightsUrl, alone or in a list or a union."""
+    if any(isinstance(each, _UrlMark) for each in metadata):
+        return True
+    if typing.get_origin(annotation) is Annotated:
+        return is_weights_url(annotation.__origin__, annotation.__metadata__)
+    return any(is_weights_url(each) for each in typing.get_args(annotation))
+
+
+def url_fields(model: BaseModel) -> dict[Any, Any]:
+    """The fields of `model`, and of models inside it, that hold a WeightsUrl, as `model_dump(exclude=...)` takes them."""
+    found: dict[Any, Any] = {}
+    for name, field in type(model).model_fields.items():
+        inside = True if is_weights_url(field.annotation, field.metadata) else _inside(getattr(model, name))
+        if inside:
+            found[name] = inside
+    return found
+
+
+def _inside(value: object) -> dict[Any, Any]:
+    if isinstance(value, BaseModel):
+        return url_fields(value)
+    parts = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list | tuple) else ()
+    found = {key: _inside(part) for key, part in parts}
+    return {key: part for key, part in found.items() if part}

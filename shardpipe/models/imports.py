@@ -12,10 +12,13 @@ OPERATORS = ("nms", "qnms")
 """The compiled operators that torchvision's Python names while it is imported."""
 
 
+NEEDS_NO_TORCHVISION = frozenset({"torch", "huggingface_hub", "safetensors.torch"})
+
+
 def import_model_library(name: str) -> ModuleType:
     """`torch`, `open_clip`, `transformers`, ...; raises ConfigError, with what to install, where it is missing."""
     try:
-        if name != "torch":
+        if name not in NEEDS_NO_TORCHVISION:
             _let_torchvision_import()
         return importlib.import_module(name)
     except ImportError as error:

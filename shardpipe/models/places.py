@@ -1,0 +1,69 @@
+"""Where weights may be: a local path, a file of a model hub, any fsspec URL; each knows how to look and how to fetch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from shardpipe.core.errors import WeightsError
+
+Report = Callable[[int, int | None], None]
+"""Told (bytes so far, bytes in all or None) while something is fetched."""
+
+
+def no_report(done: int, total: int | None) -> None:
+    """A Report that tells nobody."""
+
+
+class Place(Protocol):
+    """Where the weights of one url are. What `find` gives counts, until `fetch` brings something newer."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the user put the file there; else it is in a cache."""
+
+    def find(self) -> Path | None:
+        """The file or folder, None while it is not here. Asks no network. WeightsError where it can never be there."""
+
+    def fetch(self, report: Report) -> Path:
+        """Ask the remote, and bring what is not here; the file is whole, or WeightsError is raised and nothing counts."""
+
+    def forget(self, path: Path) -> None:
+        """Take what `find` gave out of the cache."""
+
+
+@dataclass(frozen=True)
+class LocalPlace:
+    """A path of the user's own: never fetched, never removed."""
+
+    path: Path
+    is_local: bool = True
+
+    def find(self) -> Path | None:
+        """The path, if something is there."""
+        return self.path if self.path.exists() else None
+
+    def fetch(self, report: Report) -> Path:  # noqa: ARG002  nothing to tell
+        """The path; WeightsError if nothing is there."""
+        if not self.path.exists():
+            raise WeightsError(f"{self.path}: there is no such file or folder")
+        return self.path
+
+    def forget(self, path: Path) -> None:
+        """It is the user's: left as it is."""
+
+
+def place_of(url: str) -> Place:
+    """The place that a url of weights names; WeightsError for one that is none."""
+    from shardpipe.models.hub import HubPlace, open_clip_place  # noqa: PLC0415  they import this module
+    from shardpipe.models.remote import RemotePlace  # noqa: PLC0415
+
+    if not url.strip():
+        raise WeightsError("an empty url of weights: give a path, hf://org/repo/file, open_clip:NAME/TAG or a URL")
+    if url.startswith("open_clip:"):
+        return open_clip_place(url)
+    if url.startswith("hf://"):
+        return HubPlace.parse(url)
+    if url.startswith("file://") or ("://" not in url and "::" not in url):
+        return LocalPlace(Path(url.removeprefix("file://")).expanduser().absolute())
+    return RemotePlace(url)

@@ -1,0 +1,173 @@
+"""Weights at any fsspec URL: copied to the cache folder once, whole or not at all.
+
+weights/urls/<hash of url>.json              written last: which entry counts, its size and sha256
+weights/files/<hash of url and version>/NAME  one folder a version (etag, size, mtime) of the remote file
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import fsspec
+from fsspec.callbacks import Callback
+
+from shardpipe.core.errors import WeightsError
+from shardpipe.core.fingerprint import fingerprint, sha256_hex
+from shardpipe.models.cache import cache_folder, file_sha256, hash_file, keep_hash, read_json, write_json
+from shardpipe.models.places import Report
+
+VERSIONED_BY = ("ETag", "etag", "Content-MD5", "LastModified", "Last-Modified", "last_modified", "updated", "mtime")
+VERSIONED_BY_DATE = "created"  # of a file system that writes files anew, such as memory://
+
+
+class _Told(Callback):  # type: ignore[misc]  # fsspec is untyped
+    """What fsspec says of a transfer, for a Report."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__()
+        self._report = report
+
+    def call(self, hook_name: str | None = None, **kwargs: object) -> None:  # noqa: ARG002  fsspec's signature
+        self._report(int(self.value), None if self.size is None else int(self.size))
+
+
+@dataclass(frozen=True)
+class RemotePlace:
+    """A file at an fsspec URL, and its copies in the cache."""
+
+    url: str
+    is_local: bool = False
+
+    def find(self) -> Path | None:
+        """The copy that was fetched last; WeightsError where its bytes are no longer those that were fetched."""
+        self._file_system()
+        entry = read_json(self._pointer)
+        path = self._copy_of(entry)
+        if path is None or entry is None:
+            return None
+        if file_sha256(path) != entry["sha256"]:
+            raise WeightsError(f"{path}, the copy of {self.url}, has changed since it was pulled: pull it again")
+        return path
+
+    def fetch(self, report: Report) -> Path:
+        """The copy of what is there now; another version than the last is a new entry."""
+        fs, remote = self._file_system()
+        with self._errors():
+            info = fs.info(remote)
+            if info.get("type") == "directory":
+                raise WeightsError(f"{self.url} is a folder: give a file, or copy the folder to a local path")
+        with self._alone():  # another process may have fetched it while we waited
+            entry = read_json(self._pointer)
+            path = self._copy_of(entry)
+            is_new = path is None or entry is None or entry["version"] != _version(info)
+            if path is not None and entry is not None and not is_new and file_sha256(path) == entry["sha256"]:
+                return path
+            return self._copy(fs, remote, info, report)
+
+    def forget(self, path: Path) -> None:
+        """Take a copy, and the note that it counts, out of the cache."""
+        self._pointer.unlink(missing_ok=True)
+        shutil.rmtree(path.parent, ignore_errors=True)
+
+    @property
+    def _pointer(self) -> Path:
+        return cache_folder() / "urls" / f"{sha256_hex(self.url.encode())[:32]}.json"
+
+    @property
+    def _name(self) -> str:
+        name = unquote(urlsplit(self.url).path).rstrip("/").rpartition("/")[2]
+        return name if name and name not in (".", "..") else "weights"
+
+    def _copy_of(self, entry: Mapping[str, Any] | None) -> Path | None:
+        if entry is None or entry.get("url") != self.url:
+            return None
+        path = cache_folder() / "files" / str(entry["folder"]) / self._name
+        return path if path.is_file() else None
+
+    def _copy(self, fs: Any, remote: str, info: Mapping[str, Any], report: Report) -> Path:  # noqa: ANN401
+        version = _version(info)
+        folder = fingerprint([self.url, version])[:32]
+        files = cache_folder() / "files"
+        with self._errors():
+            files.mkdir(parents=True, exist_ok=True)
+            temp = Path(tempfile.mkdtemp(dir=files, prefix=f".tmp-{self._pointer.stem}-"))
+            try:
+                fs.get_file(remote, str(temp / self._name), callback=_Told(report))
+                num_bytes = (temp / self._name).stat().st_size
+                if info.get("size") not in (None, num_bytes):
+                    raise WeightsError(f"{self.url} broke off: {num_bytes} of {info['size']} bytes came")
+                sha256 = hash_file(temp / self._name)
+                path = self._settle(temp, files / folder, sha256)
+            finally:
+                shutil.rmtree(temp, ignore_errors=True)
+            keep_hash(path, sha256)
+            entry = {"url": self.url, "version": version, "folder": folder, "num_bytes": num_bytes}
+            write_json(self._pointer, {**entry, "sha256": sha256})
+        return path
+
+    def _settle(self, temp: Path, final: Path, sha256: str) -> Path:
+        """Rename a whole folder to its final name; what is there stays if it is the same, and goes if it is damaged."""
+        temp.chmod(0o755)
+        path = final / self._name
+        while not (path.is_file() and hash_file(path) == sha256):
+            try:
+                temp.rename(final)
+            except OSError:
+                if not final.is_dir():
+                    raise
+                doomed = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".tmp-{self._pointer.stem}-"))
+                with contextlib.suppress(FileNotFoundError):  # another process took it first
+                    final.rename(doomed / "old")
+                shutil.rmtree(doomed, ignore_errors=True)
+        return path
+
+    def _file_system(self) -> tuple[Any, str]:
+        try:
+            fs, remote = fsspec.core.url_to_fs(self.url, use_listings_cache=False)
+        except Exception as error:  # an unknown scheme, a package that is not installed, a bad url: each its own error
+            raise WeightsError(f"{self.url} cannot be opened: {error}") from error
+        return fs, str(remote)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One pull of a url at a time, where the file system has locks; without, the last of two that race counts."""
+        lock = self._pointer.with_suffix(".lock")
+        with self._errors():
+            lock.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            with contextlib.suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                self._sweep()
+            yield
+        finally:
+            os.close(handle)
+
+    def _sweep(self) -> None:
+        """Remove what pulls of this url that were killed have left: none is alive while we hold the lock."""
+        for left in (cache_folder() / "files").glob(f".tmp-{self._pointer.stem}-*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except WeightsError:
+            raise
+        except FileNotFoundError as error:
+            raise WeightsError(f"{self.url}: there is no such file ({error})") from error
+        except Exception as error:  # each backend has its own errors (OSError, botocore's, aiohttp's)
+            raise WeightsError(f"{self.url} cannot be fetched: {type(error).__name__}: {error}") from error
+
+
+def _version(info: Mapping[str, Any]) -> str:
+    """What tells a changed remote file: its etag or its time, and its size."""
+    marks = {name: str(info[name]) for name in (*VERSIONED_BY, VERSIONED_BY_DATE) if info.get(name)}
+    return fingerprint({"size": info.get("size"), **marks})
