@@ -1,0 +1,144 @@
+"""How a config names an image-text model of open_clip, and the files that it takes. All pure: planning needs no torch.
+
+ViT-L-14/openai                          an architecture and a published tag of open_clip
+hf-hub:timm/ViT-B-16-SigLIP              a repository on the Hugging Face hub
+/models/clip                             a folder with open_clip_config.json and a checkpoint
+{model: ViT-B-32, weights: my.pt}        one's own checkpoint of an architecture that open_clip knows
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shardpipe.core.weights import Weights, WeightsUrl
+
+CONFIG = "open_clip_config.json"
+CHECKPOINTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+"""What a folder's checkpoint is called, the first that is there."""
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
+ROLE = {CONFIG: "config", "tokenizer.json": "tokenizer", "tokenizer_config.json": "tokenizer_config"}
+
+HUB = "hf-hub:"
+NAMED = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*\Z")
+OPENAI = {"licence": "MIT", "source": "https://github.com/openai/CLIP"}
+SIGLIP: Mapping[str, Any] = {"licence": "Apache-2.0", "source": "https://github.com/google-research/big_vision"}
+LAION = {"licence": "MIT", "source": "https://github.com/mlfoundations/open_clip"}
+
+
+class OwnBackbone(BaseModel):
+    """A checkpoint of one's own, of an architecture that open_clip knows.
+
+    `like` names a published tag of that architecture whose preprocessing and activation it was trained with. Without it
+    the activation is the architecture's, and the preprocessing what all its published weights share, else CLIP's own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(description="architecture, as open_clip names it: ViT-B-32")
+    weights: WeightsUrl = Field(description="path or url of the checkpoint")
+    like: str | None = Field(default=None, description="published tag whose preprocessing and activation it has")
+
+
+BackboneName = str | OwnBackbone
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+"""The number format in which a model computes. `auto`: bf16 on a GPU that has it, else fp16; bf16 on a CPU that has it, else fp32."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A parsed name. model: architecture, hub repository or folder. tag: of published weights. weights: of one's own."""
+
+    kind: Literal["named", "hub", "folder", "own"]
+    model: str
+    tag: str | None = None
+    weights: str | None = None
+
+    def __str__(self) -> str:
+        if self.kind == "own":
+            return f"{self.model} with {self.weights}"
+        return f"{self.model}/{self.tag}" if self.kind == "named" else self.model
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What determines its results beside the bytes of its files: not where they lie."""
+        return {"kind": self.kind, **({} if self.kind == "folder" else {"model": self.model, "tag": self.tag})}
+
+    @property
+    def files(self) -> tuple[Weights, ...]:
+        """The files of the model itself: `backbone`, and for a hub repository or folder its `config`."""
+        match self.kind:
+            case "named":
+                return (Weights("backbone", f"open_clip:{self.model}/{self.tag}", **_published(self.model, self.tag)),)
+            case "own":
+                return (Weights("backbone", self.weights or ""),)
+            case "hub":
+                repository = f"hf://{self.model}"
+                return (
+                    Weights("config", f"{repository}/{CONFIG}"),
+                    Weights("backbone", f"{repository}/{CHECKPOINTS[0]}", **_published(self.model, None)),
+                )
+            case "folder":
+                folder = Path(self.model).expanduser()
+                there = [name for name in CHECKPOINTS if (folder / name).is_file()]
+                checkpoint = folder / (there or CHECKPOINTS)[0]
+                return Weights("config", str(folder / CONFIG)), Weights("backbone", str(checkpoint))
+
+    @property
+    def text_files(self) -> tuple[Weights, ...]:
+        """The same, and the files of its tokenizer where that is not CLIP's, which comes inside open_clip."""
+        match self.kind:
+            case "folder":
+                folder = Path(self.model).expanduser()
+                there = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
+                return (*self.files, *(Weights(ROLE[path.name], str(path)) for path in there))
+            case "hub":
+                repository = self.model if "siglip" in self.model.lower() else None
+            case _:
+                repository = tokenizer_repository(self.model)
+        if repository is None:
+            return self.files
+        return (*self.files, *(Weights(ROLE[name], f"hf://{repository}/{name}", **SIGLIP) for name in TOKENIZER_FILES))
+
+
+def parse_backbone(name: BackboneName) -> Backbone:
+    """The backbone that a config names; raises ValueError for a name of no known form."""
+    if isinstance(name, OwnBackbone):
+        return Backbone("own", name.model, tag=name.like, weights=name.weights)
+    if name.startswith(HUB):
+        repository = name.removeprefix(HUB)
+        if not NAMED.match(repository):
+            raise ValueError(f"backbone {name!r}: a hub repository is {HUB}ORGANISATION/NAME")
+        return Backbone("hub", repository)
+    if name.startswith(("/", "./", "../", "~")):
+        return Backbone("folder", name.rstrip("/"))
+    if NAMED.match(name):
+        model, _, tag = name.partition("/")
+        return Backbone("named", model, tag=tag)
+    raise ValueError(
+        f"backbone {name!r}: give MODEL/TAG as open_clip names them (ViT-L-14/openai), {HUB}ORGANISATION/NAME, a folder"
+        " that begins with / or ./, or {model: ViT-B-32, weights: PATH}"
+    )
+
+
+def tokenizer_repository(model: str) -> str | None:
+    """The hub repository of the tokenizer of an open_clip SigLIP architecture; None for architectures of other names."""
+    if "SigLIP" not in model:
+        return None
+    if "SigLIP2" in model:
+        return f"timm/{model}"
+    return "timm/ViT-B-16-SigLIP-i18n-256" if "i18n" in model else "timm/ViT-B-16-SigLIP"
+
+
+def _published(model: str, tag: str | None) -> Mapping[str, Any]:
+    """Licence and source of published weights, where they are known."""
+    if tag == "openai":
+        return OPENAI
+    if "SigLIP" in model:
+        return SIGLIP
+    return LAION if (tag or "").startswith("laion") else {}
