@@ -6,6 +6,7 @@ hf-hub:timm/ViT-B-16-SigLIP              a repository on the Hugging Face hub
 {model: ViT-B-32, weights: my.pt}        one's own checkpoint of an architecture that open_clip knows
 """
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +23,12 @@ CHECKPOINTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 ROLE = {CONFIG: "config", "tokenizer.json": "tokenizer", "tokenizer_config.json": "tokenizer_config"}
+
+IMAGE_SIDE = 224
+SIDE_IN_NAME = re.compile(r"[-_](\d{3})(?![\dA-Za-z])|[-_]\d{3}x(\d{3})-|-(\d{3})px")
+SIDES = {"rn50x4": 288, "rn50x16": 384, "rn50x64": 448, "resnet50x4": 288, "resnet50x16": 384, "resnet50x64": 448,
+         "convnext": 256, "mobileclip": 256, "coca_base": 288, "nllb-": 384}  # fmt: skip
+"""Sides of the input of models that do not say it in their names, by what the lower-case name holds."""
 
 HUB = "hf-hub:"
 NAMED = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*\Z")
@@ -68,6 +75,18 @@ class Backbone:
     def identity(self) -> dict[str, Any]:
         """What determines its results beside the bytes of its files: not where they lie."""
         return {"kind": self.kind, **({} if self.kind == "folder" else {"model": self.model, "tag": self.tag})}
+
+    @property
+    def image_side(self) -> int:
+        """The longer side of the pictures that it sees, in pixels: out of a folder's config, else as its name says.
+
+        Of an unknown hub repository it may be wrong; whoever loads the model can tell.
+        """
+        if self.kind == "folder":
+            return _configured_side(Path(self.model).expanduser() / CONFIG)
+        said = [int(number) for found in SIDE_IN_NAME.findall(self.model) for number in found if number]
+        name = self.model.rpartition("/")[2].lower()
+        return said[-1] if said else max((side for part, side in SIDES.items() if part in name), default=IMAGE_SIDE)
 
     @property
     def files(self) -> tuple[Weights, ...]:
@@ -133,6 +152,14 @@ def tokenizer_repository(model: str) -> str | None:
     if "SigLIP2" in model:
         return f"timm/{model}"
     return "timm/ViT-B-16-SigLIP-i18n-256" if "i18n" in model else "timm/ViT-B-16-SigLIP"
+
+
+def _configured_side(path: Path) -> int:
+    try:
+        size = json.loads(path.read_text(encoding="utf-8"))["model_cfg"]["vision_cfg"]["image_size"]
+        return int(max(size) if isinstance(size, list) else size)
+    except (OSError, ValueError, KeyError, TypeError):
+        return IMAGE_SIDE  # what is wrong with the file is said when it is loaded
 
 
 def _published(model: str, tag: str | None) -> Mapping[str, Any]:

@@ -63,6 +63,7 @@ class ImageTower:
         self._visual, self._preprocess = visual, preprocess
         self._device, self._dtype = device, dtype
         self._max_images = max_images
+        self.image_side = max(preprocess.size)
         self._batches = Batches(max_images, device)
         self._copies: torch.cuda.Stream | None = None
         if device.startswith("cuda"):

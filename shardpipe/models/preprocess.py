@@ -47,8 +47,9 @@ class Preprocess:
         if size != tuple(pictures.shape[2:]):
             pictures = self._resize(pictures, size)
         scaled = self._cropped(pictures).to(torch.float32) / 255
-        mean, std = (torch.tensor(each, device=frames.device).view(1, 3, 1, 1) for each in (self.mean, self.std))
-        return ((scaled - mean) / std).to(dtype)
+        # with plain numbers: a tensor of them would have to go to the GPU, and wait for all that is queued there
+        channels = [(scaled[:, i] - self.mean[i]) / self.std[i] for i in range(3)]
+        return torch.stack(channels, dim=1).to(dtype)
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) to which a picture is scaled before it is cropped or filled up, rounded as open_clip does."""

@@ -26,7 +26,8 @@ class Embed(ImageStage):
     `num_frames` frames at the middle of equal parts of the clip, by default those that `aes` and `match` take too, so that they are
     encoded once. Open-Sora's near-duplicates are clips of equal size whose middle frames have a cosine above 0.98.
 
-    Cost: {cost} A member takes 1.7 kB in float16.
+    Cost: the image model, 2.3 to 3 CPU-seconds a frame (ViT-L/14 in fp32 on one thread of a CPU with AVX2), once for all stages that
+    share it; a member takes 1.7 kB in float16.
 
     Example rule: `embed_spread < 0.3`.
     """

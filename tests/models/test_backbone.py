@@ -69,3 +69,38 @@ def test_the_tokenizers_of_siglip_architectures_are_those_that_open_clip_names()
     for name in known:
         assert tokenizer_repository(name) == open_clip.get_model_config(name)["text_cfg"]["hf_tokenizer_name"], name
     assert tokenizer_repository("ViT-L-14") is None
+
+
+def test_the_side_of_every_architecture_is_known_without_its_config() -> None:
+    """So that frames can be asked for where open_clip is not installed; too large a side costs time, too small a one is refused."""
+    open_clip = import_model_library("open_clip")
+    wrong = {}
+    for name in open_clip.list_models():
+        side = open_clip.get_model_config(name)["vision_cfg"].get("image_size", 224)
+        found = parse_backbone(f"{name}/x").image_side
+        assert found >= side, name
+        if found > side:
+            wrong[name] = found
+    assert all(name == "ViTamin-XL-384" or name.startswith(("MobileCLIP", "convnext")) for name in wrong), wrong
+
+
+@pytest.mark.parametrize(
+    ("repository", "side"),
+    [
+        ("timm/ViT-SO400M-14-SigLIP-384", 384),
+        ("apple/DFN5B-CLIP-ViT-H-14-378", 378),
+        ("laion/CLIP-ViT-B-32-256x256-DataComp-s34B-b86K", 256),
+        ("laion/CLIP-ViT-H-14-laion2B-s32B-b79K", 224),
+        ("laion/CLIP-convnext_base_w_320-laion_aesthetic-s13B-b82K", 320),
+        ("laion/CLIP-convnext_large_d.laion2B-s26B-b102K-augreg", 256),
+        ("timm/vit_large_patch14_clip_336.openai", 336),
+        ("jienengchen/ViTamin-L-336px", 336),
+    ],
+)
+def test_the_side_of_a_hub_repository_is_read_from_its_name(repository: str, side: int) -> None:
+    assert parse_backbone(f"hf-hub:{repository}").image_side == side
+
+
+def test_the_side_of_a_folder_is_that_of_its_config(tmp_path: Path) -> None:
+    assert parse_backbone(clip_folder(tmp_path, image_size=32)).image_side == 32
+    assert parse_backbone(str(tmp_path / "none")).image_side == 224

@@ -55,7 +55,7 @@ ODD = [(720, 1280), (1280, 720), (272, 640), (224, 224), (187, 333), (448, 797),
 def test_equal_to_the_transform_of_open_clip(size: tuple[int, int], mode: str) -> None:
     (frames,) = pictures(size)
     apart = levels_apart({**CLIP, "resize_mode": mode}, frames)
-    assert apart.max() <= 1.01  # rounding of one level
+    assert apart.max() <= 2.01  # a rounding in each direction
     assert apart.mean() < 0.05
 
 
@@ -71,7 +71,7 @@ def test_equal_to_the_transform_of_open_clip(size: tuple[int, int], mode: str) -
 )
 def test_every_setting_of_a_model_is_honoured(config: dict[str, Any]) -> None:
     (frames,) = pictures((272, 640))
-    assert levels_apart({**CLIP, **config}, frames).max() <= 1.01
+    assert levels_apart({**CLIP, **config}, frames).max() <= 2.01
 
 
 def test_the_way_by_floats_that_a_gpu_takes_is_the_same() -> None:
@@ -87,7 +87,7 @@ def test_a_very_long_picture_is_cut_before_it_is_enlarged() -> None:
     frames = np.random.default_rng(0).integers(0, 256, (1, 3, 900, 3), np.uint8)
     ours = Preprocess.of(CLIP)(torch.from_numpy(frames), torch.float32)
     assert ours.shape == (1, 3, 224, 224)
-    assert levels_apart(CLIP, frames).max() <= 1.01
+    assert levels_apart(CLIP, frames).max() <= 2.01
 
 
 def test_dtype_is_the_models() -> None:

@@ -154,8 +154,8 @@ def test_a_tokenizer_of_transformers_is_read_from_the_folder_alone(
     stage = match(folder)
     frames = noise(2)
     (result,) = run(stage, [frames], [{"text": "a dog. " + "a dog " * 20}])
-    assert [chunk.num_tokens for chunk in stage._chunks("a dog. " + "a dog " * 20)] == [15, 16, 15]
-    assert result["match_num_chunks"] == 3
+    assert [chunk.num_tokens for chunk in stage._chunks("a dog. " + "a dog " * 20)] == [4, 16, 16, 11]
+    assert result["match_num_chunks"] == 4
     model = ByOpenClip(folder)
     (short,) = run(stage, [frames], [{"text": "a dog"}])
     assert short["match"] == pytest.approx(100 * (model.images(frames) @ model.texts(["a dog"])[0]).mean(), abs=1e-4)
