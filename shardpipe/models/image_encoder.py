@@ -1,6 +1,7 @@
 """The image side of an image-text model: frames in, normalised embeddings out, on the CPU or a GPU."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from shardpipe.models.preprocess import Preprocess
 
 Pictures = NDArray[np.uint8]
 Embeddings = NDArray[np.float32]
+Tower = Callable[[torch.Tensor], Any]
+"""Model input to embeddings [T, D], or to a tuple of these and more."""
 
 
 def load_image_tower(
@@ -34,9 +37,7 @@ def load_image_tower(
     )
 
 
-def placed(
-    visual: torch.nn.Module, device: str, dtype: torch.dtype, *, compiled: bool = False
-) -> Callable[[torch.Tensor], torch.Tensor]:
+def placed(visual: torch.nn.Module, device: str, dtype: torch.dtype, *, compiled: bool = False) -> Tower:
     """A tower on its device in its dtype; convolutional ones in the memory format that their kernels want."""
     visual = visual.to(device=device, dtype=dtype)
     if sum(isinstance(layer, torch.nn.Conv2d) for layer in visual.modules()) > 1:  # a ViT has one, which cuts patches
@@ -53,7 +54,7 @@ class ImageTower:
 
     def __init__(
         self,
-        visual: Callable[[torch.Tensor], torch.Tensor],
+        visual: Tower,
         preprocess: Preprocess,
         *,
         device: str,
