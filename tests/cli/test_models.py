@@ -33,9 +33,11 @@ def _own_cache_and_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("SHARDPIPE_CACHE", str(tmp_path / "cache"))
     for name in ("SHARDPIPE_OFFLINE", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
-    there = list(registry.entry_points(group=registry.STAGES))
     own = EntryPoint("weighted", "support.weighted:Weighted", registry.STAGES)
-    monkeypatch.setattr(registry, "entry_points", lambda **_: [*there, own])
+    real = registry.entry_points
+    monkeypatch.setattr(
+        registry, "entry_points", lambda group: [*real(group=group), *([own] if group == registry.STAGES else [])]
+    )
 
 
 @pytest.fixture

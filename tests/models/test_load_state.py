@@ -61,6 +61,7 @@ def test_code_is_refused_and_never_run(tmp_path: Path) -> None:
         load_state(tmp_path / "y.pt")
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch would have nobody make such files any more
 def test_torchscript_is_no_state_dict(tmp_path: Path) -> None:
     module = torch.jit.trace(torch.nn.Linear(3, 2), torch.zeros(1, 3), check_trace=False)
     torch.jit.save(module, tmp_path / "x.pt")
