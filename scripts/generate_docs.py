@@ -98,6 +98,9 @@ def entry_parts(entry: Entry) -> list[str]:
         parts.append("Reads " + ", ".join(f"`{name}`" for name in entry.reads) + ".")
     if entry.columns:
         parts.append(table(("writes", "type"), [(f"`{name}`", code(kind)) for name, kind in entry.columns.items()]))
+    if entry.loads:
+        loads = [(each.role, f"`{each.url}`", megabytes(each.num_bytes), each.licence) for each in entry.loads]
+        parts.append(table(("loads", "[url](models.md)", "size", "licence"), loads))
     fields = [(f"`{f.name}`", f.kind, code(f.default), f.what) for f in entry.fields if f.name != "on_error"]
     if fields:
         parts.append(table(("field", "type", "default", "what"), fields))
@@ -131,6 +134,11 @@ def command_parts(name: str, command: Any) -> list[str]:  # noqa: ANN401  typer'
         (code(" ".join([each.opts[0], *([] if each.is_flag else [each.metavar])])), each.help or "") for each in options
     ]
     return [*parts, table(("argument", "what"), rows)]
+
+
+def megabytes(num_bytes: int | None) -> str:
+    """`12.3 MB`; nothing for an unknown size."""
+    return "" if num_bytes is None else f"{num_bytes / 1e6:,.1f} MB"
 
 
 def code(text: str) -> str:

@@ -134,7 +134,7 @@ def _check_config(stage: Stage) -> None:
 
 
 def _check_declared(stage: Stage) -> None:
-    """`writes`, `reads` and `frames` hold what the engine takes."""
+    """`writes`, `reads`, `frames` and `loads` hold what the engine takes."""
     if not stage.writes:
         raise StageError(f"{stage.type}: `writes` is empty; name at least one column")
     for name, kind in stage.writes.items():
@@ -147,6 +147,9 @@ def _check_declared(stage: Stage) -> None:
     for request in stage.frame_requests:
         if not isinstance(request, FrameRequest):
             raise StageError(f"{stage.type}: `frames` gives {request!r}; give a FrameRequest or a tuple of them")
+    roles = [weights.role for weights in stage.loads]
+    if len(set(roles)) != len(roles):
+        raise StageError(f"{stage.type}: `loads` names a role twice: {', '.join(roles)}")
     if stage.writes != stage.writes or stage.frame_requests != stage.frame_requests:
         raise StageError(f"{stage.type}: `writes` and `frames` must be the same each time they are asked for")
 

@@ -17,7 +17,7 @@ import typer
 from shardpipe.cli.log import start_log
 from shardpipe.core.errors import ConfigError, ShardpipeError
 
-COMMANDS = ("run", "plan", "emit", "status", "inspect", "query", "verify", "retry", "stages")
+COMMANDS = ("run", "plan", "emit", "status", "inspect", "query", "verify", "retry", "stages", "models")
 """In the order of the help page; each is a module of shardpipe.cli that has a function `command`."""
 
 INTERRUPTED = 130

@@ -32,13 +32,17 @@ def command(
 
 
 def _show(entry: Any) -> None:  # noqa: ANN401  a catalogue Entry, whose module --help does not import
-    from shardpipe.cli.output import write_line, write_table  # noqa: PLC0415
+    from shardpipe.cli.output import num_bytes, write_line, write_table  # noqa: PLC0415
 
     write_line(f"{entry.kind} {entry.type}\n\n{entry.doc}\n")
     if entry.fields:
         write_table(
             ["field", "type", "default", "what"], [[f.name, f.kind, f.default, f.what] for f in entry.fields], left=4
         )
+    if entry.loads:
+        write_line("")
+        loads = [[each.role, each.url, num_bytes(each.num_bytes), each.licence] for each in entry.loads]
+        write_table(["loads", "url", "size", "licence"], loads, left=4)
     if entry.columns:
         write_line("")
         write_table(["writes", "type"], list(entry.columns.items()), left=2)

@@ -14,7 +14,9 @@ from pydantic_core import PydanticUndefined
 from shardpipe.config.registry import detector_class, detector_names, stage_class, stage_names
 from shardpipe.core.columns import Member
 from shardpipe.core.detector import Detector
+from shardpipe.core.shared import named_loads
 from shardpipe.core.stage import Stage
+from shardpipe.core.weights import Weights, is_weights_url
 
 SIZES = ("_bytes", "_memory")
 MIB = 2**20
@@ -32,7 +34,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Entry:
-    """One stage or detector: its docstring, its fields, and the columns that it writes with default fields."""
+    """One stage or detector: its docstring, its fields, and what it writes, reads and loads with default fields."""
 
     type: str
     kind: Literal["stage", "detector"]
@@ -40,6 +42,7 @@ class Entry:
     fields: tuple[Field, ...]
     columns: dict[str, str]
     reads: tuple[str, ...] = ()
+    loads: tuple[Weights, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -73,7 +76,8 @@ def _field(name: str, field: FieldInfo) -> Field:
     what = field.description or ""
     if name.endswith(SIZES):
         return Field(name, "size", f"{field.default // MIB}MiB", what)
-    return Field(name, type_text(field.annotation), _default(field), what)
+    kind = "url of weights" if is_weights_url(field.annotation, field.metadata) else type_text(field.annotation)
+    return Field(name, kind, _default(field), what)
 
 
 def type_text(annotation: Any) -> str:  # noqa: ANN401, PLR0911  a type expression, a kind a line
@@ -104,7 +108,8 @@ def _stage_entry(name: str, kind: type[Stage]) -> Entry:
         column: f"member .{written.ext}" if isinstance(written, Member) else str(written)
         for column, written in stage.writes.items()
     }
-    return Entry(name, "stage", _doc(kind), fields_of(kind), columns, tuple(stage.reads))
+    loads = tuple(named_loads(stage).values())
+    return Entry(name, "stage", _doc(kind), fields_of(kind), columns, tuple(stage.reads), loads)
 
 
 def _detector_entry(name: str, kind: type[Detector]) -> Entry:

@@ -13,7 +13,14 @@ from shardpipe.core.columns import Writes, string
 from shardpipe.core.fingerprint import fingerprint
 from shardpipe.core.frames import FrameRequest
 from shardpipe.core.stage import ClipView, Stage
-from shardpipe.core.weights import url_fields
+from shardpipe.core.weights import Weights, url_fields
+
+
+def named_loads(stage: Stage) -> dict[str, Weights]:
+    """All weights that a stage's results depend on: its own by role, those of the steps that it shares as `shares.0.ROLE`."""
+    own = {weights.role: weights for weights in stage.loads}
+    shared = {f"shares.{i}.{weights.role}": weights for i, each in enumerate(stage.shares) for weights in each.loads}
+    return {**own, **shared}
 
 
 class SharedStage(Stage):

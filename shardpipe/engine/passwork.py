@@ -20,6 +20,7 @@ from shardpipe.engine.counts import outcome_of
 from shardpipe.engine.decodechild import Media
 from shardpipe.engine.decoders import Decoded, DecodeProcess, Decoder, InProcessDecoder
 from shardpipe.engine.flow import DecodeFlow, Fetch, Ticket
+from shardpipe.engine.passweights import check_loads
 from shardpipe.engine.program import StageStep, Step, union_requests
 from shardpipe.engine.reuse import Reuse, settle
 from shardpipe.engine.sink import Sink
@@ -71,6 +72,7 @@ class PassWorker:
         self._flow = self._start_decoding()
         try:
             for step in program.stages:
+                check_loads(task.name, step)
                 step.stage.setup(device)
         except BaseException:
             self.close()

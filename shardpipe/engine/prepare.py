@@ -14,7 +14,9 @@ from shardpipe.core.clip import CLIP_COLUMNS
 from shardpipe.core.columns import ColumnType
 from shardpipe.core.errors import ConfigError, IncompleteError
 from shardpipe.core.fingerprint import difference, fingerprint
+from shardpipe.core.weights import Weights
 from shardpipe.engine.emitplan import check_emit
+from shardpipe.engine.passweights import find_weights, used_weights
 from shardpipe.engine.program import Program, compile_program, pass_identity
 from shardpipe.engine.scenesettings import scenes_identity
 from shardpipe.engine.sources import Listing, list_sources
@@ -59,13 +61,20 @@ class Prepared:
     passes: tuple[PreparedPass, ...]
 
 
-def prepare(store: Store, config: Config) -> Prepared:
-    """Check everything and create nothing; raises ConfigError."""
+def prepare(store: Store, config: Config, *, only: str | None = None, adding: bool = False) -> Prepared:
+    """Check everything and create nothing; raises ConfigError.
+
+    only: the pass that alone is to run; others whose weights are not here are left out then. adding: new sources are
+    about to be appended, so that no pass is complete.
+    """
     clips, listing = _clips_shape(store, config.cut)
+    hashes = find_weights(store, config, only=only, adding=adding)
     shapes = {CLIPS: clips}
     passes = []
     for each in config.passes:
-        shape, program = _pass_shape(store, each, [shapes[name] for name in each.inputs])
+        if each.name not in hashes:
+            continue
+        shape, program = _pass_shape(store, each, [shapes[name] for name in each.inputs], hashes[each.name])
         shapes[each.name] = shape
         passes.append(PreparedPass(each, shape, program))
     return Prepared(config.cut, clips, listing, tuple(passes))
@@ -123,7 +132,9 @@ def passthrough_columns(info: DatasetInfo) -> dict[str, ColumnType]:
     return {name: kind for name, kind in info.typed_columns.items() if name not in CLIP_COLUMNS}
 
 
-def _pass_shape(store: Store, config: PassConfig, inputs: Sequence[Shape]) -> tuple[Shape, Program]:
+def _pass_shape(
+    store: Store, config: PassConfig, inputs: Sequence[Shape], hashes: Mapping[Weights, str]
+) -> tuple[Shape, Program]:
     merged = _merge(config, inputs)
     program = compile_program(
         config.name,
@@ -132,6 +143,7 @@ def _pass_shape(store: Store, config: PassConfig, inputs: Sequence[Shape]) -> tu
         inputs=merged.columns,
         input_results=merged.results,
         rename=config.rename,
+        hashes=hashes,
     )
     identity = {
         "format": FORMAT,
@@ -148,6 +160,7 @@ def _pass_shape(store: Store, config: PassConfig, inputs: Sequence[Shape]) -> tu
         columns={name: str(kind) for name, kind in program.columns.items()},
         members=program.members,
         unit_clips=config.unit_clips,
+        weights=used_weights(program),
         versions=_versions(),
     )
     found = _existing(store, config.name)

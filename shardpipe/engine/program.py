@@ -7,14 +7,16 @@ input's rows ─▶ rules that bind on them ─▶ stage ─▶ rules that bind 
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from shardpipe.core.columns import NAME, RESERVED, Columns, ColumnType, Member
 from shardpipe.core.errors import ConfigError
 from shardpipe.core.fingerprint import fingerprint
 from shardpipe.core.frames import FrameRequest
-from shardpipe.core.shared import SharedStage
+from shardpipe.core.shared import SharedStage, named_loads
 from shardpipe.core.stage import Stage
+from shardpipe.core.weights import Weights
 from shardpipe.engine.rules import Rule, RuleSet
 from shardpipe.storage.dataset import MADE
 from shardpipe.storage.tar import EXT
@@ -27,7 +29,8 @@ class StageStep:
     columns: what it writes, by the name that its row has (after `rename`), to the stage's own name and the type.
     members: the same of the members that it writes: name to (own name, extension).
     shared: the pass-local columns of the shared steps before it that it reads.
-    result_id: identifies its results: its type, version and fields, and the results that it reads.
+    weights: the sha256 of each file that its results depend on, as `named_loads` names them.
+    result_id: identifies its results: its type, version, fields and weights, and the results that it reads.
     """
 
     stage: Stage
@@ -35,6 +38,7 @@ class StageStep:
     members: Mapping[str, tuple[str, str]]
     reads: tuple[str, ...]
     shared: tuple[str, ...]
+    weights: Mapping[str, str]
     result_id: str
 
     @property
@@ -97,8 +101,12 @@ def compile_program(
     inputs: Columns,
     input_results: Mapping[str, str],
     rename: Mapping[str, str],
+    hashes: Mapping[Weights, str] = MappingProxyType({}),
 ) -> Program:
-    """The steps of pass `name` over an input with columns `inputs`; raises ConfigError for what cannot run."""
+    """The steps of pass `name` over an input with columns `inputs`; raises ConfigError for what cannot run.
+
+    hashes: the sha256 of all weights that the stages load.
+    """
     places = {text: f"passes.{name}.keep.{i}" for i, text in enumerate(keep)}
     schema, results = dict(inputs), dict(input_results)
     columns: dict[str, ColumnType] = {}
@@ -120,8 +128,8 @@ def compile_program(
     for i, stage in enumerate(stages):
         where = f"passes.{name}.stages.{i} ({stage.type})"
         first = [shared.pop(each.column) for each in stage.shares if each.column in shared]  # nobody before reads them
-        steps.extend(_stage_step(each, where, schema, results, {}) for each in first)
-        step = _stage_step(stage, where, schema, results, rename)
+        steps.extend(_stage_step(each, where, schema, results, rename={}, hashes=hashes) for each in first)
+        step = _stage_step(stage, where, schema, results, rename=rename, hashes=hashes)
         used_renames |= {own for _, (own, _) in [*step.columns.items(), *step.members.items()]}
         _check_new(where, step, schema, members)
         schema |= {column: kind for column, (_, kind) in step.columns.items()}
@@ -161,7 +169,13 @@ def _check(rules: RuleSet, schema: Columns, places: Mapping[str, str]) -> None:
 
 
 def _stage_step(
-    stage: Stage, where: str, schema: Columns, results: Mapping[str, str], rename: Mapping[str, str]
+    stage: Stage,
+    where: str,
+    schema: Columns,
+    results: Mapping[str, str],
+    *,
+    rename: Mapping[str, str],
+    hashes: Mapping[Weights, str],
 ) -> StageStep:
     for column in stage.reads:
         if column not in schema:
@@ -172,14 +186,17 @@ def _stage_step(
     members = {rename.get(own, own): (own, kind.ext) for own, kind in stage.writes.items() if isinstance(kind, Member)}
     reads = tuple(stage.reads)
     shared = [each.identity for each in stage.shares]
+    weights = {name: hashes[each] for name, each in named_loads(stage).items()}
     result_id = fingerprint(
         {
             "stage": stage.identity,
             "reads": {column: results.get(column, column) for column in reads},
             **({"shares": shared} if shared else {}),
+            **({"weights": weights} if weights else {}),
         }
     )
-    return StageStep(stage, columns, members, reads, tuple(each.column for each in stage.shares), result_id)
+    columns_shared = tuple(each.column for each in stage.shares)
+    return StageStep(stage, columns, members, reads, columns_shared, weights, result_id)
 
 
 def _check_new(where: str, step: StageStep, schema: Columns, members: Mapping[str, str]) -> None:
@@ -212,6 +229,7 @@ def pass_identity(program: Program, *, inputs: Mapping[str, str]) -> dict[str, A
                     "stage": step.stage.identity,
                     "on_error": step.stage.on_error,
                     **({"shares": [each.identity for each in step.stage.shares]} if step.shared else {}),
+                    **({"weights": dict(step.weights)} if step.weights else {}),
                     **({"rename": names} if names else {}),
                 }
             )

@@ -9,7 +9,7 @@ from shardpipe.engine.emitplan import read_windows
 from shardpipe.engine.prepare import PreparedPass, prepare
 from shardpipe.engine.timings import read_timings, total
 from shardpipe.engine.units import Todo, cut_todo, input_layers, pass_todo
-from shardpipe.executors.run import check_asked
+from shardpipe.executors.run import check_only, list_asked
 from shardpipe.media.encode import check_encoder
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, View
@@ -26,8 +26,9 @@ def plan_config(
 ) -> PlanReport:
     """What `run_config` would do now, with the same arguments; checks everything and changes nothing."""
     store = open_store(config.root, read_only=True)
-    prepared = prepare(store, config)
-    added = check_asked(store, prepared, only, add_sources)
+    check_only(config, only)
+    prepared = prepare(store, config, only=only, adding=add_sources is not None)
+    added = list_asked(store, prepared, only, add_sources)
     phases: list[PlannedPhase] = []
     if prepared.cut is not None and only in (None, CLIPS):
         check_encoder(prepared.cut.write)

@@ -18,6 +18,7 @@ from shardpipe.core.errors import ConfigError
 from shardpipe.core.report import RunReport
 from shardpipe.core.stage import Stage
 from shardpipe.core.work import Progress, Silent, UnitJob
+from shardpipe.engine.passweights import hashes_like
 from shardpipe.engine.prepare import passthrough_columns
 from shardpipe.engine.program import compile_program
 from shardpipe.engine.report import all_datasets, ancestry
@@ -27,7 +28,7 @@ from shardpipe.engine.units import failed_units, input_layers
 from shardpipe.engine.worker import Task
 from shardpipe.executors.local import LocalExecutor, LocalSettings
 from shardpipe.executors.placing import num_cores
-from shardpipe.storage.dataset import Dataset, DatasetInfo, View
+from shardpipe.storage.dataset import Dataset, DatasetInfo, UsedWeights, View
 from shardpipe.storage.store import Store, open_store
 
 
@@ -105,13 +106,16 @@ def _pass_task(store: Store, info: DatasetInfo) -> PassTask:
     inputs = tuple(info.identity["inputs"])
     view = View(store, input_layers(store, inputs))
     rename = {own: new for step in steps for own, new in step.get("rename", {}).items()}
+    used = {each.step: each for each in info.weights}
+    stages = [(i, _stage(step, used.get(i))) for i, step in enumerate(steps) if "stage" in step]
     program = compile_program(
         info.name,
-        stages=[_stage(step) for step in steps if "stage" in step],
+        stages=[stage for _, stage in stages],
         keep=[text for step in steps for text in step.get("keep", [])],
         inputs=view.columns(),
         input_results={},
         rename=rename,
+        hashes=hashes_like(used, stages),
     )
     execute = ExecuteConfig()
     return PassTask(
@@ -129,12 +133,12 @@ def _pass_task(store: Store, info: DatasetInfo) -> PassTask:
     )
 
 
-def _stage(step: Mapping[str, Any]) -> Stage:
+def _stage(step: Mapping[str, Any], used: UsedWeights | None) -> Stage:
+    """A stage as it ran. `used`: where its weights lie, which no identity has."""
     identity = step["stage"]
+    fields = _without_version(identity) if used is None else used.config
     try:
-        stage = stage_class(identity["type"]).model_validate(
-            {**_without_version(identity), "on_error": step["on_error"]}
-        )
+        stage = stage_class(identity["type"]).model_validate({**fields, "on_error": step["on_error"]})
     except ValidationError as exc:
         raise ConfigError(f"stage {identity['type']} no longer takes the fields that it ran with: {exc}") from exc
     if stage.identity != identity:

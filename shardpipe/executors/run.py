@@ -136,8 +136,9 @@ def run_config(
     Raises ConfigError before anything ran, PassFailed where more clips failed than a pass allows.
     """
     store = store or open_store(config.root)
-    prepared = prepare(store, config)
-    added = check_asked(store, prepared, only, add_sources)
+    check_only(config, only)
+    prepared = prepare(store, config, only=only, adding=add_sources is not None)
+    added = list_asked(store, prepared, only, add_sources)
     run = _Run(store, config, executor or executor_for(config, store), progress or Silent(), limit, partial)
     if config.cut is not None and only in (None, CLIPS):
         _run_cut(run, prepared, add_sources, added)
@@ -149,11 +150,15 @@ def run_config(
     return RunReport(config.root, tuple(run.complete), run.failed, run.pending)
 
 
-def check_asked(store: Store, prepared: Prepared, only: str | None, add_sources: str | None) -> Listing | None:
-    """What `--add-sources` names, if it is given; raises ConfigError where it or `--pass` cannot be obeyed."""
-    names = [CLIPS, *(each.config.name for each in prepared.passes)]
+def check_only(config: Config, only: str | None) -> None:
+    """Raise ConfigError where `--pass` names none of the config."""
+    names = [CLIPS, *(each.name for each in config.passes)]
     if only is not None and only not in names:
         raise ConfigError(f"--pass {only}: there is no such pass; one of {', '.join(names)}")
+
+
+def list_asked(store: Store, prepared: Prepared, only: str | None, add_sources: str | None) -> Listing | None:
+    """What `--add-sources` names, if it is given; raises ConfigError where it cannot be obeyed."""
     if add_sources is None:
         return None
     if prepared.cut is None:

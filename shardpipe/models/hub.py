@@ -111,7 +111,7 @@ def open_clip_place(url: str) -> Place:
         raise WeightsError(f"{url}: open_clip has no weights of that name; its list_pretrained() names all")
     hub, link = config.get("hf_hub", ""), config.get("url", "")
     if not hub:
-        return RemotePlace(link)
+        return RemotePlace.parse(link)
     repo, _, file = hub.rpartition("/")
     if not file:
         return HubPlace(repo, CLIP_FILES)

@@ -66,4 +66,4 @@ def place_of(url: str) -> Place:
         return HubPlace.parse(url)
     if url.startswith("file://") or ("://" not in url and "::" not in url):
         return LocalPlace(Path(url.removeprefix("file://")).expanduser().absolute())
-    return RemotePlace(url)
+    return RemotePlace.parse(url)

@@ -45,9 +45,15 @@ class RemotePlace:
     url: str
     is_local: bool = False
 
+    @staticmethod
+    def parse(url: str) -> "RemotePlace":
+        """The place at a URL; WeightsError for a scheme that fsspec does not know, or whose package is not installed."""
+        place = RemotePlace(url)
+        place._file_system()
+        return place
+
     def find(self) -> Path | None:
         """The copy that was fetched last; WeightsError where its bytes are no longer those that were fetched."""
-        self._file_system()
         entry = read_json(self._pointer)
         path = self._copy_of(entry)
         if path is None or entry is None:

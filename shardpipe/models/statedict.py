@@ -65,8 +65,8 @@ def _load_pickled(path: Path) -> "dict[str, torch.Tensor]":
                 f"{path} holds more than tensors ({named[1]}), and code in a pickle is never run: {CONVERT}"
             ) from error
         raise WeightsError(
-            f"{path} cannot be read as tensors, without running code: {_first_line(error)}. It is damaged, or no file "
-            f"of torch's; if it is a pickle that you trust, {CONVERT}"
+            f"{path} cannot be read as tensors without running code: it is damaged, or no checkpoint of torch's; if it "
+            f"is a pickle that you trust, {CONVERT}"
         ) from error
     if not isinstance(loaded, dict):
         raise WeightsError(f"{path} holds a {type(loaded).__name__}, not tensors by name")
@@ -109,7 +109,3 @@ def _load_split(index: Path) -> "dict[str, torch.Tensor]":
             raise WeightsError(f"{index} names {name!r}, which is not in its folder")
         joined |= load_state(index.with_name(name))
     return joined
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")[:200]

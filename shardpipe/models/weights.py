@@ -26,13 +26,18 @@ Where = Literal["local", "cached", "to pull", "missing"]
 
 @dataclass(frozen=True)
 class State:
-    """Where weights are. path: where they are here. reason: why they are missing. num_bytes: None where it is not known."""
+    """Where weights are.
+
+    path: where they are here. num_bytes, sha256: of what is here; else as published, or None. reason: why they are
+    missing. can_be_pulled: whether `pull` might bring them, here or where there is a network.
+    """
 
     where: Where
     path: Path | None = None
     num_bytes: int | None = None
     sha256: str | None = None
     reason: str | None = None
+    can_be_pulled: bool = False
 
     @property
     def is_here(self) -> bool:
@@ -44,21 +49,26 @@ def state(weights: Weights) -> State:
     """Where weights are; asks no network, hashes what is here (once), raises nothing."""
     try:
         place = place_of(weights.url)
+    except ConfigError as error:
+        return _missing(weights, str(error), can_be_pulled=False)
+    try:
         path = place.find()
         if path is not None:
             sha256 = sha256_at(path)
             _check(weights, path, sha256)
             return State("local" if place.is_local else "cached", path, num_bytes_at(path), sha256)
     except (ConfigError, OSError) as error:
-        return State("missing", None, weights.num_bytes, weights.sha256, str(error))
+        return _missing(weights, str(error), can_be_pulled=not place.is_local)
     if place.is_local:
-        return State("missing", None, weights.num_bytes, weights.sha256, "there is no such file or folder")
+        return _missing(weights, "there is no such file or folder", can_be_pulled=False)
     offline = offline_by()
     if offline is not None:
-        return State(
-            "missing", None, weights.num_bytes, weights.sha256, f"not in the cache, and {offline} forbids to fetch it"
-        )
-    return State("to pull", None, weights.num_bytes, weights.sha256)
+        return _missing(weights, f"not in the cache, and {offline} forbids to fetch it", can_be_pulled=True)
+    return State("to pull", None, weights.num_bytes, weights.sha256, can_be_pulled=True)
+
+
+def _missing(weights: Weights, reason: str, *, can_be_pulled: bool) -> State:
+    return State("missing", None, weights.num_bytes, weights.sha256, reason, can_be_pulled)
 
 
 def sha256_of(weights: Weights) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from shardpipe.core.columns import Columns
 from shardpipe.core.errors import ConfigError, IncompleteError
-from shardpipe.storage.layers import FORMAT, MADE, DatasetInfo, Layer, LayerRows, Row
+from shardpipe.storage.layers import FORMAT, MADE, DatasetInfo, Layer, LayerRows, Row, UsedFile, UsedWeights
 from shardpipe.storage.store import Store
 from shardpipe.storage.view import Fold, View, check_inputs, unit_list
 
@@ -17,6 +17,8 @@ __all__ = [
     "Layer",
     "LayerRows",
     "Row",
+    "UsedFile",
+    "UsedWeights",
     "View",
     "check_inputs",
     "unit_list",

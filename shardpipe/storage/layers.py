@@ -29,6 +29,28 @@ MEMBER_OFFSET = re.compile(r"member_(.+)_offset\Z")
 MADE = ("json", "mp4", "txt")  # the members that emit makes from columns and media
 
 
+class UsedFile(BaseModel):
+    """One file of weights that results depend on. `name`: its role, as the fingerprint names it; `url`: where it lay."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    url: str
+    sha256: str
+    licence: str
+    source: str | None = None
+
+
+class UsedWeights(BaseModel):
+    """What one stage of a pass loads: its place in the identity's `steps`, its whole config, its files."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: int
+    config: dict[str, Any]
+    files: list[UsedFile]
+
+
 class DatasetInfo(BaseModel):
     """What `dataset.json` holds. `identity` is what the fingerprint hashes; layout fields (`unit_clips`) are not in it."""
 
@@ -48,6 +70,8 @@ class DatasetInfo(BaseModel):
     """The members that this layer writes: column-like name to file extension."""
     unit_clips: int | None = None
     """Clips a slice of a unit; None: a unit is not sliced."""
+    weights: list[UsedWeights] = []
+    """Of the stages that load any: lineage. Their hashes are in the identity too, where they lay is not."""
     versions: dict[str, str] = {}
     """Of shardpipe and of the libraries that results depend on: lineage, no part of the fingerprint."""
 
