@@ -32,9 +32,10 @@ SIDES = {"rn50x4": 288, "rn50x16": 384, "rn50x64": 448, "resnet50x4": 288, "resn
 
 HUB = "hf-hub:"
 NAMED = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*\Z")
-OPENAI = {"licence": "MIT", "source": "https://github.com/openai/CLIP"}
-SIGLIP: Mapping[str, Any] = {"licence": "Apache-2.0", "source": "https://github.com/google-research/big_vision"}
-LAION = {"licence": "MIT", "source": "https://github.com/mlfoundations/open_clip"}
+HUB_PAGE = "https://huggingface.co"
+OPENAI_PAGES = {"ViT-L-14": "large_patch14_clip_224", "ViT-L-14-336": "large_patch14_clip_336",
+                "ViT-B-16": "base_patch16_clip_224", "ViT-B-32": "base_patch32_clip_224"}  # fmt: skip
+"""Where OpenAI's weights lie as safetensors; its own files are programs, which are not read."""
 
 
 class OwnBackbone(BaseModel):
@@ -99,7 +100,7 @@ class Backbone:
             case "hub":
                 repository = f"hf://{self.model}"
                 return (
-                    Weights("config", f"{repository}/{CONFIG}"),
+                    Weights("config", f"{repository}/{CONFIG}", **_published(self.model, None)),
                     Weights("backbone", f"{repository}/{CHECKPOINTS[0]}", **_published(self.model, None)),
                 )
             case "folder":
@@ -122,7 +123,11 @@ class Backbone:
                 repository = tokenizer_repository(self.model)
         if repository is None:
             return self.files
-        return (*self.files, *(Weights(ROLE[name], f"hf://{repository}/{name}", **SIGLIP) for name in TOKENIZER_FILES))
+        published = _published(repository, None)
+        return (
+            *self.files,
+            *(Weights(ROLE[name], f"hf://{repository}/{name}", **published) for name in TOKENIZER_FILES),
+        )
 
 
 def parse_backbone(name: BackboneName) -> Backbone:
@@ -164,8 +169,16 @@ def _configured_side(path: Path) -> int:
 
 def _published(model: str, tag: str | None) -> Mapping[str, Any]:
     """Licence and source of published weights, where they are known."""
+    name = model.rpartition("/")[2].removesuffix("-quickgelu")
     if tag == "openai":
-        return OPENAI
-    if "SigLIP" in model:
-        return SIGLIP
-    return LAION if (tag or "").startswith("laion") else {}
+        page = (
+            f"{HUB_PAGE}/timm/vit_{OPENAI_PAGES[name]}.openai"
+            if name in OPENAI_PAGES
+            else "https://github.com/openai/CLIP"
+        )
+        return {"licence": "MIT", "source": page}
+    if "SigLIP" in name:
+        return {"licence": "Apache-2.0", "source": f"{HUB_PAGE}/timm/{name}"}
+    if (tag or "").startswith("laion"):
+        return {"licence": "MIT", "source": "https://github.com/mlfoundations/open_clip"}
+    return {"source": f"{HUB_PAGE}/{model}"} if "/" in model else {}

@@ -1,5 +1,7 @@
 """The shared step: what is encoded once, what readers get, and what costs one clip alone."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +184,16 @@ def test_a_pass_of_all_readers_encodes_each_clip_once(folder: str, tmp_path: Pat
         assert 0 <= row["watermark_mean"] <= row["watermark"] <= 1
         assert row["aes_min"] <= row["aes"]
         assert not any(name.startswith("_") for name in row)
+
+
+def test_a_plan_needs_neither_torch_nor_open_clip() -> None:
+    code = (
+        "import sys\nsys.modules.update(torch=None, open_clip=None, transformers=None)\n"
+        "from shardpipe.stages.aes import Aes\nfrom shardpipe.stages.classify import Classify\n"
+        "from shardpipe.stages.embed import Embed\nfrom shardpipe.stages.match import Match\n"
+        "prompts = {'a': ['a'], 'b': ['b']}\n"
+        "for stage in (Aes(), Match(), Embed(), Classify(name='x', prompts=prompts), Match(backbone='ViT-B-16-SigLIP/webli')):\n"
+        "    loads = [*stage.loads, *(weights for shared in stage.shares for weights in shared.loads)]\n"
+        "    assert stage.writes and stage.identity and loads and stage.shares[0].frames[0].short_side == 224\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
