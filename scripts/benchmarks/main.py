@@ -9,6 +9,7 @@ import decode
 import emit
 import engine
 import memory
+import models
 import score
 import supply
 from measure import Table
@@ -21,6 +22,7 @@ BENCHMARKS = {
     "supply": supply.bench,
     "emit": emit.bench,
     "memory": memory.bench,
+    "models": models.bench,
 }
 
 

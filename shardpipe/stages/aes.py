@@ -21,7 +21,7 @@ OPENSORA_AT = (0.1, 0.5, 0.9)
 
 
 class Aes(ImageStage):
-    """Finds pretty clips: the mean rating that people would give its frames, by LAION's improved aesthetic predictor.
+    """Finds pretty clips by the mean rating that people would give their frames, by LAION's improved aesthetic predictor.
 
     `aes`         float32, about 1 (ugly) to 10 (beautiful): mean over the frames. Each is the head's answer to the frame's CLIP
                   ViT-L/14 embedding of length 1: linear layers 768-1024-128-64-16-1 with nothing between them.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Match(ImageStage):
-    """Finds captions that do not fit their clips: the CLIP similarity of text and frames.
+    """Finds captions that do not fit their clips, by the CLIP similarity of text and frames.
 
     `match`            float32, 100 times the cosine, -100 to 100, in practice about 5 to 35: mean over frames, and over the text's
                        chunks weighted by their tokens.
