@@ -1,5 +1,6 @@
 """Lays one picture over another: the shift, turn and growth under which a still picture shows what a later frame shows."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,44 +19,63 @@ LONG_SIDE = 128
 LEVELS = 3
 COARSEST_SIDE = 12
 SMOOTH_PX = 0.8
-OUTSIDE = -1e6
+FAR_OUTSIDE = -1e6  # of which any share, however small, is outside
+OUTSIDE = -1.0
 ROUNDS = 4
 SETTLED_PX = 0.02
 OUTLIERS = 4.0
 LEAST_SCALE = 0.5  # gray levels
-MIN_PIXELS = 64
-EDGES = 0.15  # of the pixels
-MIN_EDGES = 12
+MARKED = 0.2  # of the pixels
+STEEPEST = 0.4  # of the marks
+MIN_NUM_MARKS = 400
+MIN_MARKS = 30
+THIN = 3
+LEAST_SPREAD = 4.0
+TO_DEVIATION = 1.4826
 MOST_GROWTH = 3.0
+RIM = np.ones((5, 5), np.uint8)  # beyond its edge a picture was not smoothed with what comes into sight
 GAIN_UNIT = 64.0
 RIDGE = np.diag([1e-3, 1e-3, 1e-3, 1e-3, 1e-1, 1e-1])  # what has no texture stays where it is
 
 
 @dataclass(frozen=True)
 class Pyramid:
-    """A picture of at most 128 pixels, float32 [H, W], and the same at a half and a quarter of that, where it is large enough."""
+    """A picture of at most 128 pixels, float32 [H, W], and what follows from it, each worked out once if at all."""
 
-    levels: tuple[Floats, ...]
-
-    @property
-    def picture(self) -> Floats:
-        """The finest level."""
-        return self.levels[0]
+    picture: Floats
 
     @cached_property
-    def bases(self) -> tuple[Floats, ...]:
-        """Of each level, float32 [6, H * W]: what growth, turn, shift right, shift down, gain and offset change in each pixel."""
-        return tuple(_basis(level) for level in self.levels)
+    def levels(self) -> tuple[Floats, ...]:
+        """The picture, and the same at a half and a quarter of that, where it is large enough."""
+        levels = [self.picture]
+        while len(levels) < LEVELS and min(levels[-1].shape) >= 2 * COARSEST_SIDE:
+            height, width = levels[-1].shape
+            size = width // 2, height // 2
+            levels.append(np.asarray(cv2.resize(levels[-1], size, interpolation=cv2.INTER_AREA), np.float32))
+        return tuple(levels)
+
+    @cached_property
+    def marks(self) -> tuple["Marks", ...]:
+        """What each level is found again by."""
+        return tuple(_marks(level) for level in self.levels)
 
     @cached_property
     def slope(self) -> Floats:
-        """How steep the finest level is at each pixel, float32 [H, W], gray levels a pixel."""
-        return np.asarray(np.hypot(self.bases[0][2], self.bases[0][3]).reshape(self.picture.shape))
+        """How steep the picture is at each pixel, float32 [H, W], gray levels a pixel."""
+        return np.asarray(cv2.magnitude(*_slopes(self.picture)), np.float32)
 
-    @cached_property
-    def edges(self) -> tuple[NDArray[np.intp], ...]:
-        """Of each level, the pixels with the steepest slopes: where plain parts could hide that the rest does not fit."""
-        return tuple(_steepest(basis) for basis in self.bases)
+
+@dataclass(frozen=True)
+class Marks:
+    """The pixels of a picture with the steepest slopes; plain ones would say little, and hide that the rest does not fit.
+
+    which: their numbers, [N], the steepest last. values: float32 [N]. basis: float32 [6, N], what growth, turn, shift right, shift down, gain and
+    offset change in each.
+    """
+
+    which: NDArray[np.intp]
+    values: Floats
+    basis: Floats
 
 
 @dataclass(frozen=True)
@@ -85,12 +105,8 @@ def pyramids(frames: Sequence[Gray] | NDArray[np.uint8]) -> list[Pyramid]:
 def _pyramid(frame: Gray) -> Pyramid:
     scale = min(1.0, LONG_SIDE / max(frame.shape))
     height, width = (_even(side * scale) for side in frame.shape)
-    small = cv2.resize(frame.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
-    levels = [np.asarray(cv2.GaussianBlur(small, (0, 0), SMOOTH_PX), np.float32)]
-    while len(levels) < LEVELS and min(levels[-1].shape) >= 2 * COARSEST_SIDE:
-        height, width = levels[-1].shape
-        levels.append(np.asarray(cv2.resize(levels[-1], (width // 2, height // 2), interpolation=cv2.INTER_AREA)))
-    return Pyramid(tuple(levels))
+    small = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+    return Pyramid(np.asarray(cv2.GaussianBlur(small.astype(np.float32), (0, 0), SMOOTH_PX), np.float32))
 
 
 def _even(side: float) -> int:
@@ -116,7 +132,10 @@ def align(still: Pyramid, frame: Pyramid, guess: Similarity) -> Alignment:
             if moved.size_px < SETTLED_PX:
                 break
         similarity = Similarity(at_level.a, at_level.b / scale)
-    shown, inside = _laid_over(frame.picture, similarity)
+    shown, inside = laid_over(frame.picture, similarity)
+    inside = cv2.erode(inside.astype(np.uint8), RIM, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
+    shown = np.where(inside, shown, 0)
+    gain, offset = _light(still.picture[inside], shown[inside], gain, offset)
     return Alignment(similarity, shown, still.picture * np.float32(gain) + np.float32(offset), inside, gain, offset)
 
 
@@ -125,25 +144,26 @@ def _round(
 ) -> tuple[Similarity, float, float] | None:
     """One step of least squares at a level; None where the pictures do not overlap or have no texture."""
     similarity, gain, offset = state
-    shown, inside = _laid_over(frame.levels[number], similarity)
-    flat = inside.ravel()
-    if np.count_nonzero(flat) < MIN_PIXELS:
+    marks = still.marks[number]
+    shown = laid_over(frame.levels[number], similarity)[0].ravel()[marks.which]
+    inside = shown > OUTSIDE
+    if np.count_nonzero(inside) < MIN_MARKS:
         return None
-    template, basis = still.levels[number], still.bases[number]
-    error = (shown - (np.float32(gain) * template + np.float32(offset))).ravel()
-    edges = still.edges[number]
-    some = np.abs(error[edges][flat[edges]])
-    if len(some) < MIN_EDGES:
+    error = shown - (np.float32(gain) * marks.values + np.float32(offset))
+    steepest = slice(-math.ceil(STEEPEST * len(error)), None)
+    sizes = np.abs(error[steepest][inside[steepest]])
+    if not len(sizes):
         return None
-    scale = max(LEAST_SCALE, float(np.partition(some, len(some) // 2)[len(some) // 2]) * 1.4826)
-    near = 1 - (error / np.float32(OUTLIERS * scale)) ** 2
-    weights = np.maximum(near, 0, out=near) ** 2 * flat
-    weighted = basis * weights
+    usual = float(np.partition(sizes, len(sizes) // 2)[len(sizes) // 2])
+    near = 1 - (error / np.float32(OUTLIERS * max(LEAST_SCALE, TO_DEVIATION * usual))) ** 2
+    weighted = marks.basis * (np.maximum(near, 0, out=near) ** 2 * inside)
     try:
-        change = np.linalg.solve((weighted @ basis.T).astype(np.float64) + RIDGE, (weighted @ error).astype(np.float64))
+        change = np.linalg.solve(
+            (weighted @ marks.basis.T).astype(np.float64) + RIDGE, (weighted @ error).astype(np.float64)
+        )
     except np.linalg.LinAlgError:
         return None
-    reach = max(template.shape) / 2
+    reach = max(still.levels[number].shape) / 2
     grow, turn, right, down = change[:4] / max(gain, 0.1)
     step = Similarity(1 + complex(grow, turn) / reach, complex(right, down))
     if not (1 / MOST_GROWTH < abs(step.a) < MOST_GROWTH) or abs(step.b) > reach:
@@ -154,25 +174,50 @@ def _round(
     return better, gain + float(change[4]) / GAIN_UNIT, offset + float(change[5])
 
 
-def _basis(level: Floats) -> Floats:
+def _marks(level: Floats) -> Marks:
     height, width = level.shape
-    # differences of the next neighbours each way; at the rim of one
-    across, down = np.gradient(level, axis=1), np.gradient(level, axis=0)
+    across, down = _slopes(level)
+    count = min(level.size, max(MIN_NUM_MARKS, round(MARKED * level.size)))
+    steep = cv2.magnitude(across, down).ravel()
+    parts = (level.size - count, level.size - math.ceil(STEEPEST * count))
+    which = np.argpartition(steep, parts)[level.size - count :]
     reach = max(level.shape) / 2
-    x = ((np.arange(width) - (width - 1) / 2) / reach)[None, :]
-    y = ((np.arange(height) - (height - 1) / 2) / reach)[:, None]
-    grow, turn = across * x + down * y, down * x - across * y
-    rows = (grow, turn, across, down, level / GAIN_UNIT, np.ones_like(level))
-    return np.stack([row.ravel() for row in rows]).astype(np.float32)
+    x = ((which % width - (width - 1) / 2) / reach).astype(np.float32)
+    y = ((which // width - (height - 1) / 2) / reach).astype(np.float32)
+    values, right, below = (each.ravel()[which] for each in (level, across, down))
+    grow, turn = right * x + below * y, below * x - right * y
+    basis = np.stack([grow, turn, right, below, values / GAIN_UNIT, np.ones_like(values)])
+    return Marks(which, values, basis.astype(np.float32, copy=False))
 
 
-def _steepest(basis: Floats) -> NDArray[np.intp]:
-    slopes = np.hypot(basis[2], basis[3])
-    rest = int(len(slopes) * (1 - EDGES))
-    return np.argpartition(slopes, rest)[rest:]
+def _slopes(level: Floats) -> tuple[Floats, Floats]:
+    """Half the difference of the next neighbours each way, along x and along y."""
+    across = cv2.Sobel(level, cv2.CV_32F, 1, 0, ksize=1, scale=0.5, borderType=cv2.BORDER_REPLICATE)
+    down = cv2.Sobel(level, cv2.CV_32F, 0, 1, ksize=1, scale=0.5, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(across, np.float32), np.asarray(down, np.float32)
 
 
-def _laid_over(frame: Floats, similarity: Similarity) -> tuple[Floats, Mask]:
+def _light(still: Floats, shown: Floats, gain: float, offset: float) -> tuple[float, float]:
+    """Gain and offset by the plain parts too, since sampling between pixels dims steep ones: least squares over a third of the
+    pixels, with little weight on what is far off.
+    """
+    x, y = still[::THIN], shown[::THIN]
+    if len(x) < MIN_MARKS:
+        return gain, offset
+    error = y - (np.float32(gain) * x + np.float32(offset))
+    sizes = np.abs(error)
+    usual = float(np.partition(sizes, len(sizes) // 2)[len(sizes) // 2])
+    weights = np.maximum(1 - (error / np.float32(OUTLIERS * max(LEAST_SCALE, TO_DEVIATION * usual))) ** 2, 0) ** 2
+    total = float(weights.sum())
+    mean_x, mean_y = float(weights @ x) / total, float(weights @ y) / total
+    spread = float(weights @ (x - mean_x) ** 2) / total
+    if spread < LEAST_SPREAD:
+        return gain, offset
+    better = float((weights * (x - mean_x)) @ (y - mean_y)) / total / spread
+    return better, mean_y - better * mean_x
+
+
+def laid_over(frame: Floats, similarity: Similarity) -> tuple[Floats, Mask]:
     """What the frame shows at each pixel of the still, and where it shows anything."""
     height, width = frame.shape
     a, b = similarity.a, similarity.b
@@ -185,10 +230,9 @@ def _laid_over(frame: Floats, similarity: Similarity) -> tuple[Floats, Mask]:
         (width, height),
         flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_CONSTANT,
-        borderValue=OUTSIDE,
+        borderValue=FAR_OUTSIDE,
     )
-    inside = shown > -1
-    return np.asarray(np.where(inside, shown, 0), np.float32), inside
+    return np.asarray(shown, np.float32), shown > OUTSIDE
 
 
 def nudge(still: Pyramid, frame: Pyramid) -> Similarity | None:

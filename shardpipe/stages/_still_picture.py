@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from shardpipe.core.frames import Frames
 from shardpipe.stages._active import active_part
-from shardpipe.stages._align import Alignment, Pyramid, align, pyramids
+from shardpipe.stages._align import Alignment, Pyramid, align, laid_over, pyramids
 from shardpipe.stages._blocks import Grid, grid_of
 from shardpipe.stages._camera_path import CameraPath, camera_path, shakiness
 from shardpipe.stages._similarity import STILL, Similarity
@@ -21,6 +21,7 @@ LEAST_FRAMES = 8
 MIN_SIDE = 16
 MIN_RUN_S = 1.5
 EXPLAINED = 0.5
+MISSES = 2
 OVERLAP = 0.6
 GROWN = 0.35  # natural logarithm
 KNOWN = 0.5
@@ -28,12 +29,19 @@ LEVELS_OFF = 1.5
 SLOPE_OFF = 0.25
 NOISE_OFF = 1.5
 SLOPE_SEEN = 1.5
-OFF_SHARE = (0.005, 0.03)
+OFF_SHARE = (0.008, 0.035)
 LOGO_SHARE = 0.12
-LOGO_PX = 2.0
-HALF = 0.5
+LOGO_PX = 1.0
+LOGO_SAME = 4.0
+LOGO_MOVES = 8.0
+LOGO_RIM = 7
+LOGO_DENSE = 0.3
 TOUCHED = 0.05
-SHAKE = (0.0012, 0.003)
+HALF = 0.5
+LEAST_INSIDE = 1e-3
+FADED_IN = 1.25
+FAINT = 0.5
+SHAKE = (0.001, 0.002)
 SPEED = (0.25, 0.5)  # widths a second
 
 Series = NDArray[np.float64]
@@ -53,7 +61,10 @@ def still_picture_score(frames: Frames) -> float | None:
         return None
     explained = _lasting(looks, times_s)
     height, width = pictures[0].picture.shape
-    path = camera_path([look.step for look in looks], times_s, (width, height))
+    first, last = _longest(explained > 0)
+    if first == last:
+        return 0.0
+    path = camera_path([look.step for look in looks[first:last]], times_s[first : last + 1], (width, height))
     return float(np.average(explained[told], weights=gaps_s[told])) * _smoothness(path)
 
 
@@ -75,15 +86,22 @@ def _some(frames: Frames) -> tuple[Series, NDArray[np.uint8]]:
 
 def _looks(pictures: Sequence[Pyramid]) -> list[Look]:
     """One for each picture but the first. A key picture serves until too little of it is in sight, or it explains no more."""
-    looks = []
-    key, at, step = pictures[0], STILL, STILL
+    looks: list[Look] = []
+    key, at, step, missed = pictures[0], STILL, STILL, 0
     for picture in pictures[1:]:
         found = align(key, picture, step.after(at))
         explained = _explained(key, picture, found)
         if explained is not None and explained < EXPLAINED:
-            looks.append(Look(explained, None))
-            key, at, step = picture, STILL, STILL
-            continue
+            dark = (
+                found.gain > FADED_IN or float(key.slope.mean()) < FAINT
+            )  # what was dim says little of what is bright
+            missed += 1
+            if dark or missed == MISSES:
+                looks.append(Look(None, STILL) if dark else Look(explained, None))
+                key, at, step, missed = picture, STILL, STILL, 0
+                continue
+        else:
+            missed = 0
         step = found.similarity.after(at.inverse())
         at = found.similarity
         looks.append(Look(explained, step))
@@ -93,54 +111,66 @@ def _looks(pictures: Sequence[Pyramid]) -> list[Look]:
 
 
 def _explained(key: Pyramid, picture: Pyramid, found: Alignment) -> float | None:
-    """From the share of the picture that the key picture does not explain; None where nothing is to be seen in both."""
-    inside = grid_of(found.inside)
-    off = grid_of(np.abs(found.shown - found.expected) * found.inside) / np.maximum(inside, 1e-3)
-    slope = grid_of(key.slope) * max(found.gain, 0.0)
-    seen = (inside > HALF) & ~_logo(key, picture, found, slope)
+    """From the share of the picture that the key picture does not explain; None where nothing is to be seen in both.
+
+    A block may be off by what laying one picture over another costs, more at steep edges; one that is off by twice that counts in
+    full.
+    """
+    slope = key.slope * np.float32(max(found.gain, 0.0))
+    off = np.abs(found.shown - found.expected)
+    share = _off_share(off, slope, found.inside)
+    if share is not None and share > OFF_SHARE[0] and found.similarity.size_px > LOGO_PX:
+        share = _off_share(off, slope, found.inside & ~_logo(key, picture, found))
+    return None if share is None else _ramp(share, *OFF_SHARE)
+
+
+def _off_share(off: Grid, slope: Grid, inside: NDArray[np.bool_]) -> float | None:
+    share = grid_of(inside)
+    whole = np.maximum(share, LEAST_INSIDE)
+    slopes = grid_of(slope * inside) / whole
+    ratio = grid_of(off * inside) / whole / (LEVELS_OFF + SLOPE_OFF * slopes)
+    seen = share > HALF
     if not seen.any():
         return None
-    allowed = LEVELS_OFF + SLOPE_OFF * slope
-    usual = float(np.median((off / allowed)[seen]))
-    wrong = seen & (off > allowed * max(1.0, NOISE_OFF * min(usual, 1.0)))
-    told = seen & (wrong | (slope > SLOPE_SEEN))
-    if not told.any():
-        return None
-    return _ramp(float(wrong.sum() / told.sum()), *OFF_SHARE)
+    usual = float(np.median(ratio[seen]))
+    wrong = np.clip(ratio / max(1.0, NOISE_OFF * min(usual, 1.0)) - 1, 0, 1)
+    told = seen & ((wrong > 0) | (slopes > SLOPE_SEEN))
+    return float(wrong[told].sum() / np.count_nonzero(told)) if told.any() else None
 
 
-def _logo(key: Pyramid, picture: Pyramid, found: Alignment, slope: Grid) -> NDArray[np.bool_]:
-    """The blocks in which something stays in its place on the screen while the picture moves on, in the key picture or as
-    laid over it; none where that is much of the picture.
+def _logo(key: Pyramid, picture: Pyramid, found: Alignment) -> NDArray[np.bool_]:
+    """The pixels of the key picture that show, in it or in what is laid over it, something that stays in its place on the screen
+    while the picture moves on; none where that is much of the picture.
     """
-    height, width = slope.shape
-    none = np.zeros((height, width), bool)
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    scale = key.picture.shape[1] / width
-    points = ((x - (width - 1) / 2) + 1j * (y - (height - 1) / 2)).astype(np.complex64) * np.float32(scale)
-    moved = np.abs(found.similarity.of(points) - points)
-    unmoved = grid_of(np.abs(picture.picture - (np.float32(found.gain) * key.picture + np.float32(found.offset))))
-    logo = (moved > LOGO_PX) & (slope > SLOPE_SEEN) & (unmoved < LEVELS_OFF + SLOPE_OFF * HALF * slope)
-    if not logo.any() or logo.mean() > LOGO_SHARE:
-        return none
-    wide = cv2.dilate(logo.astype(np.float32), np.ones((3, 3), np.uint8))
-    a, b = found.similarity.a, found.similarity.b / scale
-    middle = complex((width - 1) / 2, (height - 1) / 2)
-    shift = b + middle - a * middle
-    matrix = np.array([[a.real, -a.imag, shift.real], [a.imag, a.real, shift.imag]])
-    there = cv2.warpAffine(wide, matrix, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    return np.asarray((wide > 0) | (there > TOUCHED))
+    ahead, inside = laid_over(key.picture, found.similarity.inverse())
+    gain, offset = np.float32(found.gain), np.float32(found.offset)
+    stays = np.abs(picture.picture - gain * key.picture - offset) < LOGO_SAME
+    moves = np.where(inside, np.abs(ahead - key.picture), key.slope) * gain > LOGO_MOVES
+    dense = cv2.blur((stays & moves).astype(np.float32), (3, 3)) > LOGO_DENSE
+    logo = cv2.dilate(dense.astype(np.float32), np.ones((LOGO_RIM, LOGO_RIM), np.uint8))
+    if float(logo.mean()) > LOGO_SHARE:
+        return np.zeros(logo.shape, np.bool_)
+    return np.asarray((logo > 0) | (laid_over(logo, found.similarity)[0] > TOUCHED))
 
 
 def _lasting(looks: Sequence[Look], times_s: Series) -> Series:
     """How well each step is explained, 0 where its picture lasts for too short a time to be one."""
     explained = np.array([0.0 if look.step is None else look.explained or 0.0 for look in looks])
+    explained[explained < EXPLAINED] = 0.0
     ends = [i for i, look in enumerate(looks) if look.step is None]
     for start, end in pairwise([-1, *ends, len(looks)]):
         whole = start < 0 and end == len(looks)
         if not whole and times_s[end] - times_s[start + 1] < MIN_RUN_S:
             explained[start + 1 : end] = 0.0
     return explained
+
+
+def _longest(good: NDArray[np.bool_]) -> tuple[int, int]:
+    """First and end of the longest stretch of what is good."""
+    ends = np.flatnonzero(np.diff(np.concatenate([[0], good.astype(int), [0]])))
+    stretches = list(zip(ends[::2], ends[1::2], strict=True))
+    first, last = max(stretches, key=lambda stretch: stretch[1] - stretch[0], default=(0, 0))
+    return int(first), int(last)
 
 
 def _smoothness(path: CameraPath) -> float:

@@ -9,18 +9,17 @@ from numpy.typing import NDArray
 from shardpipe.core.frames import Frames
 from shardpipe.stages._active import active_part
 from shardpipe.stages._align import Pyramid, nudge, pyramids
-from shardpipe.stages._blocks import Grid, grid_of
+from shardpipe.stages._blocks import grid_of
 
 HELD_S = 1.0
 MIN_RUN_S = 1.0
-LEVELS = 1.0
-PER_NOISE = 2.0
+LEVELS = 2.0
+PER_NOISE = 2.5
 PER_SLOPE = 0.06
 MOST_NOISE = 2.0
 LIGHT = 0.8
 MOVED_PX = 0.15
 LOOKS = 9
-CALM = 30  # percentile: the noise is seen where least moves
 SELDOM = 0.02
 
 Series = NDArray[np.float64]
@@ -74,7 +73,7 @@ def unchanged(still: Pyramid, frame: Pyramid) -> bool:
     change = frame.picture - still.picture
     if abs(float(change.mean())) > LIGHT:
         return False
-    if (grid_of(np.abs(change)) > _allowed(change, still.slope)).any():
+    if _changed(change, still.slope).any():
         return False
     move = nudge(still, frame)
     return move is None or move.size_px < MOVED_PX
@@ -86,11 +85,12 @@ def still_area(pictures: Sequence[Pyramid]) -> float:
     usual = np.median(np.stack([pictures[i].picture for i in some]), axis=0).astype(np.float32)
     slope = pictures[len(pictures) // 2].slope
     changes = [each.picture - usual for each in pictures]
-    changed = np.stack([grid_of(np.abs(change)) > _allowed(change, slope) for change in changes])
+    changed = np.stack([_changed(change, slope) for change in changes])
     return float((changed.mean(axis=0) <= SELDOM).mean())
 
 
-def _allowed(change: NDArray[np.float32], slope: NDArray[np.float32]) -> Grid:
-    """How much each block may change: more where noise is seen all over the picture, and at edges."""
-    noise = min(MOST_NOISE, float(np.percentile(grid_of(np.abs(change)), CALM)))
-    return np.asarray(LEVELS + PER_NOISE * noise + PER_SLOPE * grid_of(slope))
+def _changed(change: NDArray[np.float32], slope: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which blocks differ by more than noise: it is seen all over the picture, and more at edges."""
+    blocks = grid_of(np.abs(change))
+    noise = min(MOST_NOISE, float(np.partition(blocks, blocks.size // 2, axis=None)[blocks.size // 2]))
+    return blocks > LEVELS + PER_NOISE * noise + PER_SLOPE * grid_of(slope)

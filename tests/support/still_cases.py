@@ -95,7 +95,7 @@ def _slide(rng: np.random.Generator, number: int, kind: str) -> Scene:
     case = _base(rng, number, f"{kind} {np.round(speeds, 3)}{' eased' if eased else ''}", _moving(speeds))
     if eased:
         case = replace(case, move=_moving(speeds, ease_s=case.duration_s))
-    case = replace(case, whole_pixels=bool(rng.random() < 0.2))
+    case = replace(case, whole_pixels=bool(rng.random() < 0.2) and max(case.size) >= 640)
     scene = flat(case)
     if kind == "faded":
         return lit(scene, lambda at_s: min(1.0, at_s / 0.8))
