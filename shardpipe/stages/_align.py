@@ -69,8 +69,8 @@ class Pyramid:
 class Marks:
     """The pixels of a picture with the steepest slopes; plain ones would say little, and hide that the rest does not fit.
 
-    which: their numbers, [N], the steepest last. values: float32 [N]. basis: float32 [6, N], what growth, turn, shift right, shift down, gain and
-    offset change in each.
+    which: their numbers, [N], the steepest last. values: float32 [N]. basis: float32 [6, N], what growth, turn, shift right,
+    shift down, gain and offset change in each.
     """
 
     which: NDArray[np.intp]
@@ -175,6 +175,7 @@ def _round(
 
 
 def _marks(level: Floats) -> Marks:
+    """Of one level."""
     height, width = level.shape
     across, down = _slopes(level)
     count = min(level.size, max(MIN_NUM_MARKS, round(MARKED * level.size)))

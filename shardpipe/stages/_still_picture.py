@@ -12,7 +12,7 @@ from shardpipe.core.frames import Frames
 from shardpipe.stages._active import active_part
 from shardpipe.stages._align import Alignment, Pyramid, align, laid_over, pyramids
 from shardpipe.stages._blocks import Grid, grid_of
-from shardpipe.stages._camera_path import CameraPath, camera_path, shakiness
+from shardpipe.stages._camera_path import MIN_SHAKE_FRAMES, CameraPath, camera_path, shakiness, unexpected
 from shardpipe.stages._similarity import STILL, Similarity
 
 STRIDE = 3  # of nine frames a second
@@ -25,7 +25,7 @@ MISSES = 2
 OVERLAP = 0.6
 GROWN = 0.35  # natural logarithm
 KNOWN = 0.5
-LEVELS_OFF = 1.5
+LEVELS_OFF = 2.0
 SLOPE_OFF = 0.25
 NOISE_OFF = 1.5
 SLOPE_SEEN = 1.5
@@ -92,16 +92,17 @@ def _looks(pictures: Sequence[Pyramid]) -> list[Look]:
         found = align(key, picture, step.after(at))
         explained = _explained(key, picture, found)
         if explained is not None and explained < EXPLAINED:
-            dark = (
-                found.gain > FADED_IN or float(key.slope.mean()) < FAINT
-            )  # what was dim says little of what is bright
+            # what was dim says little of what is bright
+            dark = found.gain > FADED_IN or float(key.slope.mean()) < FAINT
             missed += 1
             if dark or missed == MISSES:
                 looks.append(Look(None, STILL) if dark else Look(explained, None))
                 key, at, step, missed = picture, STILL, STILL, 0
-                continue
-        else:
-            missed = 0
+            else:
+                looks.append(Look(explained, step))
+                at = step.after(at)
+            continue
+        missed = 0
         step = found.similarity.after(at.inverse())
         at = found.similarity
         looks.append(Look(explained, step))
@@ -125,6 +126,7 @@ def _explained(key: Pyramid, picture: Pyramid, found: Alignment) -> float | None
 
 
 def _off_share(off: Grid, slope: Grid, inside: NDArray[np.bool_]) -> float | None:
+    """The share of the blocks with anything in them that are off; None if there are none."""
     share = grid_of(inside)
     whole = np.maximum(share, LEAST_INSIDE)
     slopes = grid_of(slope * inside) / whole
@@ -147,7 +149,7 @@ def _logo(key: Pyramid, picture: Pyramid, found: Alignment) -> NDArray[np.bool_]
     stays = np.abs(picture.picture - gain * key.picture - offset) < LOGO_SAME
     moves = np.where(inside, np.abs(ahead - key.picture), key.slope) * gain > LOGO_MOVES
     dense = cv2.blur((stays & moves).astype(np.float32), (3, 3)) > LOGO_DENSE
-    logo = cv2.dilate(dense.astype(np.float32), np.ones((LOGO_RIM, LOGO_RIM), np.uint8))
+    logo = np.asarray(cv2.dilate(dense.astype(np.float32), np.ones((LOGO_RIM, LOGO_RIM), np.uint8)), np.float32)
     if float(logo.mean()) > LOGO_SHARE:
         return np.zeros(logo.shape, np.bool_)
     return np.asarray((logo > 0) | (laid_over(logo, found.similarity)[0] > TOUCHED))
@@ -177,7 +179,15 @@ def _smoothness(path: CameraPath) -> float:
     """0 (shaken, or fast) to 1 (slow and smooth)."""
     steps = np.diff(path.at, axis=0) * path.arms
     speed = float(np.median(np.sqrt((steps**2).sum(axis=1)) / np.diff(path.times_s)))
-    return _ramp(shakiness(path), *SHAKE) * _ramp(speed, *SPEED)
+    return _ramp(_shake(path), *SHAKE) * _ramp(speed, *SPEED)
+
+
+def _shake(path: CameraPath) -> float:
+    """Root mean square of the quick motion in widths; also of five or six frames, which must all be smooth."""
+    if len(path.times_s) >= MIN_SHAKE_FRAMES:
+        return shakiness(path)
+    quick = unexpected(path.times_s, path.at * path.arms)
+    return float(np.sqrt((quick**2).sum(axis=1).mean())) if len(quick) else 0.0
 
 
 def _ramp(value: float, good: float, bad: float) -> float:

@@ -98,7 +98,7 @@ def _first_with_corners(frames: Frames) -> tuple[int, Gray, Points] | None:
     for number, frame in enumerate(frames.data):
         picture = centre(frame)
         corners = cv2.goodFeaturesToTrack(picture, MAX_CORNERS, QUALITY, MIN_DISTANCE_PX, blockSize=CORNER_BLOCK)
-        if corners is not None and len(corners):
+        if corners is not None and len(corners):  # type: ignore[redundant-expr]  # the stub knows no None
             return number, picture, np.asarray(corners, np.float32).reshape(-1, 2)
     return None
 

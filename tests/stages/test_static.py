@@ -41,14 +41,14 @@ def wrong(cases: list[Known]) -> list[str]:
 
 
 def test_suite() -> None:
-    lines = wrong([static_case(number) for number in range(1000, 1040)])
-    assert len(lines) <= 0.05 * 40, "\n".join(lines)
+    lines = wrong([static_case(number) for number in range(1000, 1024)])
+    assert len(lines) <= 0.05 * 24, "\n".join(lines)
 
 
 @pytest.mark.slow
 def test_large_suite() -> None:
-    lines = wrong([static_case(number) for number in range(2000, 2300)])
-    assert len(lines) <= 0.05 * 300, "\n".join(lines)
+    lines = wrong([static_case(number) for number in range(2000, 2200)])
+    assert len(lines) <= 0.05 * 200, "\n".join(lines)
 
 
 def test_real_shots_are_not_static() -> None:
@@ -100,8 +100,8 @@ def test_fps_does_not_matter(fps: float) -> None:
 
 @pytest.mark.parametrize("size", [(640, 360), (1280, 720)])
 def test_size_does_not_matter(size: tuple[int, int]) -> None:
-    assert of(flat(replace(BASE, size=size, noise=6.0, duration_s=2.0)))["static_share"] == pytest.approx(1.0)
-    assert of(flat(replace(PAN, size=size, duration_s=2.0)))["static_share"] == 0.0
+    assert of(flat(replace(BASE, size=size, noise=6.0, duration_s=1.2)))["static_share"] == pytest.approx(1.0)
+    assert of(flat(replace(PAN, size=size, duration_s=1.2)))["static_share"] == 0.0
 
 
 def test_pictures_that_stand_for_long() -> None:
