@@ -23,15 +23,16 @@ class Slideshow(Stage):
                            judged.
     `slideshow_num_steps`  int64, 0 to 5: steps that the test could judge; fewer than 3 are too few, as in a short clip.
 
-    Rules: `slideshow < 0.5 OR slideshow IS NULL` drops slide shows; `slideshow >= 0.5` finds them. Open-Sora's own decision,
+    Rules: `slideshow < 0.4 OR slideshow IS NULL` drops slide shows; `slideshow >= 0.4` finds them. Open-Sora's own decision,
     zooms only, is `slideshow_zoom_share >= 0.4 AND slideshow_num_steps >= 3`; to keep what it keeps:
     `slideshow_num_steps < 3 OR slideshow_zoom_share < 0.4`.
 
     `slideshow`: three times a second the frame is laid over a key picture of the clip, of 128 pixels, and compared in blocks
-    of 8. Grain, coding noise, changes of the light of the whole picture, black bars and a logo that stays are allowed for. A
-    picture must last 1.5 s, or the clip, to count; several pictures one after the other count as a slide show too. What a still
-    picture cannot be told from: a still scene, far away, through a long lens on a smooth mount; that is why speeds of above
-    0.25 widths a second, which slide shows seldom have, count less and those of above 0.5 not at all.
+    of 8. Grain, coding noise, changes of the light of the whole picture, black bars and a logo that stays are allowed for; heavy
+    coding of dark or grainy pictures, and large logos, pull the score down. A picture must last 1.5 s, or the clip, to count;
+    several pictures one after the other count as a slide show too. What a still picture cannot be told from: a still scene, far
+    away, through a long lens on a smooth mount; that is why speeds of above 0.25 widths a second, which slide shows seldom
+    have, count less and those of above 0.5 not at all.
 
     `slideshow_zoom_share`: the middle two thirds of the picture, 100 corners followed for five steps; a step is a zoom if
     Kendall's tau says of each axis and way that what lies further out moves more. A step is a third of a second, which is
