@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from shardpipe.stages._blocks import grid_of
 from shardpipe.stages._shift import Gray
 from shardpipe.stages._similarity import STILL, Similarity
 
@@ -21,7 +22,7 @@ COARSEST_SIDE = 12
 SMOOTH_PX = 0.8
 FAR_OUTSIDE = -1e6  # of which any share, however small, is outside
 OUTSIDE = -1.0
-ROUNDS = 4
+ROUNDS = 3
 SETTLED_PX = 0.02
 OUTLIERS = 4.0
 LEAST_SCALE = 0.5  # gray levels
@@ -30,6 +31,10 @@ STEEPEST = 0.4  # of the marks
 MIN_NUM_MARKS = 400
 MIN_MARKS = 30
 THIN = 3
+LEVELS_FAR = 5.0
+SLOPE_FAR = 0.6
+FAR_SHARE = 0.25
+LEAST_INSIDE = 1e-3
 LEAST_SPREAD = 4.0
 TO_DEVIATION = 1.4826
 MOST_GROWTH = 3.0
@@ -43,6 +48,7 @@ class Pyramid:
     """A picture of at most 128 pixels, float32 [H, W], and what follows from it, each worked out once if at all."""
 
     picture: Floats
+    known_marks: dict[int, "Marks"] = field(default_factory=dict, repr=False)
 
     @cached_property
     def levels(self) -> tuple[Floats, ...]:
@@ -54,10 +60,11 @@ class Pyramid:
             levels.append(np.asarray(cv2.resize(levels[-1], size, interpolation=cv2.INTER_AREA), np.float32))
         return tuple(levels)
 
-    @cached_property
-    def marks(self) -> tuple["Marks", ...]:
-        """What each level is found again by."""
-        return tuple(_marks(level) for level in self.levels)
+    def marks(self, number: int) -> "Marks":
+        """What a level is found again by."""
+        if number not in self.known_marks:
+            self.known_marks[number] = _marks(self.levels[number])
+        return self.known_marks[number]
 
     @cached_property
     def slope(self) -> Floats:
@@ -84,7 +91,8 @@ class Alignment:
 
     similarity: from the still to the frame, in pixels of the finest level from the centre. shown: the frame laid over the
     still, float32 [H, W]. expected: the still with the frame's brightness. inside: the pixels that the frame shows.
-    gain, offset: the brightness of the frame as that of the still times `gain` plus `offset`.
+    gain, offset: the brightness of the frame as that of the still times `gain` plus `offset`. fits: False where even the level
+    above the finest one is far off in many places, and the search ended there.
     """
 
     similarity: Similarity
@@ -93,6 +101,7 @@ class Alignment:
     inside: Mask
     gain: float = 1.0
     offset: float = 0.0
+    fits: bool = True
 
 
 def pyramids(frames: Sequence[Gray] | NDArray[np.uint8]) -> list[Pyramid]:
@@ -132,6 +141,9 @@ def align(still: Pyramid, frame: Pyramid, guess: Similarity) -> Alignment:
             if moved.size_px < SETTLED_PX:
                 break
         similarity = Similarity(at_level.a, at_level.b / scale)
+        if number == 1 and _far_off(still, frame, number, (at_level, gain, offset)):
+            nothing = np.zeros(still.picture.shape, np.float32)
+            return Alignment(similarity, nothing, nothing, nothing > 0, gain, offset, fits=False)
     shown, inside = laid_over(frame.picture, similarity)
     inside = cv2.erode(inside.astype(np.uint8), RIM, borderType=cv2.BORDER_CONSTANT, borderValue=0) > 0
     shown = np.where(inside, shown, 0)
@@ -144,7 +156,7 @@ def _round(
 ) -> tuple[Similarity, float, float] | None:
     """One step of least squares at a level; None where the pictures do not overlap or have no texture."""
     similarity, gain, offset = state
-    marks = still.marks[number]
+    marks = still.marks(number)
     shown = laid_over(frame.levels[number], similarity)[0].ravel()[marks.which]
     inside = shown > OUTSIDE
     if np.count_nonzero(inside) < MIN_MARKS:
@@ -172,6 +184,17 @@ def _round(
     if not 1 / MOST_GROWTH < abs(better.a) < MOST_GROWTH:
         return None
     return better, gain + float(change[4]) / GAIN_UNIT, offset + float(change[5])
+
+
+def _far_off(still: Pyramid, frame: Pyramid, number: int, state: tuple[Similarity, float, float]) -> bool:
+    """Whether the two differ much, at a level, in many blocks."""
+    similarity, gain, offset = state
+    level = still.levels[number]
+    shown, inside = laid_over(frame.levels[number], similarity)
+    off = np.abs(shown - np.float32(gain) * level - np.float32(offset)) * inside
+    slope = cv2.magnitude(*_slopes(level)) * np.float32(max(gain, 0.0))
+    seen = np.maximum(grid_of(inside), LEAST_INSIDE)
+    return float((grid_of(off) / seen > LEVELS_FAR + SLOPE_FAR * grid_of(slope)).mean()) > FAR_SHARE
 
 
 def _marks(level: Floats) -> Marks:

@@ -117,6 +117,8 @@ def _explained(key: Pyramid, picture: Pyramid, found: Alignment) -> float | None
     A block may be off by what laying one picture over another costs, more at steep edges; one that is off by twice that counts in
     full.
     """
+    if not found.fits:
+        return 0.0
     slope = key.slope * np.float32(max(found.gain, 0.0))
     off = np.abs(found.shown - found.expected)
     share = _off_share(off, slope, found.inside)
