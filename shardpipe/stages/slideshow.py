@@ -38,6 +38,8 @@ class Slideshow(Stage):
     Kendall's tau says of each axis and way that what lies further out moves more. A step is a third of a second, which is
     Open-Sora's ten frames at 30 fps, so that the score does not depend on fps; the picture comes from the 256 pixels
     that all stages share, not from the full size. As there, a picture that stands exactly still passes the test.
+
+    Cost: 4 to 6 ms of CPU for each second of clip, between `flow` (3 to 4 ms) and `camera_motion` (7 to 10 ms).
     """
 
     type: Literal["slideshow"] = "slideshow"

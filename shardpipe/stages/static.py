@@ -32,6 +32,8 @@ class Static(Stage):
     levels. It is cheaper and takes grain for motion, and a slow fade or zoom for none. Here a frame is compared with the first one of
     its stretch, in blocks of 8 pixels of a picture of 128: a block may differ as much as noise over the whole picture says. A thing
     of 0.5 % of the picture that moves, a slow fade, and a zoom of 1 % a second are seen; film grain and codec noise are not.
+
+    Cost: 2 to 5 ms of CPU for each second of clip, about that of `flow`.
     """
 
     type: Literal["static"] = "static"
