@@ -120,13 +120,13 @@ def shakiness(path: CameraPath) -> float:
     """
     if len(path.times_s) < MIN_SHAKE_FRAMES:
         return 0.0
-    energy = (_unexpected(path.times_s, path.at * path.arms) ** 2).sum(1)
+    energy = (unexpected(path.times_s, path.at * path.arms) ** 2).sum(1)
     over = min(SHAKE_OVER, len(energy))
     local = np.convolve(energy, np.ones(over) / over, "valid")
     return float(np.sqrt(np.percentile(local, SHAKE_PERCENTILE)))
 
 
-def _unexpected(times_s: Series, at: Series) -> Series:
+def unexpected(times_s: Series, at: Series) -> Series:
     """For each inner frame, its distance from the parabola through the two before it and the two after it."""
     inner = np.arange(2, len(times_s) - 2)
     near = inner[:, None] + np.array([-2, -1, 1, 2])

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shardpipe.core.frames import Frames
+from shardpipe.stages._active import active_part
 from shardpipe.stages._corners import MIN_CORNERS, Key, Picture, follow, jump, key_frame, prepare
 from shardpipe.stages._similarity import NONE, STILL, Fit, Similarity
 
@@ -30,8 +30,6 @@ REST_SHARE = 0.2
 NEARLY_ALWAYS = 12  # percentile
 OUT_ON_A_SIDE = 0.25
 REST_SIDES = 3
-BAR_LEVEL = 20
-MIN_ACTIVE = 0.4
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class GlobalMotion:
 def global_motion(frames: Frames) -> GlobalMotion:
     """Follows the picture through at least two frames. The same frames always give the same answer."""
     rng = np.random.default_rng(0)
-    top, bottom, left, right = _active(frames.data)
+    top, bottom, left, right = active_part(frames.data)
     pictures = prepare(frames.data[:, top:bottom, left:right])
     steps: list[Similarity | None] = []
     key, to_last, step = key_frame(pictures[0]), STILL, STILL
@@ -123,19 +121,3 @@ def at_rest(pictures: list[Picture]) -> bool:
         seen += [(side > OUT_ON_A_SIDE).any() for side in (-x, x, -y, y)]
     sides = int((seen > len(some) / 2).sum())
     return float(np.percentile(resting, NEARLY_ALWAYS)) > REST_SHARE and sides >= REST_SIDES
-
-
-def _active(data: NDArray[np.uint8]) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right of the picture without black bars, whose edges stand still whatever the camera does.
-    The whole picture where that leaves little: it is dark, not barred.
-    """
-    brightest = data[:: max(1, len(data) // 16)].max(axis=0)
-    height, width = brightest.shape
-    rows = np.flatnonzero(brightest.max(axis=1) > BAR_LEVEL)
-    columns = np.flatnonzero(brightest.max(axis=0) > BAR_LEVEL)
-    if len(rows) < MIN_ACTIVE * height or len(columns) < MIN_ACTIVE * width:
-        return 0, height, 0, width
-    inset_y, inset_x = (2 if len(rows) < height else 0), (2 if len(columns) < width else 0)
-    top, bottom = int(rows[0]) + inset_y, int(rows[-1]) + 1 - inset_y
-    left, right = int(columns[0]) + inset_x, int(columns[-1]) + 1 - inset_x
-    return top, bottom, left, right
