@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from shardpipe.core.columns import Columns, float32, list_of, string
-from shardpipe.core.frames import FrameRequest, Frames, Rate
+from shardpipe.core.frames import FrameRequest, Frames
 from shardpipe.core.stage import ClipView, Result, Stage
 from shardpipe.stages._camera_path import (
     CameraPath,
@@ -20,9 +20,9 @@ from shardpipe.stages._camera_path import (
     travel,
 )
 from shardpipe.stages._global_motion import GlobalMotion, at_rest, global_motion
+from shardpipe.stages._motion_frames import MOTION_FRAMES
 from shardpipe.stages._one_thread import one_thread
 
-FRAMES_PER_S = 9.0  # none of 24, 25, 30 and 60 fps is a multiple: a regular shake cannot hide between the frames
 MIN_FRAMES = 3
 MIN_KNOWN = 0.5
 WAY_BACK = 0.3
@@ -80,7 +80,7 @@ class CameraMotion(Stage):
     @property
     def frames(self) -> FrameRequest:
         """Nine gray frames a second, long side 256; at least eight, where the clip has them."""
-        return FrameRequest(Rate(FRAMES_PER_S, min_frames=8), long_side=256, pixels="gray")
+        return MOTION_FRAMES
 
     @property
     def writes(self) -> Columns:

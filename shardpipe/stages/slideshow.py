@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from shardpipe.core.columns import Writes, float32, int64
-from shardpipe.core.frames import FrameRequest, Rate
+from shardpipe.core.frames import FrameRequest
 from shardpipe.core.stage import ClipView, Result, Stage
+from shardpipe.stages._motion_frames import MOTION_FRAMES
 from shardpipe.stages._one_thread import one_thread
 from shardpipe.stages._still_picture import still_picture_score
 from shardpipe.stages._zoom_steps import zoom_steps
@@ -46,8 +47,8 @@ class Slideshow(Stage):
 
     @property
     def frames(self) -> FrameRequest:
-        """Nine gray frames a second, long side 256, as `flow` and `camera_motion` ask for: converted once for all."""
-        return FrameRequest(Rate(9.0, min_frames=8), long_side=256, pixels="gray")
+        """Those of all stages that look at motion."""
+        return MOTION_FRAMES
 
     @property
     def writes(self) -> Writes:

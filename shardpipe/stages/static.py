@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from shardpipe.core.columns import Columns, float32
-from shardpipe.core.frames import FrameRequest, Rate
+from shardpipe.core.frames import FrameRequest
 from shardpipe.core.stage import ClipView, Result, Stage
+from shardpipe.stages._motion_frames import MOTION_FRAMES
 from shardpipe.stages._one_thread import one_thread
 from shardpipe.stages._stillness import stillness
 
@@ -40,8 +41,8 @@ class Static(Stage):
 
     @property
     def frames(self) -> FrameRequest:
-        """Nine gray frames a second, long side 256, as `flow` and `camera_motion` ask for: converted once for all."""
-        return FrameRequest(Rate(9.0, min_frames=8), long_side=256, pixels="gray")
+        """Those of all stages that look at motion."""
+        return MOTION_FRAMES
 
     @property
     def writes(self) -> Columns:
