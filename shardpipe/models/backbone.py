@@ -19,7 +19,7 @@ from shardpipe.core.weights import Weights, WeightsUrl
 
 CONFIG = "open_clip_config.json"
 CHECKPOINTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-"""What a folder's checkpoint is called, the first that is there."""
+"""What the checkpoint of a folder, or of one of open_clip's repositories, is called: the first that is there."""
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 ROLE = {CONFIG: "config", "tokenizer.json": "tokenizer", "tokenizer_config.json": "tokenizer_config"}

@@ -16,15 +16,13 @@ from typing import Any
 
 from shardpipe.core.errors import WeightsError
 from shardpipe.core.fingerprint import sha256_hex
+from shardpipe.models.backbone import CHECKPOINTS
 from shardpipe.models.cache import cache_folder, file_sha256, read_json, write_json
 from shardpipe.models.imports import import_model_library
 from shardpipe.models.places import Place, Report
 from shardpipe.models.remote import RemotePlace
 
 SHA256 = re.compile(r"[0-9a-f]{64}\Z")
-CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-"""What open_clip's repositories call their weights, in the order in which it looks for them."""
-
 SAFE = ".safetensors"
 
 
@@ -114,9 +112,9 @@ def open_clip_place(url: str) -> Place:
         return RemotePlace.parse(link)
     repo, _, file = hub.rpartition("/")
     if not file:
-        return HubPlace(repo, CLIP_FILES)
+        return HubPlace(repo, CHECKPOINTS)
     safe = str(Path(file).with_suffix(SAFE))
-    return HubPlace(repo, tuple(dict.fromkeys((*(CLIP_FILES[:1] if file == CLIP_FILES[1] else ()), safe, file))))
+    return HubPlace(repo, tuple(dict.fromkeys((*(CHECKPOINTS[:1] if file == CHECKPOINTS[1] else ()), safe, file))))
 
 
 def _open_clip_config(name: str, tag: str) -> dict[str, Any] | None:
