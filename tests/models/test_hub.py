@@ -13,7 +13,8 @@ import pytest
 from support.file_server import COMMIT, Files
 
 from shardpipe.core.fingerprint import sha256_hex
-from shardpipe.models.hub import CLIP_FILES, HubPlace, open_clip_place
+from shardpipe.models.backbone import CHECKPOINTS
+from shardpipe.models.hub import HubPlace, open_clip_place
 from shardpipe.models.remote import RemotePlace
 
 DATA = b"weights of a hub" * 100
@@ -129,7 +130,7 @@ def test_the_first_name_that_is_there_counts(server: Files, tmp_path: Path) -> N
 def test_open_clip_names(cache: Path) -> None:
     pytest.importorskip("torch")
     found = open_clip_place("open_clip:ViT-L-14/openai")
-    assert found == HubPlace("timm/vit_large_patch14_clip_224.openai", CLIP_FILES)
+    assert found == HubPlace("timm/vit_large_patch14_clip_224.openai", CHECKPOINTS)
     assert len(list((cache / "open_clip").iterdir())) == 1
     assert open_clip_place("open_clip:ViT-L-14/openai") == found
     with pytest.raises(Exception, match="open_clip has no weights of that name"):
