@@ -19,6 +19,7 @@ from shardpipe.core.errors import ConfigError, IncompleteError, IntegrityError
 from shardpipe.core.fingerprint import difference, sha256_hex
 from shardpipe.engine.packing import Packable, pack, sample_bytes
 from shardpipe.engine.plansettings import PlanSettings, member_sizes
+from shardpipe.storage.commit import numbered
 from shardpipe.storage.dataset import MADE, Dataset, Fold, Row, View
 from shardpipe.storage.rows import decode_table, encode_table
 from shardpipe.storage.store import Store
@@ -57,7 +58,7 @@ class Window:
     @staticmethod
     def decode(path: str, data: bytes) -> "Window":
         """The window in a plan object; IntegrityError if it is damaged."""
-        table, facts = decode_table(data)
+        table, facts = decode_table(data, path, columns=PLAN_COLUMNS)
         try:
             return Window(
                 path,
@@ -113,13 +114,7 @@ def shard_unit(number: int) -> str:
 
 def read_windows(store: Store, name: str) -> list[Window]:
     """The windows of the Dataset `name` that are planned, in order."""
-    paths = store.list(f"{name}/plan")
-    for i, path in enumerate(sorted(paths)):
-        if path != window_path(name, i):
-            raise IntegrityError(
-                f"{store.url}/{window_path(name, i)} is missing, but {path} is there: run `shardpipe verify`"
-            )
-    return [Window.decode(path, store.read(path)) for path in sorted(paths)]
+    return [Window.decode(path, store.read(path)) for path in numbered(store, f"{name}/plan")]
 
 
 def window_path(name: str, index: int) -> str:
