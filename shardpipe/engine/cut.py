@@ -52,12 +52,15 @@ class CutWorker(UnitWorker):
         self._batches: list[pa.Table] = []
 
     def do(self, job: UnitJob) -> Outcome:
-        """Cut a unit and commit it."""
+        """Cut a unit and commit it, unless another worker did (or one that died before it could tell)."""
+        log = RowsLog(self.store, self.task.name)
+        if (there := log.there(job.name, job.generation)) is not None:
+            return outcome_of(job.name, there.counts, self.meter.lap(), was_done=True)
         parts = self._parts(job.name)
         with scratch_folder(self.store) as scratch:
             rows, tar = self._cut_all(job, parts, scratch, scratch / f"{job.name}.tar")
         data = self._encode(job, rows, tar)
-        won = decode_meta(RowsLog(self.store, self.task.name).commit(job.name, data, job.generation))
+        won = decode_meta(log.commit(job.name, data, job.generation))
         return outcome_of(job.name, won.counts, self.meter.lap())
 
     def _parts(self, unit: str) -> list[Row]:

@@ -90,7 +90,7 @@ class _Run:
     def _end(self, task: Task, outcome: Outcome, started_s: float) -> None:
         if outcome.error is not None:
             self.failed[f"{task.name}/{outcome.unit}"] = outcome.error
-        else:
+        elif not outcome.was_done:
             self._record(task, outcome, started_s)
         self.progress.unit(outcome)
 

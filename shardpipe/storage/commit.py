@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from shardpipe.core.errors import IntegrityError
+from shardpipe.storage.rows import RowsMeta, decode_meta
 from shardpipe.storage.store import Store
 
 UNIT = re.compile(r"[A-Za-z0-9_-]+\Z")
@@ -73,6 +74,14 @@ class RowsLog:
     def commit(self, unit: str, data: bytes, generation: int = 0) -> bytes:
         """Make the unit done with these rows, unless it is done; the rows that count now, ours or the winner's."""
         return self._store.create(self.path(unit, generation), data)
+
+    def there(self, unit: str, generation: int = 0) -> RowsMeta | None:
+        """What the rows of this very generation say, None if they are not committed: a look without a listing."""
+        path = self.path(unit, generation)
+        try:
+            return decode_meta(self._store.read(path), f"{self._store.url}/{path}")
+        except FileNotFoundError:
+            return None
 
     def read(self, unit: str) -> bytes | None:
         """A unit's rows, None if it is not done. Lists the folder: for many units, read the paths of `done`."""
