@@ -148,8 +148,12 @@ class CutWorker(UnitWorker):
                     num += 1
                     yield row, file
         except Exception as exc:
-            if isinstance(exc, StoreError) or (isinstance(exc, OSError) and exc.errno in MACHINE):
+            if isinstance(exc, StoreError):
                 raise
+            if isinstance(exc, OSError) and exc.errno in MACHINE:
+                raise StoreError(
+                    f"{label} was not cut, which is no fault of its own: {exc}. Mend that and run again"
+                ) from exc
             if not isinstance(exc, MediaError | OSError):
                 log.exception("cut of %s failed", label)
             text = str(exc) if isinstance(exc, MediaError | OSError) else f"{type(exc).__name__}: {exc}"

@@ -6,7 +6,7 @@ A window is planned when all its units have rows. What is then in the store coun
 the settings, its units, those that are missing, and the sha256 of every rows object that it was made from.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -147,11 +147,14 @@ def check_emit(store: Store, config: PassConfig, columns: Columns, members: Mapp
     return {ext: ext for ext in settings.members if ext not in MADE}
 
 
-def make_plan(dataset: Dataset, settings: PlanSettings, *, finished: bool) -> Plan:
+def make_plan(
+    dataset: Dataset, settings: PlanSettings, *, finished: bool, tried: Collection[str] | None = None
+) -> Plan:
     """Plan what can be planned; created if absent, then read back.
 
-    A window is planned when all its units have rows. `finished` says that the pass has tried each unit: only then may
-    `allow_missing` units be without. Raises ConfigError where earlier windows had other settings.
+    A window is planned when all its units have rows. `finished` says that the pass has tried each unit (of `tried`, if
+    given: others came with new sources since): only then may `allow_missing` of them be without. Raises ConfigError where
+    earlier windows had other settings.
     """
     store, view = dataset.store, dataset.pass_view()
     windows = read_windows(store, dataset.name)
@@ -165,7 +168,7 @@ def make_plan(dataset: Dataset, settings: PlanSettings, *, finished: bool) -> Pl
             return Plan(tuple(windows), ())
         draft = Draft(settings, view.columns())
         draft.add(view, left[: settings.plan_units], max_missing=allowed)
-        if len(draft.missing) > allowed:
+        if len(draft.missing) > allowed or (tried is not None and not set(draft.missing) <= set(tried)):
             return Plan(tuple(windows), tuple(left), _waiting(dataset, draft.missing, finished=finished))
         path = window_path(dataset.name, len(windows))
         first = windows[-1].first_shard + windows[-1].num_shards if windows else 0
