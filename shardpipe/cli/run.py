@@ -50,6 +50,8 @@ def command(
     from shardpipe.storage.store import open_store  # noqa: PLC0415
 
     signal.signal(signal.SIGTERM, _stop)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup's run is to go on
+        signal.signal(signal.SIGHUP, _stop)
     with showing_progress() as progress:
         report = run_config(loaded, only=only, limit=limit, partial=partial, add_sources=add_sources, progress=progress)
     names = ["clips", *(each.name for each in loaded.passes)]
@@ -64,5 +66,5 @@ def command(
 
 
 def _stop(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  a signal handler's arguments
-    """A scheduler's SIGTERM ends a run as cleanly as Ctrl-C."""
+    """A scheduler's SIGTERM and a lost terminal end a run as cleanly as Ctrl-C."""
     raise KeyboardInterrupt

@@ -80,6 +80,7 @@ class Outcome:
     duration_s: float = 0.0  # of the clips seen
     kept_s: float = 0.0  # of the clips kept
     usage: Usage = Usage()
+    was_done: bool = False  # another worker had committed it before this one came to it: nothing was worth a note
     error: str | None = None  # the unit as a whole failed; nothing was committed
 
 

@@ -14,6 +14,7 @@ from shardpipe.engine.cutplan import PART_COLUMNS, plan_units
 from shardpipe.engine.rawfile import times_reader
 from shardpipe.engine.scenesettings import needs_frames
 from shardpipe.engine.sources import Found, Listing, list_sources
+from shardpipe.storage.commit import numbered
 from shardpipe.storage.rows import decode_table, encode_table
 from shardpipe.storage.store import Store
 
@@ -26,7 +27,7 @@ def first_batch(store: Store, cut: CutConfig, listing: Listing, passthrough: Col
 def add_batch(store: Store, cut: CutConfig, listing: Listing, passthrough: Columns, *, url: str) -> int:
     """Append those videos of `listing`, which `url` gave, that no batch has yet; their number."""
     while True:
-        paths = sorted(store.list(f"{CLIPS}/sources"))
+        paths = numbered(store, f"{CLIPS}/sources")
         known, units = _listed(store, paths)
         new = [video for video in listing.videos if video.url not in known]
         if not new:
@@ -37,7 +38,11 @@ def add_batch(store: Store, cut: CutConfig, listing: Listing, passthrough: Colum
 
 def read_batches(store: Store, name: str) -> list[pa.Table]:
     """All batches of sources, in order: one row a part. They stay in Arrow: a million dicts would take gigabytes."""
-    return [decode_table(store.read(path))[0] for path in sorted(store.list(f"{name}/sources"))]
+    return [_read_batch(store, path) for path in numbered(store, f"{name}/sources")]
+
+
+def _read_batch(store: Store, path: str) -> pa.Table:
+    return decode_table(store.read(path), f"{store.url}/{path}", columns=PART_COLUMNS)[0]
 
 
 def parts_of(batches: Sequence[pa.Table], unit: str) -> list[dict[str, Any]]:
@@ -77,7 +82,7 @@ def list_added(store: Store, url: str, passthrough: Columns) -> Listing:
 
 def num_new(store: Store, listing: Listing, first: Sequence[Found] = ()) -> int:
     """How many videos of `listing` no batch has yet, nor `first`, which the first batch will be made of."""
-    known, _ = _listed(store, list(store.list(f"{CLIPS}/sources")))
+    known, _ = _listed(store, numbered(store, f"{CLIPS}/sources"))
     known.update(video.url for video in first)
     return sum(video.url not in known for video in listing.videos)
 
@@ -86,7 +91,7 @@ def _listed(store: Store, paths: Sequence[str]) -> tuple[set[str], set[str]]:
     """The urls and the units of the batches at `paths`."""
     known, units = set(), set()
     for path in paths:
-        table, _ = decode_table(store.read(path))
+        table = _read_batch(store, path)
         known.update(table.column("url").to_pylist())
         units.update(table.column("unit").to_pylist())
     return known, units

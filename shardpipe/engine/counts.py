@@ -18,7 +18,7 @@ def count(rows: Sequence[Mapping[str, Any]]) -> dict[str, int | float]:
     }
 
 
-def outcome_of(unit: str, counts: Mapping[str, int | float], usage: Usage) -> Outcome:
+def outcome_of(unit: str, counts: Mapping[str, int | float], usage: Usage, *, was_done: bool = False) -> Outcome:
     """The Outcome of a committed unit."""
     seen, kept = int(counts["seen"]), int(counts["kept"])
     return Outcome(
@@ -30,4 +30,5 @@ def outcome_of(unit: str, counts: Mapping[str, int | float], usage: Usage) -> Ou
         duration_s=float(counts["seen_s"]),
         kept_s=float(counts["kept_s"]),
         usage=usage,
+        was_done=was_done,
     )

@@ -52,12 +52,15 @@ class CutWorker(UnitWorker):
         self._batches: list[pa.Table] = []
 
     def do(self, job: UnitJob) -> Outcome:
-        """Cut a unit and commit it."""
+        """Cut a unit and commit it, unless another worker did (or one that died before it could tell)."""
+        log = RowsLog(self.store, self.task.name)
+        if (there := log.there(job.name, job.generation)) is not None:
+            return outcome_of(job.name, there.counts, self.meter.lap(), was_done=True)
         parts = self._parts(job.name)
         with scratch_folder(self.store) as scratch:
             rows, tar = self._cut_all(job, parts, scratch, scratch / f"{job.name}.tar")
         data = self._encode(job, rows, tar)
-        won = decode_meta(RowsLog(self.store, self.task.name).commit(job.name, data, job.generation))
+        won = decode_meta(log.commit(job.name, data, job.generation))
         return outcome_of(job.name, won.counts, self.meter.lap())
 
     def _parts(self, unit: str) -> list[Row]:
@@ -145,8 +148,12 @@ class CutWorker(UnitWorker):
                     num += 1
                     yield row, file
         except Exception as exc:
-            if isinstance(exc, StoreError) or (isinstance(exc, OSError) and exc.errno in MACHINE):
+            if isinstance(exc, StoreError):
                 raise
+            if isinstance(exc, OSError) and exc.errno in MACHINE:
+                raise StoreError(
+                    f"{label} was not cut, which is no fault of its own: {exc}. Mend that and run again"
+                ) from exc
             if not isinstance(exc, MediaError | OSError):
                 log.exception("cut of %s failed", label)
             text = str(exc) if isinstance(exc, MediaError | OSError) else f"{type(exc).__name__}: {exc}"

@@ -52,8 +52,9 @@ class EmitWorker(UnitWorker):
 
     def do(self, job: UnitJob) -> Outcome:
         """Write one shard, unless its record is there."""
-        meta = self._emitter.emit(job.name)
-        return outcome_of(job.name, meta.counts, self._meter.lap())
+        there = self._emitter.record(job.name)
+        meta = there or self._emitter.emit(job.name)
+        return outcome_of(job.name, meta.counts, self._meter.lap(), was_done=there is not None)
 
 
 class Emitter:
@@ -70,6 +71,15 @@ class Emitter:
         self._windows = {unit: window for window in windows for unit in window.shard_units}
         self._folds: OrderedDict[str, dict[str, Row]] = OrderedDict()
         self._log = RowsLog(store, name, folder="emit")
+
+    def record(self, unit: str) -> RowsMeta | None:
+        """What the record of a shard says, None if it is not written; IntegrityError if it is of another plan."""
+        meta, window = self._log.there(unit), self._windows[unit]
+        if meta is not None and meta.inputs != {window.path: window.sha256}:
+            raise IntegrityError(
+                f"{self._store.url}/{self._log.path(unit)} was made from another {window.path}: run `shardpipe verify`"
+            )
+        return meta
 
     def emit(self, unit: str) -> RowsMeta:
         """Make one shard with its index and its record; what the record that is there now says."""

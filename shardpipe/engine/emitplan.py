@@ -6,7 +6,7 @@ A window is planned when all its units have rows. What is then in the store coun
 the settings, its units, those that are missing, and the sha256 of every rows object that it was made from.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ from shardpipe.core.errors import ConfigError, IncompleteError, IntegrityError
 from shardpipe.core.fingerprint import difference, sha256_hex
 from shardpipe.engine.packing import Packable, pack, sample_bytes
 from shardpipe.engine.plansettings import PlanSettings, member_sizes
+from shardpipe.storage.commit import numbered
 from shardpipe.storage.dataset import MADE, Dataset, Fold, Row, View
 from shardpipe.storage.rows import decode_table, encode_table
 from shardpipe.storage.store import Store
@@ -57,7 +58,7 @@ class Window:
     @staticmethod
     def decode(path: str, data: bytes) -> "Window":
         """The window in a plan object; IntegrityError if it is damaged."""
-        table, facts = decode_table(data)
+        table, facts = decode_table(data, path, columns=PLAN_COLUMNS)
         try:
             return Window(
                 path,
@@ -113,13 +114,7 @@ def shard_unit(number: int) -> str:
 
 def read_windows(store: Store, name: str) -> list[Window]:
     """The windows of the Dataset `name` that are planned, in order."""
-    paths = store.list(f"{name}/plan")
-    for i, path in enumerate(sorted(paths)):
-        if path != window_path(name, i):
-            raise IntegrityError(
-                f"{store.url}/{window_path(name, i)} is missing, but {path} is there: run `shardpipe verify`"
-            )
-    return [Window.decode(path, store.read(path)) for path in sorted(paths)]
+    return [Window.decode(path, store.read(path)) for path in numbered(store, f"{name}/plan")]
 
 
 def window_path(name: str, index: int) -> str:
@@ -152,11 +147,14 @@ def check_emit(store: Store, config: PassConfig, columns: Columns, members: Mapp
     return {ext: ext for ext in settings.members if ext not in MADE}
 
 
-def make_plan(dataset: Dataset, settings: PlanSettings, *, finished: bool) -> Plan:
+def make_plan(
+    dataset: Dataset, settings: PlanSettings, *, finished: bool, tried: Collection[str] | None = None
+) -> Plan:
     """Plan what can be planned; created if absent, then read back.
 
-    A window is planned when all its units have rows. `finished` says that the pass has tried each unit: only then may
-    `allow_missing` units be without. Raises ConfigError where earlier windows had other settings.
+    A window is planned when all its units have rows. `finished` says that the pass has tried each unit (of `tried`, if
+    given: others came with new sources since): only then may `allow_missing` of them be without. Raises ConfigError where
+    earlier windows had other settings.
     """
     store, view = dataset.store, dataset.pass_view()
     windows = read_windows(store, dataset.name)
@@ -170,7 +168,7 @@ def make_plan(dataset: Dataset, settings: PlanSettings, *, finished: bool) -> Pl
             return Plan(tuple(windows), ())
         draft = Draft(settings, view.columns())
         draft.add(view, left[: settings.plan_units], max_missing=allowed)
-        if len(draft.missing) > allowed:
+        if len(draft.missing) > allowed or (tried is not None and not set(draft.missing) <= set(tried)):
             return Plan(tuple(windows), tuple(left), _waiting(dataset, draft.missing, finished=finished))
         path = window_path(dataset.name, len(windows))
         first = windows[-1].first_shard + windows[-1].num_shards if windows else 0

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from shardpipe.core.errors import IncompleteError
 from shardpipe.core.frames import FrameRequest, Frames
 from shardpipe.core.shared import SharedStage
 from shardpipe.core.work import Outcome, UnitJob
@@ -30,7 +31,9 @@ from shardpipe.engine.units import input_layers
 from shardpipe.engine.worker import Jobs, Watch, failed
 from shardpipe.storage.dataset import Fold, View
 from shardpipe.storage.metered import Meter, MeteredStore
+from shardpipe.storage.rows import RowsMeta
 from shardpipe.storage.store import Store
+from shardpipe.storage.view import stale
 
 MAX_BATCH_BYTES = 256 << 20
 """A batch is run when its frames take so much memory, full or not."""
@@ -52,6 +55,7 @@ class _Flight:
     gpu_s: float = 0.0
     num_decoded: int = 0
     num_from_stills: int = 0
+    committed: RowsMeta | None = None  # by another worker, before this one began
 
 
 class PassWorker:
@@ -126,6 +130,8 @@ class PassWorker:
 
     def _begin(self, job: UnitJob) -> _Flight:
         fold = self._fold(job)
+        if (there := self.sink.there(job)) is not None:
+            return _Flight(job, fold, [], queue.SimpleQueue(), committed=there)
         clips = [ClipState(row["key"], row) for row in fold.rows if row["kept"]]
         if job.retry:
             settle(self.store, self.task, job, clips)
@@ -177,11 +183,22 @@ class PassWorker:
         if flight.num_decoding:
             self._run_decoded(flight)
             return None
-        counts = self.sink.commit(flight.job, flight.fold, flight.clips)
+        won = flight.committed or self.sink.commit(flight.job, flight.fold, flight.clips)
+        self._check_current(flight, won)
         decode_cpu_s = flight.decode_cpu_s if self.task.decoders else 0.0
         usage = self.meter.lap(extra_cpu_s=decode_cpu_s, gpu_s=flight.gpu_s)
         usage = replace(usage, num_decoded=flight.num_decoded, num_from_stills=flight.num_from_stills)
-        return outcome_of(flight.job.name, counts, usage)
+        return outcome_of(flight.job.name, won.counts, usage, was_done=flight.committed is not None)
+
+    def _check_current(self, flight: _Flight, won: RowsMeta) -> None:
+        """Raise IncompleteError where another worker's rows are there, and were made from rows that count no more."""
+        if won.inputs != flight.fold.inputs:
+            self.view.refresh()
+            if reason := stale(won, self._fold(flight.job).inputs):
+                raise IncompleteError(
+                    f"unit {flight.job.name} of {self.task.name} was done meanwhile by a worker that came too late: its "
+                    f"rows {reason}. Run again"
+                )
 
     def _run_decoded(self, flight: _Flight) -> None:
         decoded: dict[str, Decoded] = {}

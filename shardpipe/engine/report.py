@@ -179,11 +179,14 @@ class _Tally:
         if window is None or unit in window.missing:
             return []
         base, *others = self.layers
-        rows = base.read([unit], base.log.done(window.inputs))
-        if rows is None:
+        try:
+            rows = base.read([unit], base.log.done(window.inputs))
+            if rows is None:
+                return []
+            num = len(rows.rows)
+            found = [layer.read(layer.slices(unit, num), layer.log.done(window.inputs)) for layer in others]
+        except FileNotFoundError:  # lost since: `verify` says so
             return []
-        names = [layer.slices(unit, len(rows.rows)) for layer in others]
-        found = [layer.read(each, layer.log.done(window.inputs)) for layer, each in zip(others, names, strict=True)]
         return [rows, *(each for each in found if each is not None)] if all(found) else []
 
     def _fresh(self, store: Store, parts: Sequence[LayerRows]) -> bool:

@@ -29,8 +29,12 @@ class Sink:
         self._task = task
         self._log = RowsLog(store, task.name)
 
-    def commit(self, job: UnitJob, fold: Fold, clips: Sequence[ClipState]) -> dict[str, Any]:
-        """Commit a unit; the counts of the rows that are there now (ours, or a twin's that was faster)."""
+    def there(self, job: UnitJob) -> RowsMeta | None:
+        """What the rows say that this job is to write, None if they are not committed yet."""
+        return self._log.there(job.name, job.generation)
+
+    def commit(self, job: UnitJob, fold: Fold, clips: Sequence[ClipState]) -> RowsMeta:
+        """Commit a unit; what the rows say that are there now (ours, or a twin's that was faster)."""
         rows = [self._row(clip) for clip in clips]
         members_tar = self._put_members(job, clips, rows)
         timed = [{**row, "duration_s": clip.row.get("duration_s")} for row, clip in zip(rows, clips, strict=True)]
@@ -43,7 +47,7 @@ class Sink:
             counts=count(timed),
         )
         data = encode_rows(layer_columns(self._task.program.columns, self._task.program.members), rows, meta)
-        return dict(decode_meta(self._log.commit(job.name, data, job.generation)).counts)
+        return decode_meta(self._log.commit(job.name, data, job.generation))
 
     def _row(self, clip: ClipState) -> dict[str, Any]:
         if clip.settled is not None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shardpipe.config.models import CLIPS
 from shardpipe.core.errors import ConfigError, IncompleteError, IntegrityError
@@ -20,12 +20,16 @@ READERS = 8
 
 @dataclass(frozen=True)
 class Todo:
-    """The units of one pass: all names, how many are done, the jobs left, and how many wait for their input."""
+    """The units of one pass: all names, how many are done, the jobs left, and how many wait for their input.
+
+    inputs: the input's units that they are (slices) of.
+    """
 
     names: list[str]
     num_done: int
     jobs: list[UnitJob]
     num_waiting: int = 0
+    inputs: Sequence[str] = ()
 
     def limited(self, limit: int | None) -> "Todo":
         """At most the first `limit` units of the list."""
@@ -33,7 +37,7 @@ class Todo:
             return self
         wanted = set(self.names[:limit])
         jobs = [job for job in self.jobs if job.name in wanted]
-        return Todo(self.names, self.num_done, jobs, self.num_waiting + len(self.jobs) - len(jobs))
+        return replace(self, jobs=jobs, num_waiting=self.num_waiting + len(self.jobs) - len(jobs))
 
 
 def cut_todo(store: Store) -> Todo:
@@ -72,7 +76,7 @@ def pass_todo(store: Store, dataset: Dataset, inputs: View) -> Todo:
             if not is_done and not is_planned:
                 cost = float(sizes.get(view.done_of(view.base)[unit], 1))
                 jobs.append(UnitJob(name, cost=cost, generation=own.log.next_generation(name, done)))
-    return Todo(names, len(names) - len(jobs), jobs, sum(not each.slices for each in found))
+    return Todo(names, len(names) - len(jobs), jobs, sum(not each.slices for each in found), units)
 
 
 def _planned_units(store: Store, name: str) -> set[str]:
@@ -120,7 +124,7 @@ def failed_share(store: Store, name: str) -> tuple[int, int]:
     """(failed, seen) clips of all committed rows of a pass."""
     paths = list(RowsLog(store, name).done().values())
     with ThreadPoolExecutor(READERS) as pool:
-        counts = list(pool.map(lambda path: decode_meta(store.read(path)).counts, paths))
+        counts = list(pool.map(lambda path: decode_meta(store.read(path), f"{store.url}/{path}").counts, paths))
     return sum(int(each["failed"]) for each in counts), sum(int(each["seen"]) for each in counts)
 
 
@@ -129,7 +133,8 @@ def failed_units(store: Store, name: str) -> list[tuple[str, int]]:
     log = RowsLog(store, name)
     found = []
     for unit, generation in log.generations().items():
-        if decode_meta(store.read(log.path(unit, generation))).counts["failed"]:
+        path = log.path(unit, generation)
+        if decode_meta(store.read(path), f"{store.url}/{path}").counts["failed"]:
             found.append((unit, generation + 1))
     return found
 

@@ -4,14 +4,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shardpipe.core.clip import LOCATION, STATE
-from shardpipe.core.columns import Columns
 from shardpipe.core.fingerprint import fingerprint
 from shardpipe.engine.findings import Findings
-from shardpipe.engine.sink import layer_columns
 from shardpipe.engine.verifytar import Expected, TarCheck
 from shardpipe.storage.commit import NAME as ROWS_NAME
-from shardpipe.storage.dataset import Dataset, DatasetInfo, Fold, Row, View
+from shardpipe.storage.dataset import Dataset, DatasetInfo, Fold, Layer, Row, View
 from shardpipe.storage.members import PARTS
 from shardpipe.storage.rows import RowsMeta, decode_meta, table_columns
 
@@ -86,7 +83,7 @@ class RowsCheck:
                 return
             if meta.fingerprint != self._info.fingerprint:
                 self._findings.add(path, "was made by another configuration than dataset.json's")
-            if table_columns(table.schema) != self._columns():
+            if table_columns(table.schema) != Layer(self._store, self._info, "rows").schema:
                 self._findings.add(path, "has other columns than dataset.json says")
             rows = table.to_pylist()
             self._counts(path, rows, meta)
@@ -99,11 +96,6 @@ class RowsCheck:
                 self._tars.check(f"{self._name}/{meta.members_tar.name}", meta.members_tar, members, by=path)
             if unit not in self._newest or self._newest[unit][0] < generation:
                 self._newest[unit] = (generation, path, [row["key"] for row in rows], meta)
-
-    def _columns(self) -> Columns:
-        if self._info.kind == "cut":
-            return {**self._info.typed_columns, **STATE, **LOCATION}
-        return layer_columns(self._info.typed_columns, self._info.members)
 
     def _counts(self, path: str, rows: Sequence[Row], meta: RowsMeta) -> None:
         kept = sum(row["kept"] is True for row in rows)

@@ -90,7 +90,7 @@ class _Run:
     def _end(self, task: Task, outcome: Outcome, started_s: float) -> None:
         if outcome.error is not None:
             self.failed[f"{task.name}/{outcome.unit}"] = outcome.error
-        else:
+        elif not outcome.was_done:
             self._record(task, outcome, started_s)
         self.progress.unit(outcome)
 
@@ -221,15 +221,17 @@ def _run_pass(run: _Run, each: PreparedPass) -> None:
     if info.emit == "shards" or (finished and not run.failed_of(name)):
         run.check_failures(name, each.config.max_failed)
     if info.emit == "shards":
-        _emit(run, dataset, PlanSettings.of(each.config), finished=finished)
+        _emit(run, dataset, PlanSettings.of(each.config), finished=finished, tried=todo.inputs)
     if name not in run.pending:
         run.complete.append(name)
 
 
-def _emit(run: _Run, dataset: Dataset, settings: PlanSettings, *, finished: bool) -> None:
+def _emit(
+    run: _Run, dataset: Dataset, settings: PlanSettings, *, finished: bool, tried: Sequence[str] | None = None
+) -> None:
     """Plan what can be planned, write its shards, and the index once all are there."""
     name, failed_before = dataset.name, len(run.failed)
-    plan = make_plan(dataset, settings, finished=finished)
+    plan = make_plan(dataset, settings, finished=finished, tried=tried)
     if plan.windows:
         done = RowsLog(run.store, name, folder="emit").done()
         units = plan.shard_units

@@ -13,10 +13,30 @@ generation, `rows/000012.1.parquet`, whole; the highest counts.
 import re
 from collections.abc import Iterable, Mapping
 
+from shardpipe.core.errors import IntegrityError
+from shardpipe.storage.rows import RowsMeta, decode_meta
 from shardpipe.storage.store import Store
 
 UNIT = re.compile(r"[A-Za-z0-9_-]+\Z")
 NAME = re.compile(r"(?P<unit>[A-Za-z0-9_-]+)(\.(?P<generation>[1-9][0-9]*))?\.parquet\Z")
+
+
+def numbered(store: Store, folder: str) -> list[str]:
+    """The objects `0000.parquet`, `0001.parquet` ... of a folder, in order; IntegrityError where one of them is missing.
+
+    Each is created after the one before it: what a listing lacks in the middle was lost, or came while it was made.
+    """
+    paths: list[str] = []
+    wanted: list[str] = []
+    for _ in range(2):
+        paths = sorted(store.list(folder), key=lambda path: (len(path), path))
+        wanted = [f"{folder}/{i:04d}.parquet" for i in range(len(paths))]
+        if paths == wanted:
+            return paths
+    lost = next(path for path in wanted if path not in paths)
+    raise IntegrityError(
+        f"{store.url}/{lost} is missing, but {paths[-1]} is there: restore it; `shardpipe verify` tells what else is missing"
+    )
 
 
 class RowsLog:
@@ -54,6 +74,14 @@ class RowsLog:
     def commit(self, unit: str, data: bytes, generation: int = 0) -> bytes:
         """Make the unit done with these rows, unless it is done; the rows that count now, ours or the winner's."""
         return self._store.create(self.path(unit, generation), data)
+
+    def there(self, unit: str, generation: int = 0) -> RowsMeta | None:
+        """What the rows of this very generation say, None if they are not committed: a look without a listing."""
+        path = self.path(unit, generation)
+        try:
+            return decode_meta(self._store.read(path), f"{self._store.url}/{path}")
+        except FileNotFoundError:
+            return None
 
     def read(self, unit: str) -> bytes | None:
         """A unit's rows, None if it is not done. Lists the folder: for many units, read the paths of `done`."""

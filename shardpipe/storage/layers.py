@@ -13,12 +13,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from shardpipe.core.columns import ColumnType
+from shardpipe.core.clip import LOCATION, STATE
+from shardpipe.core.columns import Columns, ColumnType, string
 from shardpipe.core.errors import IntegrityError
 from shardpipe.core.fingerprint import canonical_json, sha256_hex
 from shardpipe.core.fingerprint import fingerprint as digest
 from shardpipe.storage.commit import RowsLog
-from shardpipe.storage.members import PARTS, MemberPlace
+from shardpipe.storage.members import PARTS, MemberPlace, member_columns
 from shardpipe.storage.rows import RowsMeta, decode_rows
 from shardpipe.storage.store import Store
 
@@ -126,6 +127,12 @@ class Layer:
         """Its committed rows."""
         return RowsLog(self.store, self.name, folder=self.form)
 
+    @cached_property
+    def schema(self) -> Columns:
+        """The columns that its rows objects have; a record of an emitted shard has those of its other members too."""
+        own = {"key": string, **self.info.typed_columns, **STATE, **member_columns(sorted(self.info.members))}
+        return {**own, **LOCATION} if self.form == "emit" or self.info.kind == "cut" else own
+
     @property
     def is_sliced(self) -> bool:
         """Whether it commits a unit of the base in slices."""
@@ -145,7 +152,9 @@ class Layer:
             return None
         paths = tuple(done[name] for name in names)
         blobs = [self.store.read(path) for path in paths]
-        tables, metas = zip(*(decode_rows(blob) for blob in blobs), strict=True)
+        found = zip(paths, blobs, strict=True)
+        decoded = (decode_rows(blob, f"{self.store.url}/{path}", columns=self.schema) for path, blob in found)
+        tables, metas = zip(*decoded, strict=True)
         for path, meta in zip(paths, metas, strict=True):
             if self.form == "rows" and meta.fingerprint != self.info.fingerprint:
                 raise IntegrityError(
@@ -162,7 +171,8 @@ class Layer:
         if self.form == "rows":
             return list(self.info.members.values())
         for path in done.values():  # all records have the same columns
-            names = dict.fromkeys(decode_rows(self.store.read(path))[0].column_names)
+            table, _ = decode_rows(self.store.read(path), f"{self.store.url}/{path}", columns=self.schema)
+            names = dict.fromkeys(table.column_names)
             return [ext for ext in self._member_names(names).values() if ext not in MADE]
         return []
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from builtins import list as List  # noqa: N812  a method hides `list` inside the class
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-CLOSED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS})
+CLOSED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS})
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
@@ -153,7 +153,7 @@ class LocalStore:
             if error.errno not in CLOSED:
                 raise
             raise ConfigError(
-                f"nothing can be written in {self.url} ({error.strerror}): choose another root"
+                f"nothing can be written in {self.url} ({error.strerror}: {error.filename}): choose another root"
             ) from error
 
     def _file(self, path: str) -> Path:

@@ -23,6 +23,7 @@ METADATA_KEY = b"shardpipe"
 FORMAT = 1
 CHECKSUM = "checksum"
 ROW_GROUP = 1 << 16
+UNNAMED = "a Parquet object"
 DAMAGED = (pa.ArrowException, OSError, ValueError)
 """What pyarrow raises, by place of the damage."""
 ARROW: Mapping[Scalar, pa.DataType] = {
@@ -68,15 +69,15 @@ def encode_rows(columns: Columns, rows: Sequence[Row], meta: RowsMeta) -> bytes:
     return encode_table(columns, rows, asdict(meta))
 
 
-def decode_rows(data: bytes) -> tuple[pa.Table, RowsMeta]:
-    """The table (columns in their order) and the facts of a rows object; IntegrityError if it is damaged."""
-    table, facts = decode_table(data)
-    return table, _rows_meta(facts)
+def decode_rows(data: bytes, where: str = UNNAMED, *, columns: Columns | None = None) -> tuple[pa.Table, RowsMeta]:
+    """The table (columns in their order) and the facts of a rows object, as `decode_table` gives them."""
+    table, facts = decode_table(data, where, columns=columns)
+    return table, _rows_meta(facts, where)
 
 
-def decode_meta(data: bytes) -> RowsMeta:
+def decode_meta(data: bytes, where: str = UNNAMED) -> RowsMeta:
     """The facts alone, from the file's footer."""
-    return _rows_meta(decode_facts(data))
+    return _rows_meta(decode_facts(data, where), where)
 
 
 def encode_table(columns: Columns, rows: Sequence[Row], facts: Mapping[str, Any]) -> bytes:
@@ -111,21 +112,30 @@ def encode_arrow(table: pa.Table, facts: Mapping[str, Any]) -> bytes:
     return sink.getvalue()
 
 
-def decode_table(data: bytes) -> tuple[pa.Table, dict[str, Any]]:
-    """The inverse of `encode_table`; IntegrityError if the object is damaged or was not written by it."""
+def decode_table(
+    data: bytes, where: str = UNNAMED, *, columns: Columns | None = None
+) -> tuple[pa.Table, dict[str, Any]]:
+    """The inverse of `encode_table`; IntegrityError, naming `where`, if the object is damaged or was not written by it.
+
+    columns: those that it must have; nothing else tells of damage to a column's name or type.
+    """
     try:
         table = pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True).read(use_threads=False)
     except DAMAGED as error:
-        raise IntegrityError(f"not a whole rows object: {error}; run `shardpipe verify`") from error
-    return table.replace_schema_metadata(None), _facts(table.schema.metadata)
+        raise _damaged(where, str(error)) from error
+    if columns is not None:
+        fields = {column.name: column.type for column in table.schema}
+        if lost := [name for name, kind in columns.items() if fields.get(name) != arrow_type(kind)]:
+            raise _damaged(where, f"it lacks column {lost[0]}, or has it with another type")
+    return table.replace_schema_metadata(None), _facts(table.schema.metadata, where)
 
 
-def decode_facts(data: bytes) -> dict[str, Any]:
+def decode_facts(data: bytes, where: str = UNNAMED) -> dict[str, Any]:
     """The facts of any committed table, from its footer: `data` may be the end of the object alone."""
     try:
-        return _facts(pq.read_metadata(io.BytesIO(data)).metadata)
+        return _facts(pq.read_metadata(io.BytesIO(data)).metadata, where)
     except DAMAGED as error:
-        raise IntegrityError(f"not a whole rows object: {error}; run `shardpipe verify`") from error
+        raise _damaged(where, str(error)) from error
 
 
 def footer_bytes(end: bytes) -> int:
@@ -207,28 +217,32 @@ def _which(row: Row, rows: Sequence[Row]) -> str:
     return f"row {row['key']}" if row.get("key") else f"row {next(i for i, other in enumerate(rows) if other is row)}"
 
 
-def _facts(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any]:
+def _damaged(where: str, reason: str) -> IntegrityError:
+    return IntegrityError(
+        f"{where} is damaged or cut short ({' '.join(reason.split())}): restore it; `shardpipe verify` tells what else is"
+    )
+
+
+def _facts(metadata: Mapping[bytes, bytes] | None, where: str) -> dict[str, Any]:
     text = (metadata or {}).get(METADATA_KEY)
     if text is None:
-        raise IntegrityError("this Parquet file was not written by shardpipe: its metadata is missing")
+        raise IntegrityError(f"{where} was not written by shardpipe: its metadata is missing")
     try:
         facts: dict[str, Any] = json.loads(text)
         is_whole = facts.pop(CHECKSUM) == fingerprint(facts)  # pages have checksums of their own, the footer has none
         found = facts.pop("format")
     except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise IntegrityError(f"the metadata of this Parquet file is damaged: {error}") from error
+        raise _damaged(where, f"its metadata: {error}") from error
     if not is_whole:
-        raise IntegrityError("the metadata of this Parquet file is damaged: its checksum does not fit")
+        raise _damaged(where, "the checksum of its metadata does not fit")
     if found != FORMAT:
-        raise IntegrityError(
-            f"this Parquet file has another format than {FORMAT}: use the shardpipe version that wrote it"
-        )
+        raise IntegrityError(f"{where} has another format than {FORMAT}: use the shardpipe version that wrote it")
     return facts
 
 
-def _rows_meta(facts: dict[str, Any]) -> RowsMeta:
+def _rows_meta(facts: dict[str, Any], where: str) -> RowsMeta:
     try:
         refs = {name: TarRef(**facts[name]) if facts[name] else None for name in ("tar", "members_tar")}
         return RowsMeta(**{**facts, **refs})
     except (KeyError, TypeError) as error:
-        raise IntegrityError(f"not the metadata of a rows object: {error}") from error
+        raise IntegrityError(f"{where} has not the metadata of a rows object: {error}") from error

@@ -78,7 +78,8 @@ def _release(folder: Path, fd: int, owner: int) -> None:
     """Remove the folder, unless we are a fork of its owner."""
     if os.getpid() == owner:
         shutil.rmtree(folder, ignore_errors=True)
-        folder.with_name(f"{folder.name}{LOCK}").unlink(missing_ok=True)
+        with suppress(OSError):  # at exit: nobody is left to be told
+            folder.with_name(f"{folder.name}{LOCK}").unlink(missing_ok=True)
     os.close(fd)
 
 

@@ -114,9 +114,9 @@ class TarWriter:
         each with the whole.
         """
         self._start(name, size)
-        self._flush()
         quick = xxhash.xxh3_128()
         with disk_errors(self.path.name, str(self.path.parent)):
+            self._flush()
             for at in range(start, start + size, len(self._buffer)):
                 view = memoryview(self._buffer)[: start + size - at]
                 if os.preadv(fd, [view], at) != len(view):

@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from shardpipe.core.clip import STATE
-from shardpipe.core.columns import ColumnType
+from shardpipe.core.columns import ColumnType, string
 from shardpipe.core.errors import IncompleteError, IntegrityError
+from shardpipe.storage.commit import numbered
 from shardpipe.storage.layers import Layer, LayerRows, Row
 from shardpipe.storage.rows import RowsMeta, decode_table
 from shardpipe.storage.store import Store
@@ -170,7 +171,7 @@ def unit_list(store: Store, base: Layer) -> list[str]:
     """The units of a base layer: of the batches of sources, or of the plan's windows; in order, each once."""
     folder, column = ("plan", "unit_out") if base.form == "emit" else ("sources", "unit")
     names: dict[str, None] = {}
-    for path in sorted(store.list(f"{base.name}/{folder}")):
-        table, _ = decode_table(store.read(path))
+    for path in numbered(store, f"{base.name}/{folder}"):
+        table, _ = decode_table(store.read(path), f"{store.url}/{path}", columns={column: string})
         names.update(dict.fromkeys(table.column(column).to_pylist()))
     return list(names)

@@ -119,9 +119,16 @@ def test_kill_9_of_the_run_alone(tmp_path: Path, many_videos: Path) -> None:
         run.assert_gone()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGINT,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
+    ],
+)
 def test_ctrl_c(tmp_path: Path, many_videos: Path, clean: dict[str, bytes], number: signal.Signals) -> None:
-    """Ctrl-C (to the whole group, as a terminal does) and a scheduler's SIGTERM: a clean end that says how to go on."""
+    """Ctrl-C (to the whole group, as a terminal does), a scheduler's SIGTERM, a lost terminal: a clean end that says how to go on."""
     config, root = write_config(tmp_path, many_videos)
     with marked_run("run", config) as run:
         while run.process.poll() is None and num_objects(root) < 6:

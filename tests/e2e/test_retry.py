@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from shardpipe.executors import retry as retrying
 from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.retry import retry_root
 from shardpipe.storage.crashing import HookedStore
-from shardpipe.storage.rows import decode_rows, decode_table
+from shardpipe.storage.rows import decode_rows, decode_table, encode_rows, table_columns
 from shardpipe.storage.store import Store, open_store
 
 SCORE = {"name": "score", "stages": [Blob(), Broken(), Scored()], "max_failed": 1.0, "rename": {"fine": "all_fine"}}
@@ -109,6 +110,30 @@ def test_a_pass_started_over_rows_that_are_to_be_redone_waits(
     assert not report.failed_units
     assert "train" in report.pending
     assert not store.list("train/rows")
+
+
+@pytest.mark.usefixtures("healed")
+def test_rows_of_a_zombie_are_not_taken_for_done(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that began before the retry commits just before ours, under the same name: the run says so, the next mends it."""
+    root = tmp_path / "root"
+    store = run(root, videos, SCORE, {**MORE, "unit_clips": None})
+    old, meta = decode_rows(store.read("more/rows/000000.parquet"))
+    zombie = encode_rows(table_columns(old.schema), old.to_pylist(), replace(meta, generation=1))
+    monkeypatch.setenv("FAKE_HEALED", "1")
+    retry_root(str(root))
+    config = make_config(root, videos, [SCORE, {**MORE, "unit_clips": None}])
+
+    def commit(_: int, name: str, path: str) -> None:
+        if (name, path) == ("create", "more/rows/000000.1.parquet"):
+            store.create(path, zombie)
+
+    report = run_inline(config, HookedStore(store, commit))
+    assert "more" in report.pending
+    assert list(report.failed_units) == ["more/000000"]
+    assert "since replaced by a newer generation. Run again" in report.failed_units["more/000000"]
+    assert not run_inline(config).pending
+    assert store.size("more/rows/000000.2.parquet")
+    assert all(row["more"] is not None for row in rows_of(store, "more").values())
 
 
 @pytest.mark.usefixtures("healed")

@@ -6,6 +6,7 @@ Encoders and scorers answer differently at every attempt here, so that a mix of 
 import os
 import shutil
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from itertools import combinations
 from pathlib import Path
@@ -13,8 +14,8 @@ from typing import Any
 
 import pytest
 from support.agreement import check_clips, check_pass, check_train
-from support.fakes import Fickle
-from support.runs import make_config, run_inline, snapshot, without_orphans
+from support.fakes import CALLS, Fickle
+from support.runs import calls, make_config, run_inline, snapshot, without_orphans
 
 from shardpipe.config.models import Config
 from shardpipe.core.fingerprint import sha256_hex
@@ -97,6 +98,25 @@ def test_one_driver_overtakes_the_other(one_run: list[str], videos: Path, tmp_pa
 def test_one_driver_overtakes_the_other_at_every_operation(one_run: list[str], videos: Path, tmp_path: Path) -> None:
     for n in range(len(one_run)):
         overtake(make_config(tmp_path / str(n), videos, PASSES), n)
+
+
+def test_what_another_driver_committed_meanwhile_is_not_done_again(videos: Path, tmp_path: Path) -> None:
+    """A driver sleeps before it commits its first scores; what another scored until it wakes is taken as it is."""
+    config = make_config(tmp_path / "root", videos, [{**PASSES[0], "unit_clips": 1}, PASSES[1]])
+    store = open_store(config.root)
+    first = f"score/rows/{UNIT}-00.parquet"
+
+    def other(_: int, name: str, path: str) -> None:
+        if (name, path) == ("create", first):
+            run_inline(config, open_store(config.root))
+
+    CALLS.clear()
+    recording = HookedStore(store, other)
+    assert not run_inline(config, recording).pending
+    assert sorted(Counter(calls("fickle")).values()) == [1, 1, 1, 2, 2]  # a worker has two units in flight
+    after = recording.operations[[each.path for each in recording.operations].index(first) :]
+    assert not [each for each in after if each.path.startswith("train/shards")]
+    check_all(store)
 
 
 class Turnstile:

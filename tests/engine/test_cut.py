@@ -59,6 +59,7 @@ def test_a_full_disk(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         after_one_clip(OSError(errno.ENOSPC, "no space left"), patch)
         report = run_inline(make_config(tmp_path / "root", videos))
     assert set(report.failed_units) == {"clips/000000"}
+    assert "v0.mp4 was not cut, which is no fault of its own: " in report.failed_units["clips/000000"]
     store = open_store(str(tmp_path / "root"))
     assert len(store.list("clips/rows")) == 1
     assert not run_inline(make_config(tmp_path / "root", videos)).pending

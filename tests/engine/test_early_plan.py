@@ -12,9 +12,10 @@ from support.tiny_dataset import keys_of, make_clips
 
 from shardpipe.config.models import Config
 from shardpipe.core.report import RunReport
+from shardpipe.engine.cutplan import PART_COLUMNS
 from shardpipe.engine.emitplan import read_windows
-from shardpipe.storage.crashing import WRITES, Crash, CrashingStore, RecordingStore
-from shardpipe.storage.rows import decode_rows
+from shardpipe.storage.crashing import WRITES, Crash, CrashingStore, HookedStore, RecordingStore
+from shardpipe.storage.rows import decode_rows, encode_table
 from shardpipe.storage.store import Store, open_store
 
 NUM_UNITS = 5
@@ -97,6 +98,22 @@ def test_units_that_may_miss_are_waited_for(tmp_path: Path) -> None:
     train = {**SHARDS, "emit": {"allow_missing": 1}}
     report = run(store, tmp_path / "root", train)
     assert "train" in report.pending
+    assert not store.list("train/plan")
+
+
+def test_units_that_came_since_are_waited_for(tmp_path: Path) -> None:
+    """Sources are added while a pass runs that may miss units: their clips are not those that it may be without."""
+    store = open_store(str(tmp_path / "root"))
+    make_clips(store, keys_of(NUM_UNITS, 4))
+    late = {"url": "videos/late.mp4", "unit": "000005", "part": 0, "cost": 1.0}
+
+    def add(_: int, name: str, path: str) -> None:
+        if (name, path) == ("create", "train/rows/000002.parquet"):
+            store.create("clips/sources/0001.parquet", encode_table(PART_COLUMNS, [late], {}))
+
+    train = {**SHARDS, "emit": {"allow_missing": 1}}
+    report = run(HookedStore(store, add), tmp_path / "root", train)
+    assert "1 units of train have no rows yet (000005)" in report.pending["train"]
     assert not store.list("train/plan")
 
 

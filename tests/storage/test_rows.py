@@ -179,14 +179,24 @@ def test_damage_is_an_integrity_error_or_no_change() -> None:
         with pytest.raises(IntegrityError):
             decode_rows(data[:length])
     pages = len(data) - int.from_bytes(data[-8:-4], "little") - 8
-    for place in range(4, pages, 61):
+    for place in (*range(4, pages, 61), *range(pages, len(data), 7)):
         flipped = bytearray(data)
         flipped[place] ^= 0x10
         try:
-            table, _ = decode_rows(bytes(flipped))
+            table, _ = decode_rows(bytes(flipped), columns=COLUMNS)
         except IntegrityError:
             continue
         assert table.to_pylist() == rows
+
+
+def test_damage_to_a_columns_name_or_type_tells() -> None:
+    data = encode_rows(COLUMNS, [ROW], META)
+    assert decode_rows(data, columns=COLUMNS)[0].column_names == list(COLUMNS)
+    renamed = data.replace(b"num_frames", b"num_framez")
+    with pytest.raises(IntegrityError, match=r"x\.parquet is damaged.*lacks column num_frames"):
+        decode_rows(renamed, "x.parquet", columns=COLUMNS)
+    with pytest.raises(IntegrityError, match="lacks column num_frames"):
+        decode_rows(data, columns={"num_frames": string})
 
 
 def test_foreign_parquet_is_refused() -> None:

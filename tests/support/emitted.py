@@ -4,9 +4,10 @@ import io
 import tarfile
 from collections.abc import Mapping, Sequence
 
-from support.tiny_dataset import SOURCE_COLUMNS, Row, commit_clips, commit_pass_unit, fake_mp4, make_clips, make_pass
+from support.tiny_dataset import Row, commit_clips, commit_pass_unit, fake_mp4, make_clips, make_pass
 
 from shardpipe.core.columns import Columns, float32, list_of, string
+from shardpipe.engine.cutplan import PART_COLUMNS
 from shardpipe.engine.emit import Emitter
 from shardpipe.engine.emitplan import make_plan
 from shardpipe.engine.index import finish
@@ -49,7 +50,7 @@ def add_clips(store: Store, keys: list[str]) -> str:
     """One more unit of sources, with these clips; its name."""
     number, unit = len(store.list("clips/sources")), f"{len(store.list('clips/rows')):06d}"
     part = {"url": f"videos/{unit}.mp4", "unit": unit, "part": 0, "cost": 1.0}
-    store.create(f"clips/sources/{number:04d}.parquet", encode_table(SOURCE_COLUMNS, [part], {"batch": number}))
+    store.create(f"clips/sources/{number:04d}.parquet", encode_table(PART_COLUMNS, [part], {"batch": number}))
     commit_clips(store, Dataset.open(store, "clips").info, unit, keys, payload=fake_mp4, values={})
     return unit
 

@@ -10,9 +10,10 @@ from typing import Any, Literal
 import xxhash
 
 from shardpipe.core.clip import CLIP_COLUMNS, LOCATION, STATE
-from shardpipe.core.columns import Columns, float64, int64, string
+from shardpipe.core.columns import Columns, string
 from shardpipe.core.fingerprint import fingerprint
 from shardpipe.engine.counts import count
+from shardpipe.engine.cutplan import PART_COLUMNS
 from shardpipe.engine.sidecar import sidecar
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, DatasetInfo
@@ -22,7 +23,6 @@ from shardpipe.storage.store import Store
 from shardpipe.storage.tar import TarWriter
 
 Row = dict[str, Any]
-SOURCE_COLUMNS: Columns = {"url": string, "unit": string, "part": int64, "cost": float64}
 
 
 def fake_mp4(key: str) -> bytes:
@@ -61,7 +61,7 @@ def make_clips(
     )
     store.create("clips/dataset.json", info.to_bytes())
     parts = [{"url": f"videos/{unit}.mp4", "unit": unit, "part": 0, "cost": 1.0} for unit in units]
-    store.create("clips/sources/0000.parquet", encode_table(SOURCE_COLUMNS, parts, {"batch": 0}))
+    store.create("clips/sources/0000.parquet", encode_table(PART_COLUMNS, parts, {"batch": 0}))
     for unit, keys in units.items():
         commit_clips(store, info, unit, keys, payload=payload, values=values)
     return Dataset(store, info)
