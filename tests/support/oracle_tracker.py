@@ -1,6 +1,6 @@
 """A tracker that knows where the points of a rendered case are: tracks as the best network would give them, a little noisy."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ class Oracle:
     case: Case
     times_s: NDArray[np.float64]
     noise_px: float = 0.3
+    _masks: dict[tuple[Thing, int], NDArray[np.float32]] = field(default_factory=dict)
 
     def __call__(
         self, pictures: NDArray[np.uint8], points: NDArray[np.float32], frames: NDArray[np.int64]
@@ -41,7 +42,10 @@ class Oracle:
     def _covers(self, thing: Thing, point: Place, frame: int) -> bool:
         width, height = self.case.size
         x, y = int(point[0]), int(point[1])
-        mask, _ = _thing(thing, self.case.size, float(self.times_s[frame]), self.case.duration_s)
+        if (thing, frame) not in self._masks:
+            drawn, _ = _thing(thing, self.case.size, float(self.times_s[frame]), self.case.duration_s)
+            self._masks[thing, frame] = drawn
+        mask = self._masks[thing, frame]
         return 0 <= x < width and 0 <= y < height and bool(mask[y, x] > 0.5)
 
     def _centre(self, thing: Thing, frame: int) -> tuple[Place, float]:
