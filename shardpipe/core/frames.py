@@ -53,8 +53,8 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Numbers:
-    """The frames with these numbers, from 0 in order of time; those beyond the clip's end are left out. Where all are, its last
-    frame. It depends on fps: for scores that are defined by frame numbers.
+    """The frames with these numbers, from 0 in order of time; for those beyond the clip's end its last frame, once. It depends on
+    fps: for scores that are defined by frame numbers.
     """
 
     at: tuple[int, ...]

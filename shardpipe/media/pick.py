@@ -91,9 +91,8 @@ def exact(request: FrameRequest, clock: Clock) -> Indices:
 
 
 def _numbered(at: Sequence[int], clock: Clock) -> Indices:
-    last = len(clock.pts) - 1
-    found = np.unique(np.array([number for number in at if number <= last], np.intp))
-    return found if len(found) else np.array([last], np.intp)
+    found: Indices = np.unique(np.minimum(np.array(at, np.intp), len(clock.pts) - 1))
+    return found
 
 
 def _paired(pairs: Pairs, clock: Clock) -> Indices:

@@ -1,7 +1,8 @@
-"""UniMatch on a device: pairs of many clips in batches of one size. Imports torch, so import it in `setup`."""
+"""A network for flow on a device: pairs of many clips in batches of one size. Imports torch, so import it in `setup`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,29 +10,38 @@ from torch import Tensor
 from torch.nn import functional
 
 from shardpipe.core.weights import Weights
-from shardpipe.models.unimatch.checkpoint import network_of
-from shardpipe.models.unimatch.network import UniMatchFlow
+from shardpipe.models import raft
+from shardpipe.models.unimatch import checkpoint as unimatch
 from shardpipe.models.weights import load_state, resolve
-from shardpipe.stages._unimatch import Flow, Job, Pair
+from shardpipe.stages._flow_pairs import Flow, Job, Pair
 
 AT_ONCE_CPU = 1
 AT_ONCE_GPU = 8
 """Pairs in a batch. A pair of 576x320 keeps a CPU busy alone, and takes about 0.6 GB there."""
 
+Network = Callable[[Tensor, Tensor], Tensor]
+"""Pictures float32 [B, 3, H, W] each, rgb, 0 to 255, to flows float32 [B, 2, H, W], x then y, in pixels."""
+
+NETWORKS: Mapping[str, Callable[[Mapping[str, Any], str, str], Network]] = {
+    "unimatch": unimatch.network_of,
+    "raft": raft.network_of,
+}
+"""How each engine makes its network of a checkpoint's content, on a device; the last argument names where it is from."""
+
 
 class FlowNet:
     """The network with its weights on `device`, in fp32. at_once: pairs in a batch; halved for good where memory runs out."""
 
-    def __init__(self, network: UniMatchFlow, device: str, at_once: int) -> None:
+    def __init__(self, network: Network, device: str, at_once: int) -> None:
         self._network = network
         self._device = torch.device(device)
         self.at_once = at_once
 
     @classmethod
-    def load(cls, weights: Weights, device: str) -> "FlowNet":
-        """Raises ConfigError for weights that cannot be had or are not of this network."""
+    def load(cls, engine: str, weights: Weights, device: str) -> "FlowNet":
+        """Raises ConfigError for weights that cannot be had or are not of the engine's network."""
         path = resolve(weights)
-        network = network_of(load_state(path), device, str(path))
+        network = NETWORKS[engine](load_state(path), device, str(path))
         return cls(network, device, AT_ONCE_CPU if torch.device(device).type == "cpu" else AT_ONCE_GPU)
 
     def flows(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Flow]]:

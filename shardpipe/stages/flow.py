@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from shardpipe.core.columns import Columns, float32, list_of
@@ -13,34 +11,43 @@ from shardpipe.core.errors import StageError
 from shardpipe.core.frames import FrameRequest, Frames, Rate
 from shardpipe.core.stage import ClipView, Result, Stage
 from shardpipe.core.weights import Weights, WeightsUrl
+from shardpipe.stages._dis import PRESETS, dis_speeds, measured_pairs
+from shardpipe.stages._flow_pairs import (
+    LEAST_SIDE,
+    LONG_SIDE,
+    NUMBERED,
+    PUBLISHED,
+    SOURCES,
+    Plan,
+    plan_of,
+    score,
+    weights_at,
+)
 from shardpipe.stages._motion_vectors import vector_speeds
 from shardpipe.stages._one_thread import one_thread
-from shardpipe.stages._shift import Gray, phase_shift, thumb
-from shardpipe.stages._unimatch import LONG_SIDE, MAX_GAP_S, NUMBERED, PUBLISHED, Plan, plan_of, score, weights_at
 
 if TYPE_CHECKING:
     from shardpipe.stages._flow_net import FlowNet
 
-Engine = Literal["dis", "unimatch", "mv"]
+Engine = Literal["dis", "unimatch", "raft", "mv"]
 Preset = Literal["ultrafast", "fast", "medium", "spread", "opensora", "opensora-1.3", "encoder"]
-PRESETS: Mapping[str, int] = {
-    "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
-    "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
-    "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
-}
 TAKES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "dis": {preset: {"pairs_per_s": 4.5} for preset in PRESETS},
     "unimatch": {
         "spread": {"pairs_per_s": 2.0, "max_pairs": 8, "weights": PUBLISHED},
         **{preset: {"weights": PUBLISHED} for preset in NUMBERED},
     },
+    "raft": {"spread": {"pairs_per_s": 2.0, "max_pairs": 8, "weights": None}},
     "mv": {"encoder": {"pairs_per_s": 4.5}},
 }
 """The presets of each engine, its default first, and the other fields that each takes, with their defaults."""
 
-PAIRS_PER_S: Mapping[str, tuple[float, float]] = {"dis": (4.0, 30.0), "unimatch": (0.1, 5.0), "mv": (4.0, 30.0)}
-MIN_SIDE = 48
-STEP = 4  # the two faster presets find one vector for each 4x4 pixels; the rest is interpolated
+PAIRS_PER_S: Mapping[str, tuple[float, float]] = {
+    "dis": (4.0, 30.0),
+    "unimatch": (0.1, 5.0),
+    "raft": (0.1, 5.0),
+    "mv": (4.0, 30.0),
+}
 
 
 class Flow(Stage):
@@ -56,6 +63,9 @@ class Flow(Stage):
     not enlarged; their speeds are scaled. Pairs more than a second apart (slide shows) are left out. A clip without a pair,
     such as one of a single frame, has no motion to measure: its columns are null.
 
+    Nobody has published thresholds for this unit. Those of Open-Sora are of its own numbers, and only one is known: 1.3 names 0.3
+    as the lower limit of its `flow`. With `dis`, stills end at about 3, the noise above; a quantile of your own data finds the rest.
+
     Engine `dis` is OpenCV's DIS (Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016), started from
     the displacement of the whole picture where that is large. `pairs_per_s` pairs are measured, each of frames half as far
     apart (0.11 s by default): near enough to be matched in fast moves, far enough for slow moves to stand out from noise.
@@ -65,14 +75,18 @@ class Flow(Stage):
     pair of 576x320 takes about 18 CPU-seconds, in fp32 on one thread. It also writes
     flow_times_s: the times of the frames that were measured, in seconds.
 
-    Its preset `spread` measures `pairs_per_s` pairs of frames 0.1 s apart, at most `max_pairs`, spread over the clip, at a long
-    side of 576 (both sides fitted to multiples of 32, speeds in the picture's own pixels).
-    Its presets `opensora` and `opensora-1.3` measure the frames that Open-Sora 1.2 and 1.3 do, for both speeds, and also write
+    Engine `raft` is another one (Teed and Deng, RAFT, ECCV 2020), torchvision's, with the preset `spread` alone. Its `weights`
+    must be given: a checkpoint of torchvision's raft_large or raft_small, whose page lists them (of raft_large C_T_SKHT_V2 is
+    the default there). A pair of 576x320 takes about 4 CPU-seconds (small: 1.3). It writes the same columns as `unimatch`.
+
+    Preset `spread` measures `pairs_per_s` pairs of frames 0.1 s apart, at most `max_pairs`, spread over the clip, at a long
+    side of 576 (both sides fitted to multiples of 32, of `raft` at least 128, speeds in the picture's own pixels).
+    The presets `opensora` and `opensora-1.3` measure the frames that Open-Sora 1.2 and 1.3 do, for both speeds, and also write
     flow: their raw number, in pixels of those frames resized to 576x320 whatever their shape (a portrait one is turned first),
     whatever the time between them. `opensora`: mean of |x| and of |y| over all pixels and pairs of frames 0, 10, 20, 30.
     `opensora-1.3`: mean length of the vectors, over frames 0, 15, ... 135. The two are not comparable.
-    Open-Sora repeats the last frame of a shorter clip, which lowers its number; here the pairs that the clip has count, and
-    `flow_times_s` says which frames those were.
+    Of a shorter clip both take its last frame in place of those that it lacks. Open-Sora then also counts pairs of that frame
+    with itself, which lowers its number; here only pairs of two frames count, and `flow_times_s` says which those were.
 
     Engine `mv` reads the motion vectors that the encoder chose, while the clip is decoded, at next to no cost, of twice
     `pairs_per_s` frames a second. H.264, MPEG-2 and MPEG-4 have them; where the decoder tells none (HEVC, VP9, AV1, clips of
@@ -80,27 +94,37 @@ class Flow(Stage):
     errors of up to some 20 % of a steady move, more from slow encoders with many reference frames, as FFmpeg does not tell which
     one a block was taken from: the nearest is assumed, and frames 1.5 times as fast as those around them are left out.
     Blocks coded by themselves do not count.
+
+    Cost beside decoding: of `dis` 2 to 16 CPU-ms a second of video (ultrafast, medium); of `mv` next to none; of the networks that of
+    a pair at most `max_pairs` times (of `opensora` 3 times, of `opensora-1.3` 9).
+
+    Example rules: `flow_px_s >= 3`, `flow_px_s BETWEEN 3 AND 200`, with `opensora-1.3` also `flow >= 0.3`.
     """
 
     type: Literal["flow"] = "flow"
     engine: Engine = Field(
         default="dis",
-        description="`dis`: OpenCV, on the CPU; `unimatch`: a network, for a GPU; `mv`: the codec's own vectors",
+        description="`dis`: OpenCV, on the CPU; `unimatch`, `raft`: networks, for a GPU; `mv`: the codec's own vectors",
     )
     preset: Preset = Field(
         default="ultrafast",
-        description="of `dis`: ultrafast, fast, medium; of `unimatch`: spread (its default), opensora, opensora-1.3; of `mv`: encoder",
+        description=(
+            "of `dis`: ultrafast, fast, medium; of `unimatch`: spread (its default), opensora, opensora-1.3; of `raft`: spread;"
+            " of `mv`: encoder"
+        ),
     )
     pairs_per_s: float | None = Field(
         default=4.5,
-        description="4 to 30 with `dis` and `mv`; 0.1 to 5 with `unimatch` and `spread`, whose default is 2",
+        description="4 to 30 with `dis` and `mv`; 0.1 to 5 with `spread`, whose default is 2",
     )
     max_pairs: int | None = Field(
         default=None, ge=1, le=32, description="of `spread` alone: pairs of a long clip; its default is 8"
     )
     weights: WeightsUrl | None = Field(
         default=None,
-        description="of `unimatch` alone: a file or url; by default the checkpoint that its authors publish",
+        description=(
+            "a file or url; of `unimatch`: by default the checkpoint that its authors publish; of `raft`: one of torchvision's"
+        ),
     )
 
     _net: "FlowNet | None" = PrivateAttr(default=None)
@@ -142,13 +166,19 @@ class Flow(Stage):
             raise ValueError(f"engine {engine} takes {least:g} to {most:g}")
         return value
 
+    @model_validator(mode="after")
+    def _raft_is_given_its_weights(self) -> "Flow":
+        if self.engine == "raft" and self.weights is None:
+            raise ValueError(f"engine raft needs weights: a checkpoint of torchvision's, see {SOURCES['raft']}")
+        return self
+
     @property
     def frames(self) -> FrameRequest:
-        """`dis`: gray frames at twice `pairs_per_s`, long side 256; at least eight, where the clip has them. `unimatch`: colour
-        frames, of pairs spread over the clip, long side 576; or of its Open-Sora presets by number, in full size. `mv`: the
+        """`dis`: gray frames at twice `pairs_per_s`, long side 256; at least eight, where the clip has them. Of a network: colour
+        frames, of pairs spread over the clip, long side 576; or of the Open-Sora presets by number, in full size. `mv`: the
         motion vectors of the frames of `dis`.
         """
-        if self.engine == "unimatch":
+        if self._by_network:
             return self._plan.frames
         sampling = Rate(2 * (self.pairs_per_s or 0), min_frames=8)
         if self.engine == "mv":
@@ -157,16 +187,16 @@ class Flow(Stage):
 
     @property
     def writes(self) -> Columns:
-        """Two speeds in pixels a second; of `unimatch` also what it measured, and of its Open-Sora presets their own number."""
+        """Two speeds in pixels a second; of a network also what it measured, and of the Open-Sora presets their own number."""
         speeds = {"flow_px_s": float32, "flow_px_s_p90": float32}
-        if self.engine != "unimatch":
+        if not self._by_network:
             return speeds
         return speeds | {"flow_times_s": list_of(float32)} | ({"flow": float32} if self.preset in NUMBERED else {})
 
     @property
     def loads(self) -> Sequence[Weights]:
         """The network's weights."""
-        return () if self.weights is None else (weights_at(self.weights),)
+        return () if self.weights is None else (weights_at(self.engine, self.weights),)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -175,15 +205,15 @@ class Flow(Stage):
 
     def setup(self, device: str) -> None:
         """Loads the network, where the engine has one."""
-        if self.engine == "unimatch":
+        if self._by_network:
             from shardpipe.stages._flow_net import FlowNet  # noqa: PLC0415  torch is an extra
 
             (weights,) = self.loads
-            self._net = FlowNet.load(weights, device)
+            self._net = FlowNet.load(self.engine, weights, device)
 
     def process(self, batch: Sequence[ClipView]) -> Sequence[Result]:
         """One result a clip."""
-        if self.engine == "unimatch":
+        if self._by_network:
             if self._net is None:
                 raise StageError("flow: process was called before setup")
             return score(self._plan, self._net.flows, [view.frames for view in batch])
@@ -191,8 +221,12 @@ class Flow(Stage):
             return [self._score(view.frames) for view in batch]
 
     @property
+    def _by_network(self) -> bool:
+        return self.engine in LEAST_SIDE
+
+    @property
     def _plan(self) -> Plan:
-        return plan_of(self.preset, pairs_per_s=self.pairs_per_s, max_pairs=self.max_pairs)
+        return plan_of(self.engine, self.preset, pairs_per_s=self.pairs_per_s, max_pairs=self.max_pairs)
 
     def _score(self, frames: Frames) -> Result:
         if self.engine == "mv":
@@ -203,57 +237,3 @@ class Flow(Stage):
         if not speeds.size:
             return {"flow_px_s": None, "flow_px_s_p90": None}
         return {"flow_px_s": float(speeds.mean()), "flow_px_s_p90": float(np.percentile(speeds, 90))}
-
-
-def measured_pairs(times_s: NDArray[np.float64], *, pairs_per_s: float) -> list[int]:
-    """First frames of the neighbours to measure: every second pair, or every pair where frames are too few for that
-    (a source of under 8 fps); none that are more than `MAX_GAP_S` apart.
-    """
-    if len(times_s) <= 1:
-        return []
-    frames_per_s = (len(times_s) - 1) / max(float(times_s[-1] - times_s[0]), 1e-9)
-    stride = max(1, int(frames_per_s / (0.9 * pairs_per_s)))
-    gaps_s = np.diff(times_s)
-    return [i for i in range(0, len(gaps_s), stride) if 0 < gaps_s[i] <= MAX_GAP_S]
-
-
-def dis_speeds(frames: Frames, pairs: Sequence[int], *, preset: int) -> NDArray[np.float32]:
-    """Speeds float32 [pairs, y, x] of every fourth pixel each way, in pixels a second at a long side of 256, between
-    frames `i` and `i + 1` for each `i` of `pairs`.
-    """
-    to_256 = LONG_SIDE / max(frames.data.shape[1:])
-    engine = cv2.DISOpticalFlow.create(preset)
-    gaps_s = np.diff(frames.times_s)
-    speeds = [_pair_flow(engine, frames.data[i], frames.data[i + 1]) * (to_256 / gaps_s[i]) for i in pairs]
-    return np.array(speeds, np.float32)
-
-
-def _pair_flow(engine: cv2.DISOpticalFlow, first: Gray, second: Gray) -> NDArray[np.float32]:
-    """Flow lengths in pixels, float32, of every fourth pixel each way."""
-    height, width = first.shape
-    first, second = _at_least(first), _at_least(second)
-    flow = engine.calc(first, second, _start(first, second))  # type: ignore[arg-type]  # the stub knows no None
-    return np.hypot(flow[:height:STEP, :width:STEP, 0], flow[:height:STEP, :width:STEP, 1])
-
-
-def _at_least(frame: Gray) -> Gray:
-    """`frame`, its last row and column repeated up to `MIN_SIDE`: DIS refuses pictures of under 12
-    pixels, and reads past the end of some that are under 32 high (seen as a crash at 256x28, OpenCV 5.0).
-    """
-    below, right = (max(0, MIN_SIDE - side) for side in frame.shape)
-    if not (below or right):
-        return frame
-    return np.pad(frame, ((0, below), (0, right)), mode="edge")
-
-
-def _start(first: Gray, second: Gray) -> NDArray[np.float32] | None:
-    """A uniform flow to start from where the whole picture moved far, else None: alone, DIS loses moves of more than
-    about a twentieth of the picture.
-    """
-    small = thumb(first)
-    shift = np.array(phase_shift(small, thumb(second)), np.float32) * np.float32(first.shape[1] / small.shape[1])
-    if not shift.any():
-        return None
-    flow = np.empty((*first.shape, 2), np.float32)
-    flow[..., 0], flow[..., 1] = shift
-    return flow

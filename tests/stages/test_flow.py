@@ -9,7 +9,8 @@ from support.camera_suite import Case, Pose, Thing, frames_of, texture
 
 from shardpipe.core.frames import Frames
 from shardpipe.core.stage import ClipView
-from shardpipe.stages.flow import Flow, measured_pairs
+from shardpipe.stages._dis import measured_pairs
+from shardpipe.stages.flow import Flow
 
 FLOW = Flow()
 

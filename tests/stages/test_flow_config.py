@@ -82,7 +82,7 @@ def test_where_the_weights_lie_is_no_part_of_the_identity() -> None:
             "preset: 'fast' is not allowed; engine unimatch has the presets spread, opensora, opensora-1.3",
         ),
         ({"preset": "slow"}, "preset: 'slow' is not allowed; one of 'ultrafast', 'fast', 'medium', 'spread'"),
-        ({"engine": "raft"}, "engine: 'raft' is not allowed; one of 'dis', 'unimatch'"),
+        ({"engine": "farneback"}, "engine: 'farneback' is not allowed; one of 'dis', 'unimatch', 'raft', 'mv'"),
         ({"engine": ["dis"]}, "engine: ['dis'] is not allowed"),
         ({"engine": "unimatch", "preset": ["spread"]}, "preset: ['spread'] is not allowed"),
         ({"weights": "a.pth"}, "weights: 'a.pth' is not allowed; engine dis with preset ultrafast takes no weights"),

@@ -16,7 +16,7 @@ from shardpipe.core.frames import Frames
 from shardpipe.core.stage import ClipError, ClipView
 from shardpipe.models.unimatch import network
 from shardpipe.models.unimatch.checkpoint import network_of
-from shardpipe.stages import _unimatch
+from shardpipe.stages import _flow_pairs
 from shardpipe.stages._flow_net import FlowNet
 from shardpipe.stages.flow import Flow
 from shardpipe.testing import check_stage
@@ -34,8 +34,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures of 64x32 for the network, which takes seconds for real ones."""
-    monkeypatch.setattr(_unimatch, "NET_SIDE", 64)
-    monkeypatch.setattr(_unimatch, "NET_SIZE", SMALL)
+    monkeypatch.setattr(_flow_pairs, "NET_SIDE", 64)
+    monkeypatch.setattr(_flow_pairs, "NET_SIZE", SMALL)
 
 
 def clip(count: int, size: tuple[int, int] = (36, 64), *, every_s: float = 0.1, seed: int = 0) -> Frames:
@@ -175,7 +175,7 @@ def test_contract(checkpoint: str, preset: str, monkeypatch: pytest.MonkeyPatch)
     if preset == "spread":
         fields = {"max_pairs": 1}
     else:
-        monkeypatch.setitem(_unimatch.NUMBERED, preset, (0, 10))  # a pair a clip and one refinement, for time's sake
+        monkeypatch.setitem(_flow_pairs.NUMBERED, preset, (0, 10))  # a pair a clip and one refinement, for time's sake
     monkeypatch.setattr(network, "REFINEMENTS", 1)
     results: Any = check_stage(
         {"type": "flow", "engine": "unimatch", "preset": preset, "weights": checkpoint, **fields}

@@ -1,4 +1,4 @@
-"""Flow by UniMatch less the network: which frames and pairs, and from their flows the scores. All numpy."""
+"""Flow by a network, less the network: which frames and pairs, and from their flows the scores. All numpy."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +18,12 @@ MAX_GAP_S = 1.0
 GAP_S = 0.1
 NET_SIDE = 576
 NET_SIZE = (320, 576)
-"""(height, width) that the published weights were trained on last, and to which Open-Sora resizes."""
+"""(height, width) that UniMatch's published weights were trained on last, and to which Open-Sora resizes."""
 
 MULTIPLE = 32
+LEAST_SIDE: Mapping[str, int] = {"unimatch": 32, "raft": 128}
+"""Smallest side of a picture that each network takes."""
+
 NUMBERED: Mapping[str, tuple[int, ...]] = {
     "opensora": tuple(range(0, 31, 10)),
     "opensora-1.3": tuple(range(0, 136, 15)),
@@ -31,9 +34,14 @@ PUBLISHED = (
     "https://s3.eu-central-1.amazonaws.com/avg-projects/unimatch/pretrained/"
     "gmflow-scale2-regrefine6-mixdata-train320x576-4e7b215d.pth"
 )
-MODEL_ZOO = "https://github.com/autonomousvision/unimatch/blob/master/MODEL_ZOO.md"
 LICENCE = "not specified (the code is MIT)"
 """What the authors say of their weights."""
+
+SOURCES: Mapping[str, str] = {
+    "unimatch": "https://github.com/autonomousvision/unimatch/blob/master/MODEL_ZOO.md",
+    "raft": "https://docs.pytorch.org/vision/stable/models/raft.html",
+}
+"""Where a person finds checkpoints of each network."""
 
 Pair = tuple[int, int]
 Flow = NDArray[np.float32]
@@ -58,24 +66,26 @@ pixels of that size, of the picture lying on its long side.
 
 @dataclass(frozen=True)
 class Plan:
-    """What a preset measures: its frames, and the one that `flow` is of, where it has one."""
+    """What a preset measures: its frames, and the one that `flow` is of, where it has one; the network's least side."""
 
     preset: str
     frames: FrameRequest
+    least_side: int
 
 
-def plan_of(preset: str, *, pairs_per_s: float | None, max_pairs: int | None) -> Plan:
-    """The plan of a preset; `spread` has both numbers."""
+def plan_of(engine: str, preset: str, *, pairs_per_s: float | None, max_pairs: int | None) -> Plan:
+    """The plan of an engine's preset; `spread` has both numbers."""
+    least_side = LEAST_SIDE[engine]
     if preset in NUMBERED:
-        return Plan(preset, FrameRequest(Numbers(NUMBERED[preset])))
+        return Plan(preset, FrameRequest(Numbers(NUMBERED[preset])), least_side)
     assert pairs_per_s is not None
     assert max_pairs is not None
-    return Plan(preset, FrameRequest(Pairs(pairs_per_s, GAP_S, max_pairs), long_side=NET_SIDE))
+    return Plan(preset, FrameRequest(Pairs(pairs_per_s, GAP_S, max_pairs), long_side=NET_SIDE), least_side)
 
 
-def weights_at(url: str) -> Weights:
-    """The weights at `url`; the licence is known of the published ones."""
-    return Weights("flow", url, licence=LICENCE if url == PUBLISHED else "unknown", source=MODEL_ZOO)
+def weights_at(engine: str, url: str) -> Weights:
+    """The weights at `url`; the licence is known of UniMatch's published ones."""
+    return Weights("flow", url, licence=LICENCE if url == PUBLISHED else "unknown", source=SOURCES[engine])
 
 
 def score(plan: Plan, flows: Flows, clips: Sequence[Frames]) -> Sequence[Result]:
@@ -95,16 +105,16 @@ def _job(plan: Plan, frames: Frames) -> Job:
     if plan.preset in NUMBERED:
         return Job(frames.data, [(i, i + 1) for i in range(len(frames) - 1)], NET_SIZE)
     pairs = [(i, i + 1) for i in range(0, len(frames) - 1, 2) if _gap(frames.times_s, (i, i + 1)) <= MAX_GAP_S]
-    return Job(frames.data, pairs, (_fitted(height), _fitted(width)))
+    return Job(frames.data, pairs, (_fitted(height, plan.least_side), _fitted(width, plan.least_side)))
 
 
 def _gap(times_s: NDArray[np.float64], pair: Pair) -> float:
     return float(times_s[pair[1]] - times_s[pair[0]])
 
 
-def _fitted(side: int) -> int:
-    """The nearest multiple of 32, at least 32."""
-    return max(MULTIPLE, round(side / MULTIPLE) * MULTIPLE)
+def _fitted(side: int, least: int) -> int:
+    """The nearest multiple of 32, at least `least`."""
+    return max(least, round(side / MULTIPLE) * MULTIPLE)
 
 
 def _scores(plan: Plan, job: Job, times_s: NDArray[np.float64], flows: Flow) -> Result:
