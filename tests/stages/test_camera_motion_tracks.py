@@ -82,6 +82,7 @@ def test_the_real_network_keeps_the_contract(tmp_path: Path, monkeypatch: pytest
     from shardpipe.stages import _track_net
 
     monkeypatch.setattr(_track_net, "SIZE", (48, 64))  # a picture of 512x384 takes seconds
+    monkeypatch.setattr(_point_tracks, "GRID", 4)
     made = CameraMotion(engine="cotracker", weights=str(write_checkpoint(tmp_path / "weights.pth")))
     check_stage(made)
     (weights,) = made.loads
