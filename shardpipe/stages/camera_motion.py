@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import degrees, radians
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from pydantic import Field, PrivateAttr, model_validator
 
 from shardpipe.core.columns import Columns, float32, list_of, string
+from shardpipe.core.errors import StageError
 from shardpipe.core.frames import FrameRequest, Frames
-from shardpipe.core.stage import ClipView, Result, Stage
+from shardpipe.core.stage import ClipError, ClipView, Result, Stage
+from shardpipe.core.weights import Weights, WeightsUrl
 from shardpipe.stages._camera_path import (
     CameraPath,
     Travel,
@@ -22,7 +25,14 @@ from shardpipe.stages._camera_path import (
 from shardpipe.stages._global_motion import GlobalMotion, at_rest, global_motion
 from shardpipe.stages._motion_frames import MOTION_FRAMES
 from shardpipe.stages._one_thread import one_thread
+from shardpipe.stages._point_tracks import TRACK_FRAMES, NotFiniteError, tracked_motion
 
+if TYPE_CHECKING:
+    from shardpipe.stages._track_net import TrackNet
+
+PUBLISHED = "hf://facebook/cotracker3/scaled_offline.pth"
+PUBLISHED_AT = "https://huggingface.co/facebook/cotracker3"
+LICENCE = "CC-BY-NC-4.0"
 MIN_FRAMES = 3
 MIN_KNOWN = 0.5
 WAY_BACK = 0.3
@@ -73,14 +83,59 @@ class CameraMotion(Stage):
     All are null where the motion cannot be told: in fewer than three frames, or where in over half of the time no
     motion is shared by enough of the picture, as in a plain wall, black, or water. Speeds are per second of the clip's
     time and do not depend on fps. Black bars are left out.
+
+    Engine `corners` follows corners of the picture (Lucas and Kanade's way, on OpenCV), on the CPU. Engine `cotracker` takes
+    the tracks of a grid of points by CoTracker3 (Karaev et al. 2024; the offline model) and gives the same labels and
+    numbers, of points laid anew about each second. It needs shardpipe[models] and its `weights`, which have no default, as their
+    licence forbids commercial use: hf://facebook/cotracker3/scaled_offline.pth. It takes about 15 CPU-seconds for each second of
+    clip, in fp32 on one thread: in practice it wants a GPU.
     """
 
     type: Literal["camera_motion"] = "camera_motion"
+    engine: Literal["corners", "cotracker"] = Field(
+        default="corners", description="`corners`: OpenCV, on the CPU; `cotracker`: a network, for a GPU"
+    )
+    weights: WeightsUrl | None = Field(
+        default=None, description="of `cotracker` alone, and needed there: a file or url"
+    )
+
+    _net: "TrackNet | None" = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _weights_of_engine(self) -> "CameraMotion":
+        if self.engine == "cotracker" and self.weights is None:
+            raise ValueError(f"engine cotracker needs weights: {PUBLISHED} (licence {LICENCE}), or a path to that file")
+        if self.engine == "corners" and self.weights is not None:
+            raise ValueError("engine corners takes no weights")
+        return self
 
     @property
     def frames(self) -> FrameRequest:
-        """Nine gray frames a second, long side 256; at least eight, where the clip has them."""
-        return MOTION_FRAMES
+        """`corners`: nine gray frames a second, long side 256; at least eight, where the clip has them. `cotracker`: as many in
+        colour, long side 512.
+        """
+        return TRACK_FRAMES if self.engine == "cotracker" else MOTION_FRAMES
+
+    @property
+    def loads(self) -> Sequence[Weights]:
+        """The network's weights."""
+        if self.weights is None:
+            return ()
+        licence = LICENCE if self.weights == PUBLISHED else "unknown"
+        return (Weights("tracker", self.weights, licence=licence, source=PUBLISHED_AT),)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Without the fields that its engine does not take."""
+        return {name: value for name, value in super().identity.items() if value is not None}
+
+    def setup(self, device: str) -> None:
+        """Loads the network, where the engine has one."""
+        if self.engine == "cotracker":
+            from shardpipe.stages._track_net import TrackNet  # noqa: PLC0415  torch is an extra
+
+            (weights,) = self.loads
+            self._net = TrackNet.load(weights, device)
 
     @property
     def writes(self) -> Columns:
@@ -96,7 +151,10 @@ class CameraMotion(Stage):
     def _describe(self, frames: Frames) -> Result:
         if len(frames) < MIN_FRAMES:
             return dict.fromkeys(self.writes)
-        motion = global_motion(frames)
+        try:
+            motion = self._motion(frames)
+        except NotFiniteError as error:
+            return ClipError(str(error))
         path = camera_path(motion.steps, frames.times_s, motion.size)
         shake = shakiness(path)
         found = self._found(motion, path, shake)
@@ -113,6 +171,13 @@ class CameraMotion(Stage):
             "cmotion_roll": degrees(turn),
             "cmotion_shake": shake,
         }
+
+    def _motion(self, frames: Frames) -> GlobalMotion:
+        if self.engine == "corners":
+            return global_motion(frames)
+        if self._net is None:
+            raise StageError("camera_motion: process was called before setup")
+        return tracked_motion(frames, self._net)
 
     def _found(self, motion: GlobalMotion, path: CameraPath, shake: float) -> list[str] | None:
         """The labels along the axes that need the fewest of them; None where too little is known."""

@@ -31,7 +31,11 @@ class FramesStage(Stage):
     members`, the default) where the pictures are large enough and the times are right: within the `tolerance_s` that
     the stage's request allows, or, without a tolerance, where it asks for as many frames or for an odd part of them (3 or
     9 of 9: the very same frames). A clip all of whose stages are served so is never read. Pictures are lossy: at quality 90
-    a colour is off by some 1 % on average, and model scores by about as little. About 20 kB a picture at 256.
+    a colour is off by some 1 % on average, and model scores by about as little.
+
+    Cost beside decoding: about 15 CPU-ms and 20 kB a picture at 256.
+
+    Example rule, for clips that have all of their pictures: `len(frames_times_s) = frames_asked`.
     """
 
     version: ClassVar[int] = 1
