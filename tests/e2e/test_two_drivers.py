@@ -258,7 +258,7 @@ def test_really_every_order_of_the_writes_of_a_unit(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("phase", "num_operations"), [("cut", 4), ("rows", 4)])
+@pytest.mark.parametrize(("phase", "num_operations"), [("cut", 5), ("rows", 5)])
 def test_every_order_of_all_operations_of_a_unit(
     finished: Path, videos: Path, tmp_path: Path, phase: str, num_operations: int
 ) -> None:
