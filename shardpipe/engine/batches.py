@@ -13,7 +13,7 @@ from shardpipe.core.errors import ConfigError
 from shardpipe.engine.cutplan import PART_COLUMNS, plan_units
 from shardpipe.engine.rawfile import times_reader
 from shardpipe.engine.scenesettings import needs_frames
-from shardpipe.engine.sources import Found, Listing, list_sources
+from shardpipe.engine.sources import Found, Listing, list_sources, place
 from shardpipe.storage.commit import numbered
 from shardpipe.storage.rows import decode_table, encode_table
 from shardpipe.storage.store import Store
@@ -29,7 +29,7 @@ def add_batch(store: Store, cut: CutConfig, listing: Listing, passthrough: Colum
     while True:
         paths = numbered(store, f"{CLIPS}/sources")
         known, units = _listed(store, paths)
-        new = [video for video in listing.videos if video.url not in known]
+        new = [video for video in listing.videos if place(video.url, video.container) not in known]
         if not new:
             return 0
         if _create(store, len(paths), new, cut, passthrough, facts={"sources": [url]}, first_unit=len(units)):
@@ -83,16 +83,17 @@ def list_added(store: Store, url: str, passthrough: Columns) -> Listing:
 def num_new(store: Store, listing: Listing, first: Sequence[Found] = ()) -> int:
     """How many videos of `listing` no batch has yet, nor `first`, which the first batch will be made of."""
     known, _ = _listed(store, numbered(store, f"{CLIPS}/sources"))
-    known.update(video.url for video in first)
-    return sum(video.url not in known for video in listing.videos)
+    known.update(place(video.url, video.container) for video in first)
+    return sum(place(video.url, video.container) not in known for video in listing.videos)
 
 
 def _listed(store: Store, paths: Sequence[str]) -> tuple[set[str], set[str]]:
-    """The urls and the units of the batches at `paths`."""
-    known, units = set(), set()
+    """The places of the videos, and the units, of the batches at `paths`."""
+    known: set[str] = set()
+    units: set[str] = set()
     for path in paths:
         table = _read_batch(store, path)
-        known.update(table.column("url").to_pylist())
+        known.update(map(place, table.column("url").to_pylist(), table.column("container").to_pylist()))
         units.update(table.column("unit").to_pylist())
     return known, units
 

@@ -159,7 +159,7 @@ def _cut_nominal(
         if not len(times_s):
             raise MediaError("the video has no frames where its header says that they are")
         grid = FrameGrid(times_s, facts.end_s if around[1] >= facts.end_s else float(times_s[-1]))
-        snapped = [_snap(span, grid, first) for span in spans]
+        snapped = [_snap(span, grid, first, trim_s=policy.trim_s) for span in spans]
         snapped = [span for span in snapped if span.end_s > span.start_s]
         if spec.method == "encode":
             _show(source, cutter, snapped, policy)
@@ -192,9 +192,12 @@ def _whole_frames(max_s: float, fps: float) -> float:
     return num_frames / fps if num_frames >= 1 else max_s
 
 
-def _snap(span: SceneSpan, grid: FrameGrid, first_s: float) -> SceneSpan:
-    """A span from the frame on screen at its start to that at its end; none from before the video's window."""
-    start_s = grid.ceil(span.start_s) if span.start_s <= first_s + EPS_S else grid.floor(span.start_s)
+def _snap(span: SceneSpan, grid: FrameGrid, first_s: float, *, trim_s: float) -> SceneSpan:
+    """A span from the frame on screen at its start to that at its end; none from before the video's window, or from
+    what is trimmed of its scene.
+    """
+    least_s = max(first_s, span.scene_s + trim_s if trim_s else first_s)
+    start_s = grid.ceil(span.start_s) if span.start_s <= least_s + EPS_S else grid.floor(span.start_s)
     return SceneSpan(span.scene_s, start_s, grid.floor(span.end_s))
 
 

@@ -28,7 +28,7 @@ def open_source(part: Mapping[str, Any]) -> AbstractContextManager[Any]:
     try:
         fs, path = locate(url)
         info = fs.info(path)
-    except (OSError, ValueError, ImportError) as exc:
+    except Exception as exc:  # each backend has its own errors (OSError, botocore's, aiohttp's)
         hint = " (its name is no valid UTF-8: rename it)" if ESCAPED.search(url) else ""
         raise MediaError(f"cannot open {url}: {exc}{hint}") from exc
     if info.get("type", "file") != "file":
@@ -42,7 +42,8 @@ def open_source(part: Mapping[str, Any]) -> AbstractContextManager[Any]:
     found = identity_of(info)
     if part["etag"] is not None and found != part["etag"]:
         raise MediaError(
-            f"{url} was replaced since it was listed (was {part['etag']}, is {found}): add it as a new source"
+            f"{url} was replaced since it was listed (was {part['etag']}, is {found}): "
+            "give it another name, and add it with `run --add-sources`"
         )
     local = path if "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)) else None
     if container is None and local is not None:
@@ -107,7 +108,7 @@ def times_reader() -> Callable[[Found], Times | None]:
         try:
             with open_source(part) as media:
                 facts = probe(media)
-        except (MediaError, OSError):
+        except Exception:  # noqa: BLE001  each backend has its own errors; the cut meets this one again, and tells it
             return None
         return Times(facts.start_s, facts.duration_s)
 

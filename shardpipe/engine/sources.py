@@ -1,18 +1,20 @@
 """Finding raw videos: a folder or prefix, a glob, a list file, a CSV or Parquet with a url column, tars of videos.
 
-Nothing is opened here but lists and tars' headers. The order is that of the text, and within a folder, glob or tar by
-name, so that the unit list does not depend on how a store lists. A url is as the user wrote it, and what was found below.
+Nothing is opened here but lists and tars' headers. The order is that of the text, within a folder or glob by name, so
+that the unit list does not depend on how a store lists, and within a list or tar its own. A url is as the user wrote it,
+and what was found below.
 """
 
+import logging
 import os
 import re
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
 
-import pyarrow as pa
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
@@ -22,6 +24,10 @@ from shardpipe.engine.sourcetable import read_table
 
 SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m2ts", ".ts", ".m4v", ".mpg", ".flv", ".wmv"})
 WILD = re.compile(r"[*?\[]")
+LOOK_THREADS = 16
+"""So many files that a list names are looked at at once: a remote store takes its time for each."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Listing:
-    """All videos that a `sources:` text names, each url once, and the types of their passthrough columns."""
+    """All videos that a `sources:` text names, each place once, and the types of their passthrough columns."""
 
     videos: list[Found]
     columns: dict[str, ColumnType]
@@ -57,16 +63,25 @@ def list_sources(sources: Sequence[str], *, root: str, where: str = "cut.sources
     for text in sources:
         try:
             kinds, videos = _list_one(text, root)
-        except (OSError, ValueError, ImportError, pa.ArrowException) as exc:
-            raise ConfigError(f"{where}: cannot list {text}: {exc}") from exc
         except ConfigError as exc:
             raise ConfigError(f"{where}: {exc}") from None
+        except Exception as exc:  # each backend has its own errors (OSError, Arrow's, botocore's, aiohttp's)
+            raise ConfigError(f"{where}: cannot list {text}: {exc}") from exc
         for name, kind in kinds.items():
             if columns.setdefault(name, kind) != kind:
                 raise ConfigError(f"{where}: column {name} is {columns[name]} in one list and {kind} in {text}")
-        for video in videos:
-            found.setdefault(video.url, video)
+        first = [found.setdefault(place(video.url, video.container), video) for video in videos]
+        again = [b.url for a, b in zip(first, videos, strict=True) if b.passthrough and a.passthrough != b.passthrough]
+        if again:
+            told = "%s: %d rows of %s name a video once more with other values, and do not count (the first: %s)"
+            log.warning(told, where, len(again), text, again[0])
     return Listing(list(found.values()), columns)
+
+
+def place(url: str, container: str | None) -> str:
+    """Where a video lies, whichever way its url is written: `a.mp4`, `./a.mp4` and `file:///.../a.mp4` are one."""
+    outer = container or url
+    return os.path.normpath(locate(outer)[1]) + url[len(outer) :] if _is_local(outer) else url
 
 
 def locate(url: str) -> tuple[Any, str]:
@@ -104,16 +119,25 @@ def _list_one(text: str, root: str) -> tuple[dict[str, ColumnType], list[Found]]
     if suffix in (".csv", ".parquet"):
         with fs.open(path, "rb") as file:
             table = read_table(file, text, is_csv=suffix == ".csv")
-        videos = [(_file(url), extra) for url, extra in table.rows]
-        return table.columns, [Found(each.url, each.size, each.etag, passthrough=extra) for each, extra in videos]
+        videos = zip(_files([url for url, _ in table.rows]), table.rows, strict=True)
+        return table.columns, [replace(video, passthrough=extra) for video, (_, extra) in videos]
     if suffix in (".txt", ".list", ".lst"):
         with fs.open(path, "rb") as file:
-            lines = [line.strip() for line in file.read().decode("utf-8-sig").splitlines()]
-        urls = [line for line in lines if line and not line.startswith("#")]
+            urls = _lines(file.read(), text)
         if not urls:
             raise ConfigError(f"the list {text} names no video")
-        return {}, [_file(url) for url in urls]
+        return {}, _files(urls)
     return {}, [_file(text)]
+
+
+def _lines(data: bytes, name: str) -> list[str]:
+    """The lines of a list that are neither empty nor comments; raises ConfigError, which calls it `name`."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"the list {name} is no UTF-8 text: save it as such ({exc})") from exc
+    lines = (line.strip() for line in text.replace("\r", "\n").split("\n"))
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def _some(text: str, videos: list[Found]) -> list[Found]:
@@ -131,7 +155,7 @@ def _below(fs: Any, text: str, infos: dict[str, dict[str, Any]], root: str, *, i
     for path in sorted(infos):
         info = infos[path]
         inner = path[len(top) + 1 :] if top is not None else path.rsplit("/", 1)[-1]
-        if info.get("type") == "directory" or any(part.startswith(".") for part in inner.split("/")):
+        if info.get("type") == "directory" or _is_hidden(inner):
             continue
         if path.startswith(passed_over):
             continue
@@ -180,12 +204,21 @@ def _like(fs: Any, text: str, path: str) -> str:  # noqa: ANN401
     return f"{head}/{inner}" if head else inner
 
 
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") and part not in (".", "..") for part in path.split("/"))
+
+
+def _files(urls: Sequence[str]) -> list[Found]:
+    with ThreadPoolExecutor(LOOK_THREADS) as pool:
+        return list(pool.map(_file, urls))
+
+
 def _file(url: str) -> Found:
     """A video that a list names; one that cannot be seen stays in the list, and becomes an error row."""
     try:
         fs, path = locate(url)
         info = fs.info(path)
-    except (OSError, ValueError, ImportError):
+    except Exception:  # noqa: BLE001  each backend has its own errors; the cut meets this one again, and tells it
         return Found(url, None, None)
     return Found(url, info.get("size"), identity_of(info))
 
@@ -195,7 +228,8 @@ def _members(url: str) -> Iterator[Found]:
     etag = identity_of(fs.info(path))
     with fs.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
         for member in tar:
-            if member.isfile() and PurePosixPath(member.name).suffix.lower() in SUFFIXES:
+            is_video = member.isfile() and PurePosixPath(member.name).suffix.lower() in SUFFIXES
+            if is_video and not _is_hidden(member.name):
                 name = _unicode(f"{url}::{member.name}")
                 yield Found(name, member.size, etag, container=url, offset=member.offset_data)
 

@@ -1,14 +1,17 @@
 """A CSV or Parquet that lists videos: a url column, and columns that pass through to the rows of every clip.
 
-A column becomes int64, float64, bool or string; dates, lists and other types are written as text. NaN and infinite
-numbers are missing values, as in all rows. What could only be taken with loss is refused, with the column's name.
+A column becomes int64, float64, bool or string; dates and other types are written as text, lists and the like as JSON. Text
+of a CSV stays as it stands there (007, 2024-01-02T10:00Z). NaN and infinite numbers are missing values, as in all rows.
+What could only be taken with loss is refused, with the column's name.
 """
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
@@ -19,6 +22,10 @@ from shardpipe.core.errors import ConfigError
 
 URL_COLUMNS = ("url", "path", "video", "file", "filename", "source")
 MAX_INT64 = 2**63 - 1
+LEADING_ZERO = r"^\s*[+-]?0[0-9]"
+LONG = r"^\s*[+-]?[0-9]{16,}\s*$"
+"""What a number would not give back as it was written: leading zeros, and, of a float, digits beyond its precision."""
+
 UNIT_LIST = frozenset({"unit", "url", "etag", "container", "part", "start_edge_s", "end_edge_s", "cost"})
 """What a batch of sources says of a video beside its passthrough columns (with `size` and `offset`)."""
 
@@ -33,13 +40,12 @@ class SourceTable:
 
 def read_table(file: BinaryIO, name: str, *, is_csv: bool) -> SourceTable:
     """Read the list of videos in `file`; raises ConfigError, which calls it `name`."""
-    if is_csv:
-        table = pa.csv.read_csv(file, convert_options=pa.csv.ConvertOptions(strings_can_be_null=True))
-    else:
-        table = pa.parquet.read_table(file)
+    table = _read_csv(file.read()) if is_csv else pa.parquet.read_table(file)
     url_column, names = _names(table.column_names, name)
     if not table.num_rows:
         raise ConfigError(f"{name} has no rows")
+    if pa.types.is_nested(kind := table.schema.field(url_column).type):
+        raise ConfigError(f"{name}: its column {url_column} holds {kind}, and must hold one url a row, as text")
     urls = _values(table, url_column, string, name)
     if None in urls:
         row = table.slice(urls.index(None), 1).to_pylist()[0]
@@ -50,6 +56,27 @@ def read_table(file: BinaryIO, name: str, *, is_csv: bool) -> SourceTable:
     return SourceTable(columns, list(zip(urls, extras, strict=True)))
 
 
+def _read_csv(data: bytes) -> pa.Table:
+    """A CSV with each column as truths or numbers where that loses nothing, else as text."""
+    parse = pa.csv.ParseOptions(newlines_in_values=True)
+    options = pa.csv.ConvertOptions(strings_can_be_null=True)
+    guessed = pa.csv.read_csv(pa.BufferReader(data), parse_options=parse, convert_options=options)
+    texts = [column.name for column in guessed.schema if not pa.types.is_binary(column.type)]
+    options.column_types = dict.fromkeys(texts, pa.string())  # what is no UTF-8 stays bytes
+    plain = pa.csv.read_csv(pa.BufferReader(data), parse_options=parse, convert_options=options)
+    columns = [a if _gives_back(a, b) else b for a, b in zip(guessed.columns, plain.columns, strict=True)]
+    return pa.table(columns, names=guessed.column_names)
+
+
+def _gives_back(guessed: pa.ChunkedArray, plain: pa.ChunkedArray) -> bool:
+    """Whether a column of truths or numbers says all that its text says; False for one of any other type."""
+    if _kind(guessed.type) == string:
+        return False
+    if pa.types.is_integer(guessed.type):
+        return not pc.any(pc.match_substring_regex(plain, LEADING_ZERO)).as_py()
+    return not pc.any(pc.match_substring_regex(plain, f"{LEADING_ZERO}|{LONG}")).as_py()
+
+
 def _names(found: list[str], where: str) -> tuple[str, dict[str, str]]:
     """The url column, and the name in the rows of each other one."""
     by_lower = {name.lower(): name for name in found}
@@ -57,7 +84,7 @@ def _names(found: list[str], where: str) -> tuple[str, dict[str, str]]:
     if column is None:
         raise ConfigError(f"{where} has no url column (one of {', '.join(URL_COLUMNS)}); it has {', '.join(found)}")
     if twice := [name for name, count in Counter(found).items() if count > 1]:
-        raise ConfigError(f"{where} has more than one column {', '.join(twice)}: rename all but one")
+        raise ConfigError(f"{where} has more than one column {', '.join(map(repr, twice))}: rename all but one")
     names = {name: _column_name(name) for name in found if name != column}
     for new, count in Counter(names.values()).items():
         if count > 1:
@@ -85,7 +112,7 @@ def _kind(kind: pa.DataType) -> ColumnType:
 
 def _values(table: pa.Table, column: str, kind: ColumnType, where: str) -> list[Any]:
     """A column's values as the rows take them; raises ConfigError for one that they cannot hold."""
-    values: list[Any] = table.column(column).to_pylist()
+    values = _listed(table.column(column))
     if kind == float64:
         return [value if value is not None and abs(value) < float("inf") else None for value in values]
     if kind == int64 and (most := max((value for value in values if value is not None), default=0)) > MAX_INT64:
@@ -93,6 +120,14 @@ def _values(table: pa.Table, column: str, kind: ColumnType, where: str) -> list[
     if kind == string:
         return [_text(value, column, where) for value in values]
     return values
+
+
+def _listed(column: pa.ChunkedArray) -> list[Any]:
+    try:
+        found: list[Any] = column.to_pylist()
+    except ValueError:  # nanoseconds, which Python's own types cannot hold
+        found = column.cast(pa.string()).to_pylist()
+    return found
 
 
 def _text(value: object, column: str, where: str) -> str | None:
@@ -103,4 +138,6 @@ def _text(value: object, column: str, where: str) -> str | None:
             raise ConfigError(
                 f"{where}: {value!r:.60} of column {column} is no UTF-8 text: convert it, or leave the column out"
             ) from None
+    if isinstance(value, dict | list):
+        return json.dumps(value, ensure_ascii=False, default=str)
     return None if value is None else str(value)

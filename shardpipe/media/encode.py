@@ -121,7 +121,8 @@ class Recoder:
     """Encodes the frames of one span into an mp4, one after the other.
 
     start, the pts of frames, end: ticks of `base`, the source's. `pts`: of frames written, ticks of the mp4's own base (`base`)
-    after the clip's start. num_seen, last_seen: how many frames were given, and the last one's pts.
+    after the clip's start. num_seen, last_seen: how many frames were given, and the last one's pts. rate: frames a second of the
+    mp4, on average or (resamples) exactly.
     """
 
     def __init__(self, out: Mp4, start: int, *, base: Fraction, spec: WriteSpec, facts: VideoFacts) -> None:
@@ -130,7 +131,7 @@ class Recoder:
         self._encoding = encoding_of(spec, facts, rate=rate)
         self._shape = shape_of(facts, short_side=spec.short_side, pix_fmt=self._encoding.pix_fmt)
         self._upright = Upright(self._shape, base)
-        self._out, self._start, self._rate, self._scale = out, start, rate, base / out.base
+        self._out, self._start, self.rate, self._scale = out, start, rate, base / out.base
         self.resamples = bool(spec.fps)
         self._resampler = Resampler(start=0, base=out.base, rate=rate) if spec.fps else None
         self._stream: av.VideoStream | None = None
@@ -196,7 +197,7 @@ class Recoder:
         stream = self._out.encoded(self._encoding.encoder, self._encoding.options)
         context = stream.codec_context
         context.width, context.height, context.pix_fmt = frame.width, frame.height, frame.format.name
-        context.framerate, context.thread_count = self._rate, 1
+        context.framerate, context.thread_count = self.rate, 1
         context.color_range, context.color_trc = frame.color_range, frame.color_trc
         context.color_primaries, context.colorspace = frame.color_primaries, frame.colorspace
         if self._encoding.encoder in ("libx265", "hevc_nvenc"):

@@ -38,8 +38,12 @@ def prove(path: Path, pts: NDArray[np.int64], base: Fraction, duration: int, *, 
     return track
 
 
-def rate(num_frames: int, seconds: Fraction) -> float:
-    """Frames a second, rounded once: 25 and not 24.999999999999996, so that a rule may ask for `fps = 25`."""
+def rate(num_frames: int, seconds: Fraction, facts: VideoFacts) -> float:
+    """Frames a second: the source's constant rate where the length is that but for rounding to ticks (of a millisecond in
+    mkv), else the average; rounded once. 25 and not 24.999999999999996, so that a rule may ask for `fps = 25`.
+    """
+    if not facts.is_vfr and abs(num_frames / facts.fps - seconds) <= 2 * facts.time_base:
+        return float(facts.fps)
     return float(num_frames / seconds)
 
 
@@ -61,7 +65,7 @@ def kept_clip(
         codec=facts.codec,
         width=width,
         height=height,
-        fps=rate(len(frames), duration * base),
+        fps=rate(len(frames), duration * base, facts),
         pix_fmt=facts.pix_fmt,
         bit_depth=facts.bit_depth,
         color_transfer=facts.color_transfer,
@@ -94,7 +98,7 @@ def encoded_clip(
         codec=recoder.codec,
         width=width,
         height=height,
-        fps=rate(len(recoder.pts), length),
+        fps=float(recoder.rate) if recoder.resamples else rate(len(recoder.pts), length, facts),
         pix_fmt=recoder.pix_fmt,
         bit_depth=10 if recoder.pix_fmt.endswith("10le") else 8,
         color_transfer=facts.color_transfer,

@@ -38,8 +38,15 @@ class _Bytes:
 
     def __init__(self, file: BinaryIO) -> None:
         self.read = file.read
-        self.seek = file.seek
         self.tell = file.tell
+        self._seek = file.seek
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """The new place; -1, by which FFmpeg knows an error, where a damaged header leads to no place at all."""
+        try:
+            return self._seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
 
 
 class _RefusedError(PermissionError):

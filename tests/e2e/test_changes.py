@@ -154,10 +154,10 @@ def test_a_source_that_is_added_later_waits_to_be_asked_for(own: Path, tmp_path:
     shutil.copyfile(own / "v1.mp4", own / "v2.mp4")
     run_inline(make_config(root, own, PASSES))
     assert snapshot(store) == before
-    run_inline(make_config(root, own, PASSES), add_sources=str(own))
+    run_inline(make_config(root, own, PASSES), add_sources=f"file://{own}/../own/")  # by whatever name
     after = snapshot(store)
     assert {path: data for path, data in after.items() if path in before} == before
-    assert len(by_source(store)["v2.mp4"]) == 2
+    assert {name: len(rows) for name, rows in by_source(store).items()} == {"v0.mp4": 3, "v1.mp4": 2, "v2.mp4": 2}
 
 
 def test_two_configs_race_for_a_root(videos: Path, tmp_path: Path) -> None:

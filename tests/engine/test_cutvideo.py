@@ -181,6 +181,29 @@ def test_a_window_and_a_trim(numbered: Any, tmp_path: Any) -> None:
     assert [(numbers[0], numbers[-1] + 1) for _, numbers in nominal] == [(52, 173)]
 
 
+@pytest.mark.parametrize("detector", [Fixed(every_s=2), NoCuts()])
+def test_a_trim_of_scenes_that_no_frame_was_looked_at_for(numbered: Any, tmp_path: Any, detector: Any) -> None:
+    """It takes off at least `trim_s` at both ends, and the windows of a long scene still touch."""
+    policy = ScenePolicy(min_s=0.1, max_s=0.8, trim_s=0.11)
+    found = cut(numbered, tmp_path / "s", detector, policy, spec=WriteSpec(max_trim_s=0))
+    rows = [row for row, _ in found]
+    for _, group in itertools.groupby(rows, key=lambda row: row["scene"]):
+        scene = list(group)
+        assert 0.11 <= scene[0]["start_s"] - scene[0]["scene"] / 1000 < 0.151
+        assert all(a["end_s"] == b["start_s"] for a, b in itertools.pairwise(scene))
+    assert len(rows) > len({row["scene"] for row in rows})
+
+
+def test_the_rate_of_clips_is_that_of_the_video(tmp_path: Any) -> None:
+    """Though mkv rounds times to milliseconds; and that asked for where the length is no whole number of its frames."""
+    source = make_numbered(tmp_path / "v.mkv", num_frames=70, fps=Fraction(30000, 1001), size=(96, 64)).path
+    policy = ScenePolicy(min_s=0.1, max_s=0.45)
+    for spec, fps in ((WriteSpec(max_trim_s=0), 30000 / 1001), (WriteSpec(method="encode", fps=24), 24)):
+        found = cut(source, tmp_path / "s", NoCuts(), policy, spec=spec)
+        assert {row["fps"] for row, _ in found} == {fps}
+        assert len(found) > 4
+
+
 def test_gradual_transitions_are_left_out_by_default(montage: Any, tmp_path: Any) -> None:
     facts = probe(montage)
     with_them = detect(montage, facts, Part(), detector=Adaptive(), policy=ScenePolicy()).transitions

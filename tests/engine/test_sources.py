@@ -5,12 +5,14 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from shardpipe.core.errors import ConfigError, MediaError
-from shardpipe.engine.rawfile import open_source
+from shardpipe.engine.rawfile import open_source, times_reader
 from shardpipe.engine.sources import Listing, list_sources
 
 
@@ -124,7 +126,7 @@ def test_odd_types_of_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b"url,a,a\nv.mp4,1,2\n", "has more than one column a: rename"),
+        (b"url,a,a\nv.mp4,1,2\n", "has more than one column 'a': rename"),
         (b"url,My Col,my_col\nv.mp4,1,2\n", "its columns 'My Col', 'my_col' would all be called my_col"),
         (b"url,who\nv.mp4,caf\xe9\n", "column who is no UTF-8 text"),
         (b"url,x\n", "has no rows"),
@@ -142,6 +144,97 @@ def test_a_number_that_is_too_large(tmp_path: Path) -> None:
     pa.parquet.write_table(pa.table({"url": ["a.mp4"], "id": pa.array([2**63], pa.uint64())}), tmp_path / "t.parquet")
     with pytest.raises(ConfigError, match="column id is too large"):
         listed(tmp_path / "t.parquet")
+
+
+def test_text_of_a_csv_stays_as_it_is(tmp_path: Path) -> None:
+    """Names of digits are no numbers, times keep their form, and a caption may have lines, also in a large file."""
+    caption = "a long\ncaption " * 40
+    row = f'007.mp4,0012,12345678901234567890,2024-01-02T10:20:30.123456789Z,1.50,-3,true,"{caption}"\n'
+    (tmp_path / "t.csv").write_text(
+        "url,id,big,at,score,n,yes,text\n" + row + row.replace("007", "008") * 3000, "utf-8"
+    )
+    found = listed(tmp_path / "t.csv")
+    assert [video.url for video in found.videos] == ["007.mp4", "008.mp4"]
+    assert found.videos[0].passthrough == {
+        "id": "0012",
+        "big": "12345678901234567890",
+        "at": "2024-01-02T10:20:30.123456789Z",
+        "score": 1.5,
+        "n": -3,
+        "yes": True,
+        "text": caption,
+    }
+    (tmp_path / "t.csv").write_text("path\n007\n", encoding="utf-8")
+    assert urls(tmp_path / "t.csv") == ["007"]
+
+
+def test_nested_columns_and_nanoseconds(tmp_path: Path) -> None:
+    table = {
+        "url": ["a.mp4"],
+        "tags": [{"é": [1, 2]}],
+        "at": pa.array([1_700_000_000_123_456_789], pa.timestamp("ns")),
+    }
+    pa.parquet.write_table(pa.table(table), tmp_path / "t.parquet")
+    (video,) = listed(tmp_path / "t.parquet").videos
+    assert video.passthrough == {"tags": '{"é": [1, 2]}', "at": "2023-11-14 22:13:20.123456789"}
+    pa.parquet.write_table(pa.table({"url": [["a.mp4"]]}), tmp_path / "t.parquet")
+    with pytest.raises(ConfigError, match=r"column url holds list<.*> *, and must hold one url a row"):
+        listed(tmp_path / "t.parquet")
+
+
+def test_one_video_by_many_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A place counts once, by the first name that it has."""
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.mp4").write_bytes(b"x")
+    with tarfile.open(tmp_path / "in" / "b.tar", "w") as tar:
+        tar.add(tmp_path / "in" / "a.mp4", "a/../a.mp4")
+    monkeypatch.chdir(tmp_path)
+    names = ["in", "./in/", f"{tmp_path}/in/*", f"file://{tmp_path}/in", "in/../in/a.mp4", "./in/b.tar"]
+    assert [video.url for video in list_sources(names, root="/nowhere").videos] == ["in/a.mp4", "in/b.tar::a/../a.mp4"]
+
+
+def test_a_table_that_names_a_video_twice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "t.csv").write_text("url,x\na.mp4,1\na.mp4,1\n./a.mp4,2\n", encoding="utf-8")
+    (video,) = listed(tmp_path / "t.csv").videos
+    assert (video.url, video.passthrough) == ("a.mp4", {"x": 1})
+    assert "1 rows of" in caplog.text
+    assert "with other values" in caplog.text
+
+
+def test_hidden_members_of_tars(tmp_path: Path) -> None:
+    """Such as macOS puts beside each file."""
+    with tarfile.open(tmp_path / "t.tar", "w") as tar:
+        for name in ("./a.mp4", "./._a.mp4", ".trash/b.mp4", "../c.mp4"):
+            tar.addfile(tarfile.TarInfo(name))
+    assert [url.partition("::")[2] for url in urls(tmp_path)] == ["./a.mp4", "../c.mp4"]
+
+
+class Denied(LocalFileSystem):
+    """Raises what no one else does, as botocore does without credentials."""
+
+    protocol = "denied"
+
+    def info(self, path: str, **_options: Any) -> dict[str, Any]:
+        raise RuntimeError(f"no credentials for {path}")
+
+
+def test_a_backend_with_errors_of_its_own(tmp_path: Path) -> None:
+    fsspec.register_implementation("denied", Denied, clobber=True)
+    with pytest.raises(ConfigError, match=r"cut\.sources: cannot list denied://x/\*\.mp4: no credentials for"):
+        listed("denied://x/*.mp4")
+    (tmp_path / "t.txt").write_text("denied://x/a.mp4\n", encoding="utf-8")
+    (video,) = listed(tmp_path / "t.txt").videos
+    assert (video.url, video.etag, times_reader()(video)) == ("denied://x/a.mp4", None, None)
+    with pytest.raises(MediaError, match=r"cannot open denied://x/a\.mp4: no credentials for"):
+        open_source(part(video.url))
+
+
+def test_lists_end_lines_as_text_does(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("a\x85b.mp4\rc.mp4\r\nd\u2028.mp4".encode())
+    assert urls(tmp_path / "a.txt") == ["a\x85b.mp4", "c.mp4", "d\u2028.mp4"]
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9.mp4\n")
+    with pytest.raises(ConfigError, match=r"the list \S*a\.txt is no UTF-8 text"):
+        listed(tmp_path / "a.txt")
 
 
 @pytest.mark.parametrize("source", ["", " "])

@@ -60,6 +60,28 @@ def test_what_is_no_video_is_a_media_error(tmp_path: Path, content: bytes) -> No
             assert "Errno" not in str(error.value)
 
 
+@pytest.mark.parametrize("offset", [-1, 2**62])
+def test_a_place_that_no_file_has(tmp_path: Path, offset: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """A damaged header may lead there, at every seek. It is an error that FFmpeg knows, and no traceback of PyAV's."""
+    path = make_numbered(tmp_path / "v.wmv", num_frames=30, codec="wmv2", options={"g": "10"}).path
+    with path.open("rb") as inner, open_media(_Misled(inner, offset)) as container:
+        for _ in range(3):
+            with suppress(av.FFmpegError):
+                container.seek(20, stream=video_stream(container))
+    assert capfd.readouterr().err == ""
+
+
+class _Misled(io.BufferedReader):
+    """A file that is sought at another place than asked for."""
+
+    def __init__(self, inner: io.BufferedReader, wanted: int) -> None:
+        super().__init__(inner.raw)
+        self._wanted = wanted
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        return super().seek(self._wanted if offset else offset, whence)
+
+
 def test_message_says_what_and_where(tmp_path: Path) -> None:
     path = tmp_path / "notes.mp4"
     path.write_text("dear diary")
