@@ -171,7 +171,9 @@ class ImageStage(Stage):
         default="auto", description="auto: bf16 on a GPU or CPU that computes in it, else fp16 on a GPU, fp32 on a CPU"
     )
     compile: bool = Field(default=False, description="torch.compile the image model: some minutes at the start")
-    max_images: int = Field(default=64, ge=1, description="frames a forward pass; halved where memory is short")
+    max_images: int = Field(
+        default=64, ge=1, description="most frames a forward pass; fewer where little memory is free"
+    )
     frame_side: int | None = Field(
         default=None,
         ge=16,
