@@ -8,7 +8,7 @@ classify ─┘
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -65,7 +65,8 @@ class ImageEncoder(SharedStage):
     @property
     def column(self) -> str:
         """The same for all that want the same embeddings, whatever their batches."""
-        return f"_{self.type}_{fingerprint(self.model_dump(mode='json', include={'backbone', 'precision'}))[:12]}"
+        backbone = asdict(parse_backbone(self.backbone))  # however its folder is written
+        return f"_{self.type}_{fingerprint({'backbone': backbone, 'precision': self.precision})[:12]}"
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -32,6 +32,9 @@ PUBLISHED = (
     "gmflow-scale2-regrefine6-mixdata-train320x576-4e7b215d.pth"
 )
 MODEL_ZOO = "https://github.com/autonomousvision/unimatch/blob/master/MODEL_ZOO.md"
+NUM_BYTES = 4 * 7_360_688
+"""Of its tensors: the published file holds little more."""
+
 LICENCE = "not specified (the code is MIT)"
 """What the authors say of their weights."""
 
@@ -74,8 +77,9 @@ def plan_of(preset: str, *, pairs_per_s: float | None, max_pairs: int | None) ->
 
 
 def weights_at(url: str) -> Weights:
-    """The weights at `url`; the licence is known of the published ones."""
-    return Weights("flow", url, licence=LICENCE if url == PUBLISHED else "unknown", source=MODEL_ZOO)
+    """The weights at `url`; licence and size are known of the published ones."""
+    facts: dict[str, Any] = {"licence": LICENCE, "num_bytes": NUM_BYTES} if url == PUBLISHED else {}
+    return Weights("flow", url, source=MODEL_ZOO, **facts)
 
 
 def score(plan: Plan, flows: Flows, clips: Sequence[Frames]) -> Sequence[Result]:
