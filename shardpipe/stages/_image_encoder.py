@@ -165,7 +165,7 @@ class ImageStage(Stage):
     backbone: BackboneName = Field(
         default=BACKBONE,
         description=(
-            "MODEL/TAG of open_clip, hf-hub:ORGANISATION/NAME, a folder (/... or ./...), or {model: ViT-B-32, weights: PATH}"
+            "MODEL/TAG of open_clip, hf-hub:ORGANISATION/NAME, a folder (/... or ./...), or {model: ViT-L-14, weights: PATH, like: openai}"
         ),
     )
     precision: Precision = Field(
