@@ -1,5 +1,6 @@
 """Weights: a file of a model's parameters as a stage names it, before anything is read."""
 
+import re
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,16 +8,20 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel
 
+PIN = "#sha256="
+HEX = re.compile(r"[0-9a-f]{64}\Z")
+
 
 @dataclass(frozen=True)
 class Weights:
     """A file (or folder) of weights that a stage loads in `setup`.
 
     role: what the stage loads it as (`head`, `backbone`), unique within the stage.
-    url: a local path, `hf://org/repo/file`, `open_clip:ViT-L-14/openai`, or any fsspec URL.
+    url: a local path, `hf://org/repo/file`, `open_clip:ViT-L-14/openai`, or any fsspec URL; a sha256 may end it (`pinned`).
     sha256: of the file, where it is published; another content is refused.
     licence and source: of the published file, and the page where a person gets it; for messages and `shardpipe models`.
-    num_bytes: size of the published file, None where it is not known.
+    num_bytes: size of the published file, at least nearly; None where it is not known.
+    setting: how the stage's config names another copy, at PATH, where no field of it holds this url.
     """
 
     role: str
@@ -25,6 +30,20 @@ class Weights:
     licence: str = "unknown"
     source: str | None = None
     num_bytes: int | None = None
+    setting: str | None = None
+
+
+def pinned(url: str) -> tuple[str, str | None]:
+    """A url of weights less the sha256 that may end it, and that: `https://host/head.pt#sha256=HEX`.
+
+    Raises ValueError for a `#sha256=` without 64 hexadecimal digits.
+    """
+    place, mark, sha256 = url.partition(PIN)
+    if not mark:
+        return url, None
+    if not HEX.match(sha256.lower()):
+        raise ValueError(f"{url}: give 64 hexadecimal digits after {PIN}, as sha256sum prints them")
+    return place, sha256.lower()
 
 
 @dataclass(frozen=True)

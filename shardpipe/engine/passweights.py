@@ -8,6 +8,7 @@ Where a file cannot be had any more, the sha256 that `dataset.json` has of the s
 nothing left to run: its rows, and all that follows from them, need no model.
 """
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -185,7 +186,8 @@ def _lines(need: Need, there: State) -> Iterator[str]:
         yield "      to have it: shardpipe models CONFIG --pull"
     elif there.can_be_pulled:
         yield "      to have it: shardpipe models CONFIG --pull where there is a network, with the same cache folder"
-    path = f"--set {need.place}.{need.fields[0]}=PATH" if need.fields else "its path in the stage's fields"
+    setting = f"{need.fields[0]}=PATH" if need.fields else weights.setting
+    path = "its path in the stage's fields" if setting is None else f"--set {shlex.quote(f'{need.place}.{setting}')}"
     yield f"      or: {'' if weights.source is None else f'get it at {weights.source}, and '}give {path}"
     yield f"      to run without it: leave {need.place} ({need.stage.type}) out"
 

@@ -33,9 +33,12 @@ SIDES = {"rn50x4": 288, "rn50x16": 384, "rn50x64": 448, "resnet50x4": 288, "resn
 HUB = "hf-hub:"
 NAMED = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*\Z")
 HUB_PAGE = "https://huggingface.co"
-OPENAI_PAGES = {"ViT-L-14": "large_patch14_clip_224", "ViT-L-14-336": "large_patch14_clip_336",
-                "ViT-B-16": "base_patch16_clip_224", "ViT-B-32": "base_patch32_clip_224"}  # fmt: skip
-"""Where OpenAI's weights lie as safetensors; its own files are programs, which are not read."""
+OPENAI = {"ViT-L-14": ("large_patch14_clip_224", 427_616_513), "ViT-L-14-336": ("large_patch14_clip_336", 427_944_193),
+          "ViT-B-16": ("base_patch16_clip_224", 149_620_737), "ViT-B-32": ("base_patch32_clip_224", 151_277_313)}  # fmt: skip
+"""Page and number of parameters of OpenAI's weights as tensors in fp32; its own files are programs, which are not read."""
+
+FP32_BYTES = 4
+A_FOLDER = "backbone=FOLDER"
 
 
 class OwnBackbone(BaseModel):
@@ -84,7 +87,7 @@ class Backbone:
         Of an unknown hub repository it may be wrong; whoever loads the model can tell.
         """
         if self.kind == "folder":
-            return _configured_side(Path(self.model).expanduser() / CONFIG)
+            return _configured_side(Path(self.model) / CONFIG)
         said = [int(number) for found in SIDE_IN_NAME.findall(self.model) for number in found if number]
         name = self.model.rpartition("/")[2].lower()
         return said[-1] if said else max((side for part, side in SIDES.items() if part in name), default=IMAGE_SIDE)
@@ -94,29 +97,36 @@ class Backbone:
         """The files of the model itself: `backbone`, and for a hub repository or folder its `config`."""
         match self.kind:
             case "named":
-                return (Weights("backbone", f"open_clip:{self.model}/{self.tag}", **_published(self.model, self.tag)),)
+                setting = f"backbone={{model: {self.model}, weights: PATH, like: {self.tag}}}"
+                url, published = f"open_clip:{self.model}/{self.tag}", _published(self.model, self.tag)
+                return (Weights("backbone", url, setting=setting, **published),)
             case "own":
-                return (Weights("backbone", self.weights or ""),)
+                return (Weights("backbone", self.weights or "", setting="backbone.weights=PATH"),)
             case "hub":
                 repository = f"hf://{self.model}"
                 return (
-                    Weights("config", f"{repository}/{CONFIG}", **_published(self.model, None)),
-                    Weights("backbone", f"{repository}/{CHECKPOINTS[0]}", **_published(self.model, None)),
+                    Weights("config", f"{repository}/{CONFIG}", setting=A_FOLDER, **_published(self.model, None)),
+                    Weights(
+                        "backbone", f"{repository}/{CHECKPOINTS[0]}", setting=A_FOLDER, **_published(self.model, None)
+                    ),
                 )
             case "folder":
-                folder = Path(self.model).expanduser()
+                folder = Path(self.model)
                 there = [name for name in CHECKPOINTS if (folder / name).is_file()]
                 checkpoint = folder / (there or CHECKPOINTS)[0]
-                return Weights("config", str(folder / CONFIG)), Weights("backbone", str(checkpoint))
+                return (
+                    Weights("config", str(folder / CONFIG), setting=A_FOLDER),
+                    Weights("backbone", str(checkpoint), setting=A_FOLDER),
+                )
 
     @property
     def text_files(self) -> tuple[Weights, ...]:
         """The same, and the files of its tokenizer where that is not CLIP's, which comes inside open_clip."""
         match self.kind:
             case "folder":
-                folder = Path(self.model).expanduser()
+                folder = Path(self.model)
                 there = [folder / name for name in TOKENIZER_FILES if (folder / name).is_file()]
-                return (*self.files, *(Weights(ROLE[path.name], str(path)) for path in there))
+                return (*self.files, *(Weights(ROLE[path.name], str(path), setting=A_FOLDER) for path in there))
             case "hub":
                 repository = self.model if "siglip" in self.model.lower() else None
             case _:
@@ -126,7 +136,10 @@ class Backbone:
         published = _published(repository, None)
         return (
             *self.files,
-            *(Weights(ROLE[name], f"hf://{repository}/{name}", **published) for name in TOKENIZER_FILES),
+            *(
+                Weights(ROLE[name], f"hf://{repository}/{name}", setting=A_FOLDER, **published)
+                for name in TOKENIZER_FILES
+            ),
         )
 
 
@@ -140,7 +153,7 @@ def parse_backbone(name: BackboneName) -> Backbone:
             raise ValueError(f"backbone {name!r}: a hub repository is {HUB}ORGANISATION/NAME")
         return Backbone("hub", repository)
     if name.startswith(("/", "./", "../", "~")):
-        return Backbone("folder", name.rstrip("/"))
+        return Backbone("folder", str(Path(name).expanduser()))
     if NAMED.match(name):
         model, _, tag = name.partition("/")
         return Backbone("named", model, tag=tag)
@@ -168,15 +181,14 @@ def _configured_side(path: Path) -> int:
 
 
 def _published(model: str, tag: str | None) -> Mapping[str, Any]:
-    """Licence and source of published weights, where they are known."""
+    """Licence, source and size of published weights, where they are known."""
     name = model.rpartition("/")[2].removesuffix("-quickgelu")
     if tag == "openai":
-        page = (
-            f"{HUB_PAGE}/timm/vit_{OPENAI_PAGES[name]}.openai"
-            if name in OPENAI_PAGES
-            else "https://github.com/openai/CLIP"
-        )
-        return {"licence": "MIT", "source": page}
+        if name not in OPENAI:
+            return {"licence": "MIT", "source": "https://github.com/openai/CLIP"}
+        page, num_parameters = OPENAI[name]
+        source = f"{HUB_PAGE}/timm/vit_{page}.openai"
+        return {"licence": "MIT", "source": source, "num_bytes": FP32_BYTES * num_parameters}
     if "SigLIP" in name:
         return {"licence": "Apache-2.0", "source": f"{HUB_PAGE}/timm/{name}"}
     if (tag or "").startswith("laion"):

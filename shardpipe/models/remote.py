@@ -47,10 +47,17 @@ class RemotePlace:
 
     @staticmethod
     def parse(url: str) -> "RemotePlace":
-        """The place at a URL; WeightsError for a scheme that fsspec does not know, or whose package is not installed."""
-        place = RemotePlace(url)
-        place._file_system()
-        return place
+        """The place at a URL; WeightsError for a scheme that fsspec does not know, or whose package is not installed.
+
+        Of a chain (`zip://head.pt::https://host/all.zip`) each is looked at, and none opened: that may ask the network.
+        """
+        try:
+            for scheme, mark, _ in (link.partition("://") for link in url.split("::")):
+                if mark or scheme in fsspec.available_protocols():
+                    fsspec.get_filesystem_class(scheme)
+        except (ValueError, ImportError) as error:
+            raise WeightsError(f"{url} cannot be opened: {error}") from error
+        return RemotePlace(url)
 
     def find(self) -> Path | None:
         """The copy that was fetched last; WeightsError where its bytes are no longer those that were fetched."""
@@ -88,7 +95,8 @@ class RemotePlace:
 
     @property
     def _name(self) -> str:
-        name = unquote(urlsplit(self.url).path).rstrip("/").rpartition("/")[2]
+        first = next((link for link in self.url.split("::") if "://" in link), self.url)  # of a chain, what is wanted
+        name = unquote("".join(urlsplit(first)[1:3])).rstrip("/").rpartition("/")[2]
         return name if name and name not in (".", "..") else "weights"
 
     def _copy_of(self, entry: Mapping[str, Any] | None) -> Path | None:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 SAFE = ".safetensors"
 PICKLED = (".pt", ".pth", ".ckpt", ".bin")
+TORCH_STARTS = (b"PK\x03\x04", b"\x80\x02")
+"""How torch's files begin: a zip, and before torch 1.6 a pickle."""
+
 INDEX = ".index.json"
 GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 """What torch says of a pickle that names a function or a class: it would run code."""
@@ -32,11 +35,24 @@ def load_state(path: Path) -> "dict[str, torch.Tensor]":
         return _load_folder(path)
     if not path.is_file():
         raise WeightsError(f"{path}: there is no such file")
-    if path.suffix == SAFE:
+    suffix = path.suffix.lower()
+    if suffix not in (SAFE, *PICKLED):  # a link to a download need not end as the file is called
+        suffix = _suffix_by_content(path)
+    if suffix == SAFE:
         return _load_safe(path)
-    if path.suffix in PICKLED:
+    if suffix in PICKLED:
         return _load_pickled(path)
     raise WeightsError(f"{path} is no checkpoint: give a {SAFE} file, or one of {', '.join(PICKLED)}")
+
+
+def _suffix_by_content(path: Path) -> str:
+    """What a file would end in by how it begins; nothing for a file of another kind."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    if start.startswith(TORCH_STARTS):
+        return PICKLED[0]
+    holds_header = start[8:] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size
+    return SAFE if holds_header else ""
 
 
 def _load_safe(path: Path) -> "dict[str, torch.Tensor]":

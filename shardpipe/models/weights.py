@@ -5,16 +5,16 @@
     pull      ask the remote, bring what is not here             `shardpipe models --pull`
     resolve   the file; pulled first where it is not here        a stage's `setup`
 
-What the cache has counts until `pull` brings something newer, so that all of a run sees the same file. Each checks
-`Weights.sha256` where it is given.
+What the cache has counts until `pull` brings something newer, so that all of a run sees the same file. Each checks the sha256
+that the stage knows (`Weights.sha256`) or that the url is pinned to (`URL#sha256=HEX`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from shardpipe.core.errors import ConfigError, WeightsError
-from shardpipe.core.weights import Weights
+from shardpipe.core.weights import Weights, pinned
 from shardpipe.models.cache import num_bytes_at, offline_by, sha256_at
 from shardpipe.models.places import Place, Report, no_report, place_of
 from shardpipe.models.statedict import load_state
@@ -48,6 +48,7 @@ class State:
 def state(weights: Weights) -> State:
     """Where weights are; asks no network, hashes what is here (once), raises nothing."""
     try:
+        weights = _unpinned(weights)
         place = place_of(weights.url)
     except ConfigError as error:
         return _missing(weights, str(error), can_be_pulled=False)
@@ -83,6 +84,7 @@ def sha256_of(weights: Weights) -> str:
 
 def resolve(weights: Weights) -> Path:
     """The local file (or folder); pulled into the cache first where it is not here. WeightsError where it cannot be had."""
+    weights = _unpinned(weights)
     place = place_of(weights.url)
     path = place.find()
     return _fetched(place, weights, no_report) if path is None else _checked(place, weights, path)
@@ -90,7 +92,19 @@ def resolve(weights: Weights) -> Path:
 
 def pull(weights: Weights, report: Report = no_report) -> Path:
     """The local file as the remote has it now: fetched where it is not here, or has changed there. WeightsError as `resolve`."""
+    weights = _unpinned(weights)
     return _fetched(place_of(weights.url), weights, report)
+
+
+def _unpinned(weights: Weights) -> Weights:
+    """The same with the sha256 that its url is pinned to beside the url; WeightsError for a pin that cannot hold."""
+    try:
+        url, pin = pinned(weights.url)
+    except ValueError as error:
+        raise WeightsError(str(error)) from error
+    if pin is not None and weights.sha256 not in (None, pin):
+        raise WeightsError(f"{url} is pinned to sha256 {pin}, and its authors publish {weights.sha256}")
+    return replace(weights, url=url, sha256=pin or weights.sha256)
 
 
 def _fetched(place: Place, weights: Weights, report: Report) -> Path:
@@ -117,5 +131,5 @@ def _checked(place: Place, weights: Weights, path: Path) -> Path:
 def _check(weights: Weights, path: Path, sha256: str) -> None:
     if weights.sha256 not in (None, sha256):
         raise WeightsError(
-            f"{weights.url} is another file than it must be: sha256 {sha256} ({path}), and {weights.sha256} is published"
+            f"{weights.url} is another file than it must be: it has sha256 {sha256} ({path}), and {weights.sha256} is wanted"
         )

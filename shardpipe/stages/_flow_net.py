@@ -1,6 +1,7 @@
 """A network for flow on a device: pairs of many clips in batches of one size. Imports torch, so import it in `setup`."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch.nn import functional
 
 from shardpipe.core.weights import Weights
 from shardpipe.models import raft
+from shardpipe.models.device import BatchSize
 from shardpipe.models.unimatch import checkpoint as unimatch
 from shardpipe.models.weights import load_state, resolve
 from shardpipe.stages._flow_pairs import Flow, Job, Pair
@@ -30,12 +32,12 @@ NETWORKS: Mapping[str, Callable[[Mapping[str, Any], str, str], Network]] = {
 
 
 class FlowNet:
-    """The network with its weights on `device`, in fp32. at_once: pairs in a batch; halved for good where memory runs out."""
+    """The network with its weights on `device`, in fp32. at_once: the most pairs in a batch."""
 
     def __init__(self, network: Network, device: str, at_once: int) -> None:
         self._network = network
         self._device = torch.device(device)
-        self.at_once = at_once
+        self._size = BatchSize(at_once, device)
 
     @classmethod
     def load(cls, engine: str, weights: Weights, device: str) -> "FlowNet":
@@ -45,34 +47,24 @@ class FlowNet:
         return cls(network, device, AT_ONCE_CPU if torch.device(device).type == "cpu" else AT_ONCE_GPU)
 
     def flows(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Flow]]:
-        """Each job's number and its flows, as `_unimatch.Flows` has them; nothing for a job without pairs."""
+        """Each job's number and its flows, as `_flow_pairs.Flows` has them; nothing for a job without pairs. Raises StageError
+        where one pair does not fit the device's memory.
+        """
         by_size = sorted(range(len(jobs)), key=lambda i: jobs[i].size)
-        for _, numbers in groupby(by_size, key=lambda i: jobs[i].size):
+        for size, numbers in groupby(by_size, key=lambda i: jobs[i].size):
             found: dict[int, list[Flow]] = {}
             waiting = [(i, pair) for i in numbers for pair in jobs[i].pairs]
             while waiting:
-                taken = waiting[: self.at_once]
-                made = self._run_or_none([(jobs[i], pair) for i, pair in taken])
+                taken = waiting[: self._size.of(size)]
+                pairs = [(jobs[i], pair) for i, pair in taken]
+                made = self._size.attempt(partial(self._run, pairs), len(pairs), size)
                 if made is None:
-                    self.at_once = (len(taken) + 1) // 2
                     continue
                 waiting = waiting[len(taken) :]
                 for (i, _), flow in zip(taken, made, strict=True):
                     found.setdefault(i, []).append(flow)
                     if len(found[i]) == len(jobs[i].pairs):
                         yield i, np.stack(found.pop(i))
-
-    def _run_or_none(self, pairs: Sequence[tuple[Job, Pair]]) -> Flow | None:
-        """The flows of pairs of one size; None where memory runs out for several, and torch.OutOfMemoryError where for one."""
-        try:
-            return self._run(pairs)
-        except torch.OutOfMemoryError:
-            if len(pairs) == 1:
-                raise
-        # after the handler: until then the error keeps the tensors of the failed run alive
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
-        return None
 
     @torch.inference_mode()
     def _run(self, pairs: Sequence[tuple[Job, Pair]]) -> Flow:

@@ -34,6 +34,9 @@ PUBLISHED = (
     "https://s3.eu-central-1.amazonaws.com/avg-projects/unimatch/pretrained/"
     "gmflow-scale2-regrefine6-mixdata-train320x576-4e7b215d.pth"
 )
+NUM_BYTES = 4 * 7_360_688
+"""Of its tensors: the published file holds little more."""
+
 LICENCE = "not specified (the code is MIT)"
 """What the authors say of their weights."""
 
@@ -84,8 +87,9 @@ def plan_of(engine: str, preset: str, *, pairs_per_s: float | None, max_pairs: i
 
 
 def weights_at(engine: str, url: str) -> Weights:
-    """The weights at `url`; the licence is known of UniMatch's published ones."""
-    return Weights("flow", url, licence=LICENCE if url == PUBLISHED else "unknown", source=SOURCES[engine])
+    """The weights at `url`; licence and size are known of UniMatch's published ones."""
+    facts: dict[str, Any] = {"licence": LICENCE, "num_bytes": NUM_BYTES} if url == PUBLISHED else {}
+    return Weights("flow", url, source=SOURCES[engine], **facts)
 
 
 def score(plan: Plan, flows: Flows, clips: Sequence[Frames]) -> Sequence[Result]:

@@ -8,7 +8,7 @@ classify ─┘
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -65,7 +65,8 @@ class ImageEncoder(SharedStage):
     @property
     def column(self) -> str:
         """The same for all that want the same embeddings, whatever their batches."""
-        return f"_{self.type}_{fingerprint(self.model_dump(mode='json', include={'backbone', 'precision'}))[:12]}"
+        backbone = asdict(parse_backbone(self.backbone))  # however its folder is written
+        return f"_{self.type}_{fingerprint({'backbone': backbone, 'precision': self.precision})[:12]}"
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -164,14 +165,16 @@ class ImageStage(Stage):
     backbone: BackboneName = Field(
         default=BACKBONE,
         description=(
-            "MODEL/TAG of open_clip, hf-hub:ORGANISATION/NAME, a folder (/... or ./...), or {model: ViT-B-32, weights: PATH}"
+            "MODEL/TAG of open_clip, hf-hub:ORGANISATION/NAME, a folder (/... or ./...), or {model: ViT-L-14, weights: PATH, like: openai}"
         ),
     )
     precision: Precision = Field(
         default="auto", description="auto: bf16 on a GPU or CPU that computes in it, else fp16 on a GPU, fp32 on a CPU"
     )
     compile: bool = Field(default=False, description="torch.compile the image model: some minutes at the start")
-    max_images: int = Field(default=64, ge=1, description="frames a forward pass; halved where memory is short")
+    max_images: int = Field(
+        default=64, ge=1, description="most frames a forward pass; fewer where little memory is free"
+    )
     frame_side: int | None = Field(
         default=None,
         ge=16,

@@ -153,9 +153,11 @@ def _engine(device: str, params: Mapping[str, Any]) -> Engine:
         log.warning("ocr runs on the CPU: the installed onnxruntime has no CUDA; install onnxruntime-gpu in its place")
         cuda = False
     threads = {f"EngineConfig.onnxruntime.{kind}_op_num_threads": 1 for kind in ("intra", "inter")}
-    gpu: dict[str, bool | int] = {"EngineConfig.onnxruntime.use_cuda": cuda}
+    gpu: dict[str, bool | int | str] = {"EngineConfig.onnxruntime.use_cuda": cuda}
     if cuda:
         gpu["EngineConfig.onnxruntime.cuda_ep_cfg.device_id"] = int(device.partition(":")[2] or 0)
+        # else it doubles what it holds each time it needs more, and others live on that GPU
+        gpu["EngineConfig.onnxruntime.cuda_ep_cfg.arena_extend_strategy"] = "kSameAsRequested"
     engine: Engine = RapidOCR(
         params={"Global.log_level": "critical", "Global.use_cls": False, **threads, **gpu, **params}
     )

@@ -21,6 +21,7 @@ from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.plan import plan_config
 from shardpipe.executors.retry import retry_root
 from shardpipe.executors.run import emit_pass
+from shardpipe.stages.embed import Embed
 from shardpipe.storage.dataset import Dataset, DatasetInfo
 from shardpipe.storage.store import open_store
 
@@ -142,6 +143,21 @@ def test_all_that_is_missing_is_told_at_once(how: Any, videos: Path, tmp_path: P
     )
     assert "give --set passes.more.stages.0.encoder=PATH" in text
     assert not root.exists()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "setting"),
+    [
+        ("ViT-L-14/openai", "'passes.score.stages.0.backbone={model: ViT-L-14, weights: PATH, like: openai}'"),
+        ("hf-hub:timm/ViT-B-16-SigLIP", "passes.score.stages.0.backbone=FOLDER"),
+        ("./none", "passes.score.stages.0.backbone=FOLDER"),
+        ({"model": "ViT-B-32", "weights": "none.pt"}, "passes.score.stages.0.backbone.weights=PATH"),
+    ],
+)
+def test_how_another_copy_of_a_backbone_is_named(backbone: Any, setting: str, videos: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan_config(score(tmp_path / "root", videos, Embed(backbone=backbone)))
+    assert f"give --set {setting}\n" in str(caught.value)
 
 
 def test_offline_says_where_to_pull(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

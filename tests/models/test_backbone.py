@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from support.tiny_clip import clip_folder
 
 from shardpipe.models.backbone import Backbone, OwnBackbone, parse_backbone, tokenizer_repository
@@ -60,6 +61,20 @@ def test_the_source_is_the_page_where_open_clip_has_it(name: str) -> None:
     open_clip = import_model_library("open_clip")
     repository = open_clip.get_pretrained_cfg(*name.split("/"))["hf_hub"].rstrip("/")
     assert parse_backbone(name).files[0].source == f"https://huggingface.co/{repository}"
+
+
+def test_the_size_is_that_of_the_parameters() -> None:
+    open_clip = import_model_library("open_clip")
+    config = open_clip.get_model_config("ViT-B-32")
+    with torch.device("meta"):
+        model = open_clip.model.CLIP(config["embed_dim"], config["vision_cfg"], config["text_cfg"])
+    num_bytes = sum(4 * each.numel() for each in model.parameters())
+    assert parse_backbone("ViT-B-32-quickgelu/openai").files[0].num_bytes == num_bytes
+
+
+def test_a_folder_is_the_same_however_it_is_written() -> None:
+    assert parse_backbone("./models/clip/") == parse_backbone("./models//clip")
+    assert parse_backbone("~/clip").model == str(Path.home() / "clip")
 
 
 def test_a_folder_names_the_checkpoint_that_is_there(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Number formats, and batches that shrink where memory is short."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from shardpipe.core.errors import StageError
 from shardpipe.models.device import Batches, chosen_dtype
+from shardpipe.models.gpu_memory import Made
 
 
 class Small:
@@ -36,6 +38,58 @@ def test_a_batch_that_does_not_fit_is_halved_and_nothing_is_lost() -> None:
 def test_one_item_that_does_not_fit_is_an_error() -> None:
     with pytest.raises(StageError, match="not even one"):
         Batches(8, "cpu").run(Small(0), torch.zeros(3))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+        ),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("CUDA error: out of memory"),
+    ],
+)
+def test_what_libraries_and_the_cpu_say_is_short_memory_too(error: Exception) -> None:
+    tried: list[int] = []
+
+    def at_most_two(items: torch.Tensor) -> torch.Tensor:
+        tried.append(len(items))
+        if len(items) > 2:
+            raise error
+        return items
+
+    items = torch.arange(5.0)
+    assert torch.equal(Batches(4, "cpu").run(at_most_two, items), items)
+    assert tried == [4, 2, 2, 1]
+
+
+class Shared:
+    """A memory of which others take more and more. An item of n numbers takes 10 n bytes."""
+
+    def __init__(self, *free: int) -> None:
+        self.free = list(free)
+
+    def free_bytes(self) -> int:
+        return self.free.pop(0) if len(self.free) > 1 else self.free[0]
+
+    def measured(self, work: Callable[[], Made]) -> tuple[Made, int]:
+        made = work()
+        return made, 10 * made.numel()  # type: ignore[attr-defined]
+
+
+def test_a_batch_takes_half_of_what_is_free_by_what_an_item_took() -> None:
+    model, batches = Small(100), Batches(32, "cpu", Shared(1000, 1000, 100, 0, 10**9))
+    items = torch.arange(120.0).reshape(60, 2)
+    assert torch.equal(batches.run(model, items), items * 2)
+    # the first tells what an item takes, 20 bytes; then half of 1000, half of 100, one at least, and never above 32
+    assert model.sizes == [1, 25, 25, 2, 1, 6]
+    model.sizes.clear()
+    batches.run(model, items)
+    assert model.sizes == [32, 28]
+    model.sizes.clear()
+    batches.run(model, torch.zeros(3, 5))
+    assert model.sizes == [1, 2]  # other shapes take other amounts
 
 
 def test_other_errors_are_not_taken_for_it() -> None:

@@ -41,6 +41,19 @@ def test_safetensors(tmp_path: Path) -> None:
     assert sorted(load_state(tmp_path / "x.safetensors")) == sorted(STATE)
 
 
+@pytest.mark.parametrize("name", ["X.PT", "x.pth.tar", "download"])
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_torch_files_of_other_names(tmp_path: Path, name: str, is_zip: bool) -> None:  # noqa: FBT001  a parameter
+    torch.save(STATE, tmp_path / name, _use_new_zipfile_serialization=is_zip)
+    assert same(load_state(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["X.SAFETENSORS", "download"])
+def test_safetensors_of_other_names(tmp_path: Path, name: str) -> None:
+    save_file(STATE, tmp_path / name)
+    assert sorted(load_state(tmp_path / name)) == sorted(STATE)
+
+
 def test_a_nest_is_the_callers_business(tmp_path: Path) -> None:
     torch.save({"model": STATE, "epoch": 3}, tmp_path / "x.pth")
     found = load_state(tmp_path / "x.pth")

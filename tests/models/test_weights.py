@@ -2,6 +2,7 @@
 
 import os
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -205,17 +206,47 @@ def test_pulls_at_once_agree_without_locks(server: Files, monkeypatch: pytest.Mo
 def test_another_content_than_published_is_refused_and_removed(server: Files, tmp_path: Path) -> None:
     server.files["/a.pt"] = DATA
     wanted = head(f"{server.url}/a.pt", sha256="0" * 64)
-    with pytest.raises(WeightsError, match=f"sha256 {SHA256}.*{'0' * 64} is published"):
+    with pytest.raises(WeightsError, match=f"sha256 {SHA256}.*{'0' * 64} is wanted"):
         pull(wanted)
     assert state(wanted).where == "to pull"
     assert state(head(f"{server.url}/a.pt")).where == "to pull"
     local = tmp_path / "a.pt"
     local.write_bytes(DATA)
-    assert "is published" in str(state(head(local, sha256="0" * 64)).reason)
-    with pytest.raises(WeightsError, match="is published"):
+    assert "is wanted" in str(state(head(local, sha256="0" * 64)).reason)
+    with pytest.raises(WeightsError, match="is wanted"):
         resolve(head(local, sha256="0" * 64))
     assert local.read_bytes() == DATA  # it is the user's
     assert resolve(head(local, sha256=SHA256)) == local
+
+
+def test_a_url_pinned_to_a_sha256(server: Files, tmp_path: Path) -> None:
+    """As a config says which file it means; a folder is pinned to its own hash."""
+    server.files["/a.pt"] = DATA
+    good, bad = (f"{server.url}/a.pt#sha256={sha256}" for sha256 in (SHA256.upper(), "0" * 64))
+    assert pull(head(good)).read_bytes() == DATA
+    assert sha256_of(head(good)) == SHA256
+    assert state(head(f"{server.url}/a.pt")).where == "cached"  # the pin is no part of the place
+    with pytest.raises(WeightsError, match=f"{SHA256}.*{'0' * 64} is wanted"):
+        resolve(head(bad))
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    (folder / "a.pt").write_bytes(DATA)
+    assert resolve(head(f"{folder}#sha256={folder_sha256(folder)}")) == folder
+    assert f"{'0' * 64} is wanted" in str(state(head(f"{folder}#sha256={'0' * 64}")).reason)
+    assert "give 64 hexadecimal digits" in str(state(head(f"{folder}#sha256=abc")).reason)
+    with pytest.raises(WeightsError, match=f"is pinned to sha256 {'0' * 64}, and its authors publish {SHA256}"):
+        pull(head(bad, sha256=SHA256))
+
+
+def test_a_file_inside_an_archive(server: Files, tmp_path: Path) -> None:
+    """Its copy is called as the file is, and to look for it opens nothing."""
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.writestr("in/a.pt", DATA)
+    path = pull(head(f"zip://in/a.pt::{tmp_path / 'all.zip'}"))
+    assert (path.name, path.read_bytes()) == ("a.pt", DATA)
+    server.files["/all.zip"] = (tmp_path / "all.zip").read_bytes()
+    assert state(head(f"zip://in/a.pt::{server.url}/all.zip")).where == "to pull"
+    assert server.asked == []
 
 
 def test_a_copy_that_was_damaged_is_pulled_again(server: Files) -> None:
@@ -234,6 +265,7 @@ def test_a_copy_that_was_damaged_is_pulled_again(server: Files) -> None:
     ("url", "message"),
     [
         ("nothing://x/a.pt", "nothing://x/a.pt cannot be opened"),
+        ("zip://a.pt::nothing://x/a.zip", "cannot be opened"),
         ("hf://org/repo", "names no file"),
         ("hf://org/repo/", "names no file"),
         ("hf://org/repo/file@", "names no file"),

@@ -96,6 +96,7 @@ def test_joined_ones_take_the_smaller_batch_and_are_compiled_if_one_is(folder: s
     assert first.column == second.column
     joined = first.joined(second)
     assert (joined.max_images, joined.compile, joined.requests) == (8, True, (FOUR, ENDS))
+    assert ImageEncoder(backbone=f"{folder}/", requests=(FOUR,)).column == first.column  # the same folder
     assert ImageEncoder(backbone=folder, precision="bf16", requests=(FOUR,)).column != first.column
 
 
