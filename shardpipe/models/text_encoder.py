@@ -1,5 +1,6 @@
 """The text side of an image-text model: texts in, normalised embeddings out."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -25,11 +26,15 @@ def load_text_tower(backbone: Backbone, files: Files, *, device: str, precision:
 
 
 class TextTower:
-    """Embeds texts, each no longer than `context_length` tokens; longer ones are cut by the tokenizer, as published."""
+    """Embeds texts, each no longer than `context_length` tokens; longer ones are cut by the tokenizer, as published.
+
+    What a text says that its tokenizer would take for a token of its own, such as `<end_of_text>`, is left out: it would end there.
+    """
 
     def __init__(self, encode: Callable[[torch.Tensor], torch.Tensor], tokenizer: Any, *, device: str) -> None:  # noqa: ANN401
         self._encode, self._tokenizer, self._device = encode, tokenizer, device
         self._batches = Batches(MAX_TEXTS, device)
+        self._special = _special_tokens(tokenizer)
         self.context_length = int(tokenizer.context_length)
 
     @torch.inference_mode()
@@ -37,15 +42,30 @@ class TextTower:
         """Embeddings float32 [N, D], of length 1 where the model gave finite numbers."""
         if not texts:
             raise StageError("no text to embed")
-        tokens = self._tokenizer(list(texts))
+        tokens = self._tokenizer([self._plain(text) for text in texts])
         made: NDArray[np.float32] = self._batches.run(self._forward, tokens).cpu().numpy()
         return made
 
     def num_tokens(self, text: str) -> int:
         """How many tokens a text takes, those at its ends included, before anything is cut."""
+        text = self._plain(text)
         if hasattr(self._tokenizer, "encode"):  # CLIP's own: it leaves out the token at each end
             return len(self._tokenizer.encode(text)) + 2
         return len(self._tokenizer.tokenizer(self._tokenizer.clean_fn(text)).input_ids)
 
+    def _plain(self, text: str) -> str:
+        """The text without special tokens, however they are written (`&lt;end_of_text&gt;`, which the tokenizer unescapes)."""
+        while self._special.search(cleaned := self._tokenizer.clean_fn(text)):
+            text = self._special.sub(" ", cleaned)
+        return text
+
     def _forward(self, tokens: torch.Tensor) -> torch.Tensor:
         return functional.normalize(self._encode(tokens.to(self._device)).to(torch.float32), dim=-1)
+
+
+def _special_tokens(tokenizer: Any) -> re.Pattern[str]:  # noqa: ANN401  CLIP's own, or one of transformers
+    if hasattr(tokenizer, "tokenizer"):
+        names = tokenizer.tokenizer.all_special_tokens
+    else:
+        names = [tokenizer.decoder[number] for number in tokenizer.all_special_ids]
+    return re.compile("|".join(map(re.escape, names)), re.IGNORECASE)

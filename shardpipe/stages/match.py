@@ -101,14 +101,19 @@ class Match(ImageStage):
         ]
 
     def _chunks(self, text: Any) -> list[Chunk]:  # noqa: ANN401  whatever the column holds
-        if text is None or not str(text).strip():
+        if not isinstance(text, str) or not text.strip():
             return []
         assert self._texts is not None
         if self.preset == "opensora":
-            return [Chunk(str(text), self._texts.context_length)]
-        return chunked(str(text), self._texts.context_length, self._texts.num_tokens)
+            return [Chunk(text, self._texts.context_length)]
+        return chunked(text, self._texts.context_length, self._texts.num_tokens)
 
     def _score(self, view: ClipView, chunks: Sequence[Chunk], texts: Embeddings) -> Result:
+        text = view.row[self.column]
+        if text is not None and not isinstance(text, str):
+            return ClipError(
+                f"its column {self.column} holds {text!r:.40}, and match reads text: name a column of strings"
+            )
         if not chunks:
             return dict.fromkeys(self.writes)
         if not unit_length(texts):

@@ -110,6 +110,22 @@ def test_any_text_is_read_whole(folder: str, text: str) -> None:
     assert all(stage._texts.num_tokens(chunk.text) == chunk.num_tokens <= 77 for chunk in chunks)
 
 
+@pytest.mark.parametrize(
+    "mark", ["<end_of_text>", "<START_of_text>", "&lt;end_of_text&gt;", "&amp;amp;lt;end_of_text&amp;amp;gt;"]
+)
+def test_a_token_of_the_tokenizers_own_ends_no_text(folder: str, mark: str) -> None:
+    texts = [f"a red car {mark} in the snow", "a red car in the snow"]
+    found = run(match(folder), [noise(4)] * 2, [{"text": text} for text in texts])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("value", [["pan_left"], 3.5, True])
+def test_a_column_that_is_no_text_is_an_error_of_the_clip(folder: str, value: object) -> None:
+    (result,) = run(match(folder, column="tags"), [noise(4)], [{"tags": value}])
+    assert isinstance(result, ClipError)
+    assert "column tags holds" in result.message
+
+
 def test_nan_from_the_text_side_is_an_error_of_the_clip(tmp_path: Path) -> None:
     folder = clip_folder(tmp_path)
     path = tmp_path / "open_clip_model.safetensors"
