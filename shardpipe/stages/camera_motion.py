@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 PUBLISHED = "hf://facebook/cotracker3/scaled_offline.pth"
 PUBLISHED_AT = "https://huggingface.co/facebook/cotracker3"
 LICENCE = "CC-BY-NC-4.0"
+NUM_BYTES = 4 * 25_452_300
+"""Of its tensors: the published file holds little more."""
+
 MIN_FRAMES = 3
 MIN_KNOWN = 0.5
 WAY_BACK = 0.3
@@ -121,8 +124,8 @@ class CameraMotion(Stage):
         """The network's weights."""
         if self.weights is None:
             return ()
-        licence = LICENCE if self.weights == PUBLISHED else "unknown"
-        return (Weights("tracker", self.weights, licence=licence, source=PUBLISHED_AT),)
+        facts: dict[str, Any] = {"licence": LICENCE, "num_bytes": NUM_BYTES} if self.weights == PUBLISHED else {}
+        return (Weights("tracker", self.weights, source=PUBLISHED_AT, **facts),)
 
     @property
     def identity(self) -> dict[str, Any]:
