@@ -206,10 +206,18 @@ def _constant(argument: Node) -> str | None:
 
 @cache
 def _kinds() -> Mapping[str, set[tuple[str, str | None]]]:
-    """Each function's kinds and stabilities, as DuckDB lists them."""
+    """Each function's kinds and stabilities, as DuckDB lists them, of all its overloads.
+
+    Some releases list the overloads of `+`, `year` and others that take a TIMESTAMPTZ as CONSISTENT_WITHIN_QUERY: they
+    read the session's time zone, which is UTC here.
+    """
     found: dict[str, set[tuple[str, str | None]]] = {}
-    for name, kind, stability in ask("SELECT function_name, function_type, stability FROM duckdb_functions()"):
-        found.setdefault(name.lower(), set()).add((kind, stability))
+    for name, kind, stability, zoned in ask(
+        "SELECT function_name, function_type, stability, list_has_any(parameter_types, "
+        "['TIMESTAMP WITH TIME ZONE', 'TIMESTAMPTZ_NS']) FROM duckdb_functions()"
+    ):
+        same = zoned and stability == "CONSISTENT_WITHIN_QUERY"
+        found.setdefault(name.lower(), set()).add((kind, "CONSISTENT" if same else stability))
     return found
 
 

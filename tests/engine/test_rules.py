@@ -48,6 +48,10 @@ def clip(**values: Any) -> dict[str, Any]:
         ("nullif(num_frames, 0) IS NOT NULL", clip(num_frames=0), False),
         ("list_sum([num_frames, 1]) = 4", clip(num_frames=3), True),
         ("regexp_matches(text, '^a.c$')", clip(text="abc"), True),
+        ("aes + num_frames - 1 > 3 AND -aes < 0", clip(aes=2.5, num_frames=2), True),
+        ("aes * 2 / 3 % 2 > 1 AND num_frames // 2 = 1 AND aes ** 2 > 6", clip(aes=2.5, num_frames=3), True),
+        ("year(text::DATE) >= 2020 AND text::DATE + 1 > DATE '2020-06-01'", clip(text="2020-06-01"), True),
+        ("month(text::TIMESTAMPTZ) = 6", clip(text="2020-06-30 23:59:59+00"), True),
         ("true", clip(), True),
     ],
 )
