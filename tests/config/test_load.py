@@ -206,6 +206,7 @@ def test_all_faults_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
         ("root", "give path=value"),
         ("=x", "give path=value"),
         ("root=: [", "--set root:1: not valid YAML"),
+        ('passes.train.keep.0="a b" > 3', "needs quotes around all of it"),
         ("root=", "--set root: root: None is not allowed"),
         ("passes.train.from=x", "--set passes.train.from: passes.1.from: 'x' is no earlier pass"),
     ],
