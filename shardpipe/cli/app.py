@@ -15,6 +15,7 @@ from typing import Protocol, cast
 import typer
 
 from shardpipe.cli.log import start_log
+from shardpipe.cli.output import flush, nowhere
 from shardpipe.core.errors import ConfigError, ShardpipeError
 
 COMMANDS = ("run", "plan", "emit", "status", "inspect", "query", "verify", "retry", "stages", "models")
@@ -67,6 +68,8 @@ def _options(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
+    sys.stdout = sys.stdout or nowhere()  # None where a shell closed them (`>&-`)
+    sys.stderr = sys.stderr or nowhere()
     sys.exit(run_app(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -74,14 +77,14 @@ def run_app(arguments: Sequence[str]) -> int:
     """Run a command line; its exit code."""
     try:
         code = build_app()(list(arguments), prog_name="shardpipe", standalone_mode=False)
+        flush()
     except ShardpipeError as error:
         print(f"shardpipe: {error}", file=sys.stderr)  # noqa: T201  the one place where errors are told
         return 2 if isinstance(error, ConfigError) else 1
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our stdout has gone (`| head`): nothing is left to say
-        return 1
+        return 1  # the reader of our stdout has gone (`| head`): nothing is left to say
     except Exception as error:
         if not hasattr(error, "show"):
             raise

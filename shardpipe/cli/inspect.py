@@ -62,6 +62,8 @@ def _dataset(url: str, key: str | None, *, as_json: bool) -> None:
     rows = []
     for row in dataset.rows():
         duration_s = "-" if row["duration_s"] is None else f"{row['duration_s']:.3f}"
-        state = "kept" if row["kept"] else row["error"] or row["dropped_by"] or "dropped"
-        rows.append([row["key"], state, duration_s, row.get("shard") or "-"])
-    write_table(["key", "state", "seconds", "shard"], rows, left=2)
+        state = "kept" if row["kept"] else f"dropped: {row['dropped_by'] or ''}".rstrip(": ")
+        if row["error"] is not None:
+            state = f"{'kept, ' if row['kept'] else ''}error: {row['error']}"
+        rows.append([row["key"], duration_s, row.get("shard") or "-", state])
+    write_table(["key", "seconds", "shard", "state"], rows, left=4)

@@ -2,10 +2,14 @@
 
 import json
 import math
+import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from decimal import Decimal
-from typing import Any
+from typing import Any, TextIO
+
+from shardpipe.core.errors import StoreError
 
 UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 STEP = 1000
@@ -13,7 +17,7 @@ STEP = 1000
 
 def write_json(value: Any, *, indent: int | None = None) -> None:  # noqa: ANN401  any JSON value
     """One JSON value and a line end."""
-    sys.stdout.write(json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
+    write_line(json.dumps(plain(value), indent=indent, ensure_ascii=False, allow_nan=False))
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401  any value that a query gives
@@ -33,7 +37,31 @@ def plain(value: Any) -> Any:  # noqa: ANN401  any value that a query gives
 
 def write_line(text: str) -> None:
     """One line."""
-    sys.stdout.write(text + "\n")
+    with _told_why():
+        sys.stdout.write(text + "\n")
+
+
+def flush() -> None:
+    """Hand on what was written; raises BrokenPipeError where the reader has gone, StoreError where there is no room."""
+    with _told_why():
+        sys.stdout.flush()
+
+
+def nowhere() -> TextIO:
+    """A text file that keeps nothing."""
+    return open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123  the caller closes it, or never does
+
+
+@contextmanager
+def _told_why() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        with suppress(OSError), nowhere() as end:  # else Python tries again at exit, and complains
+            os.dup2(end.fileno(), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise StoreError(f"stdout cannot be written: {error.strerror}") from error
 
 
 def write_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> None:

@@ -44,19 +44,25 @@ class Document:
 
 def read_document(text: str, name: str) -> Document:
     """The values of YAML `text`; raises ConfigError with `name` and the line. Timestamps stay text."""
-    loader = yaml.SafeLoader(text)
     places: dict[Path, str] = {}
     try:
-        node = loader.get_single_node()
-        values = None if node is None else _Reader(loader, name, places).value(node, ())
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            values = None if node is None else _Reader(loader, name, places).value(node, ())
+        finally:
+            loader.dispose()
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(
+            f"{name}:{line}: not valid YAML: the character {chr(error.character)!r} is not allowed"
+        ) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}" if mark else name
         raise ConfigError(f"{where}: not valid YAML: {error.problem or error.context}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{name}: not valid YAML: {error}") from error
-    finally:
-        loader.dispose()
     return Document(values, places, name)
 
 

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from pydantic_core import InitErrorDetails
 
 from shardpipe.config.document import Document, read_document
+from shardpipe.config.document import Path as Place
 from shardpipe.config.explain import explain
 from shardpipe.config.models import Config, order_faults
 from shardpipe.config.overrides import apply_override
@@ -55,12 +56,29 @@ def _check(document: Document) -> Config:
         what = "is empty" if document.values is None else "is no mapping"
         raise ConfigError(f"{document.place(())}: the config {what}; it needs at least root, and cut or passes")
     try:
-        return Config.model_validate(document.values)
+        config = Config.model_validate(document.values)
     except ValidationError as error:
         found: list[Mapping[str, Any]] = [dict(each) for each in error.errors(include_url=False)]
+    else:
+        if flags := list(_flags(document.values, config.model_dump(by_alias=True), ())):
+            raise explain(document, flags)
+        return config
     # pydantic checks the order of passes only where all else is right; the reader wants every fault at once
     found += [{**each, "type": "config", "msg": str(each["type"])} for each in _order_faults(document.values)]
     raise explain(document, found)
+
+
+def _flags(given: object, read: object, path: Place) -> Iterator[Mapping[str, Any]]:
+    """Faults for each true or false in `given` that was read as a number, as pydantic does."""
+    if isinstance(given, Mapping) and isinstance(read, Mapping):
+        for key in given.keys() & read.keys():
+            yield from _flags(given[key], read[key], (*path, key))
+    elif isinstance(given, list) and isinstance(read, list | tuple):
+        for i, (item, item_read) in enumerate(zip(given, read, strict=False)):
+            yield from _flags(item, item_read, (*path, i))
+    elif isinstance(given, bool) and isinstance(read, int | float) and not isinstance(read, bool):
+        word = str(given).lower()
+        yield {"type": "config", "loc": path, "msg": f"{word} is not allowed; must be a number", "input": given}
 
 
 def _order_faults(values: Mapping[str, Any]) -> Iterator[InitErrorDetails]:

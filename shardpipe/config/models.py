@@ -32,7 +32,7 @@ CLIPS = "clips"
 """The name of the Dataset that `cut` makes."""
 
 RESERVED = (CLIPS, "_run")
-PASS_NAME = re.compile(r"[a-z0-9_-]+\Z")
+PASS_NAME = re.compile(r"[a-z0-9_-]{1,100}\Z")
 
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -45,9 +45,14 @@ def _some(value: object) -> object:
     return value
 
 
+def is_pass_name(value: str) -> bool:
+    """Whether a pass may be called so."""
+    return PASS_NAME.match(value) is not None and value not in RESERVED
+
+
 def _pass_name(value: str) -> str:
     if not PASS_NAME.match(value):
-        raise ValueError("must have only a-z, 0-9, _ and -")
+        raise ValueError("must have only a-z, 0-9, _ and -, and at most 100 of them")
     if value in RESERVED:
         raise ValueError(f"must be another name: {' and '.join(RESERVED)} are shardpipe's own")
     return value
@@ -167,6 +172,6 @@ def order_faults(passes: Sequence[tuple[str, str | list[str]]]) -> Iterator[Init
         for j, name in enumerate([source] if isinstance(source, str) else source):
             if name not in earlier:
                 at = ("passes", i, "from") if isinstance(source, str) else ("passes", i, "from", j)
-                known = ", ".join(map(repr, earlier))
+                known = ", ".join(repr(each) for each in dict.fromkeys(earlier) if each == CLIPS or is_pass_name(each))
                 yield fault(at, name, f"is no earlier pass{nearest(name, earlier)}; one of {known}, or a list of them")
         earlier.append(own)

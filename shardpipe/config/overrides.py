@@ -25,10 +25,20 @@ def apply_override(document: Document, text: str) -> None:
         key = _position(here, part, path, where)
         path = (*path, key)
         if following is None:
-            _store(here, key, read_document(value, where).values)
+            _store(here, key, _read(value, where))
         else:
             here = _descend(here, key, following)
     document.overwrite(path, where)
+
+
+def _read(value: str, where: str) -> object:
+    try:
+        return read_document(value, where).values
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error}. The value is YAML: a text that begins with a quote or bracket, or holds `: ` or ` #`, needs "
+            "quotes around all of it"
+        ) from error
 
 
 def _position(here: object, part: str, path: Path, where: str) -> str | int:

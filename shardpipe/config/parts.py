@@ -130,6 +130,8 @@ class EmitConfig(BaseModel):
     def _from_word(cls, value: object) -> object:
         if isinstance(value, str):
             return {"kind": value}
+        if not isinstance(value, dict | EmitConfig):
+            raise ValueError("must be rows, shards, or a mapping of how shards are made")  # noqa: TRY004  for pydantic
         return value
 
     @model_serializer(mode="wrap")

@@ -25,7 +25,8 @@ class RunReport:
 class PlannedPhase:
     """One phase of one pass as it would run now.
 
-    num_units, num_done: None where they are known only when the pass before it has ended.
+    num_units, num_done: None where they are known only when the pass before it has ended. Units whose input is not
+    there yet are counted.
     num_clips: still to do, estimated from the passes before it; None while nothing is known.
     usage: what these clips will take, from what earlier units of this pass took; None while there are none.
     """
@@ -40,8 +41,22 @@ class PlannedPhase:
 
 @dataclass(frozen=True)
 class PlanReport:
-    """What a run would do now: the phases in order. num_new_videos: how many `--add-sources` would append; None without it."""
+    """What a run would do now: the phases in order.
+
+    num_new_videos: how many `--add-sources` would append; None without it. num_videos, num_source_bytes: what `cut` would
+    begin with; None once its units are listed. spent: what was taken so far. num_kept: clips that the last of the passes
+    will keep, by its share so far; None while it has none.
+    """
 
     root: str
     phases: tuple[PlannedPhase, ...] = ()
     num_new_videos: int | None = None
+    num_videos: int | None = None
+    num_source_bytes: int | None = None
+    spent: Usage = field(default_factory=Usage)
+    num_kept: int | None = None
+
+    @property
+    def to_do(self) -> Usage:
+        """What the phases will take, as far as it is known."""
+        return sum((each.usage for each in self.phases if each.usage is not None), Usage())

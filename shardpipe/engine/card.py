@@ -4,8 +4,16 @@ Readers that do not find them guess types from the first few samples of the firs
 not fit the guess later.
 """
 
+import json
+
 from shardpipe.core.columns import Columns, ColumnType
 from shardpipe.engine.plansettings import PlanSettings
+
+FEATURES = {"mp4": "video", "txt": "string", "webp": "image", "png": "image", "jpg": "image", "jpeg": "image"}
+DECODED = frozenset({"npy", "npz", "pth", "ten", "tb", "mp", "msg", "cbor", "jsn", "text", "transcript"}) | frozenset(
+    {"cls", "cls2", "index", "inx", "id"}
+)
+"""Extensions that Hugging Face's reader decodes, to a type that only their stage knows: declared wrongly, nothing loads."""
 
 
 def dataset_card(name: str, settings: PlanSettings, columns: Columns) -> str:
@@ -32,6 +40,8 @@ def dataset_card(name: str, settings: PlanSettings, columns: Columns) -> str:
     members = ", ".join(f"`KEY.{ext}`" for ext in settings.members)
     lines += ["---", "", f"# {name}", "", f"WebDataset shards made by shardpipe. Each clip has {members}.", ""]
     lines += ["    webdataset.WebDataset(open('urls.txt').read().split(), shardshuffle=False)", ""]
+    if left_out := [f"`KEY.{ext}`" for ext in settings.members if _is_decoded(ext)]:
+        lines += [f"`datasets` leaves out {', '.join(left_out)}; `webdataset` gives all.", ""]
     lines += ["`urls.txt` lists the shards, `wids.json` describes them, `index.parquet` has one row a clip.", ""]
     if "json" in settings.members:
         lines += ["| column | type |", "|---|---|", *(f"| `{column}` | {kind} |" for column, kind in shown.items()), ""]
@@ -40,14 +50,27 @@ def dataset_card(name: str, settings: PlanSettings, columns: Columns) -> str:
 
 
 def _member(ext: str, columns: Columns) -> list[str]:
-    """The feature of one member."""
+    """The feature of one member; none where Hugging Face's reader would not give what is declared."""
     if ext == "json":
         fields = [line for column, kind in columns.items() for line in _feature(column, kind)]
         return ["  - name: json", "    struct:", *(f"    {line}" for line in fields)]
-    dtype = {"mp4": "video", "txt": "string"}.get(ext, "binary")
-    return [f"  - name: {ext}", f"    dtype: {dtype}"]
+    if _is_decoded(ext):
+        return []
+    return [f"  - name: {ext}", f"    dtype: {FEATURES.get(_last(ext), 'binary')}"]
+
+
+def _is_decoded(ext: str) -> bool:
+    return _last(ext) in DECODED
+
+
+def _last(ext: str) -> str:
+    """`webp` of `f00.webp`: readers go by it."""
+    return ext.rpartition(".")[2].lower()
 
 
 def _feature(column: str, kind: ColumnType) -> list[str]:
     """The feature of one column of the sidecar; scalars are called there as here."""
-    return [f'- name: "{column}"', f"  {'list' if kind.is_list else 'dtype'}: {kind.scalar}"]
+    return [
+        f"- name: {json.dumps(column, ensure_ascii=False)}",
+        f"  {'list' if kind.is_list else 'dtype'}: {kind.scalar}",
+    ]

@@ -64,7 +64,6 @@ REFUSED = {
 CLOCKS = frozenset({"current_localtime", "current_localtimestamp", "version"})
 LIST_AGGREGATES = frozenset({"list_aggr", "list_aggregate", "array_aggr", "array_aggregate", "aggregate"})
 SAMPLING_AGGREGATES = frozenset({"reservoir_quantile", "approx_quantile", "approx_top_k"})
-MAX_NAMED = 12  # columns that a message lists
 
 
 @dataclass(frozen=True)
@@ -264,8 +263,7 @@ def _macro_objection(name: str) -> str | None:
 
 
 def unknown_column(name: str, known: Mapping[str, object]) -> str:
-    """`no column aess; did you mean aes?`, with the columns there are."""
+    """`there is no column aess; did you mean aes?`, with all columns that there are."""
     near = difflib.get_close_matches(name.lower(), list(known), n=3, cutoff=0.6)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    listed = ", ".join(list(known)[:MAX_NAMED]) + (", ..." if len(known) > MAX_NAMED else "")
-    return f"there is no column {name}{hint} (columns: {listed})"
+    return f"there is no column {name}{hint} (columns: {', '.join(known)})"

@@ -5,7 +5,7 @@ input's rows ─▶ rules that bind on them ─▶ stage ─▶ rules that bind 
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -139,7 +139,7 @@ def compile_program(
         steps.extend(_stage_step(each, where, schema, results, rename={}, hashes=hashes) for each in first)
         step = _stage_step(stage, where, schema, results, rename=rename, hashes=hashes, stills=stills)
         used_renames |= {own for _, (own, _) in [*step.columns.items(), *step.members.items()]}
-        _check_new(where, step, schema, members)
+        _check_new(where, step, schema, members, own={*schema, *members} - {*inputs})
         schema |= {column: kind for column, (_, kind) in step.columns.items()}
         columns |= step.stored
         results |= dict.fromkeys(step.columns, step.result_id)
@@ -215,10 +215,22 @@ def _stage_step(
     return StageStep(stage, columns, members, reads, columns_shared, weights, result_id)
 
 
-def _check_new(where: str, step: StageStep, schema: Columns, members: Mapping[str, str]) -> None:
+def _check_new(
+    where: str, step: StageStep, schema: Columns, members: Mapping[str, str], *, own: Collection[str]
+) -> None:
+    """Raise ConfigError where a step writes what is there already; `own` is what the pass itself has written so far."""
+    if len(step.columns) + len(step.members) < len(step.stage.writes):
+        raise ConfigError(
+            f"{where} writes two columns of one name: its `rename` gives it to both, or one has it already"
+        )
     for column in [*step.columns, *step.members]:
         if not NAME.match(column) or column in RESERVED:
             raise ConfigError(f"{where} writes {column!r}, which is no name for a column (or is taken by shardpipe)")
+        if column in own:
+            raise ConfigError(
+                f"{where} writes column {column!r}, as a stage before it does: put one of them into a pass of its own, "
+                "with another name for it there (`rename`)"
+            )
         if column in schema or column in members:
             raise ConfigError(
                 f"{where} writes column {column!r}, which is there already: give it another name with "

@@ -3,10 +3,11 @@
 from shardpipe.config.models import CLIPS, Config
 from shardpipe.core.errors import IncompleteError
 from shardpipe.core.report import PlannedPhase, PlanReport
-from shardpipe.core.work import Phase, UnitJob
+from shardpipe.core.work import Phase, UnitJob, Usage
 from shardpipe.engine.batches import num_new
 from shardpipe.engine.emitplan import read_windows
 from shardpipe.engine.prepare import PreparedPass, prepare
+from shardpipe.engine.report import Status, status
 from shardpipe.engine.timings import read_timings, total
 from shardpipe.engine.units import Todo, cut_todo, input_layers, pass_todo
 from shardpipe.executors.run import check_only, list_asked
@@ -41,8 +42,25 @@ def plan_config(
         phases.append(_planned(store, name, "rows", _pass_todo_if_any(store, each), limit))
         if each.shape.info.emit == "shards" and not partial and limit is None:
             phases.append(_planned(store, name, "emit", _emit_todo_if_any(store, name)))
-    first = prepared.listing.videos if prepared.listing is not None else ()
-    return PlanReport(config.root, tuple(phases), None if added is None else num_new(store, added, first))
+    videos = prepared.listing.videos if prepared.listing is not None else ()
+    so_far = status(store, only=[each.name for each in phases])
+    return PlanReport(
+        config.root,
+        tuple(phases),
+        num_new_videos=None if added is None else num_new(store, added, videos),
+        num_videos=len(videos) if prepared.listing is not None else None,
+        num_source_bytes=sum(video.size or 0 for video in videos) if prepared.listing is not None else None,
+        spent=so_far.usage,
+        num_kept=_num_kept(so_far, phases[-1].name if phases else CLIPS),
+    )
+
+
+def _num_kept(so_far: Status, name: str) -> int | None:
+    """The clips that a pass will keep, by what it kept of its units so far."""
+    for each in so_far.passes:
+        if each.name == name and each.num_units and each.num_units_done:
+            return round(each.num_kept * each.num_units / each.num_units_done)
+    return None
 
 
 def _pass_todo_if_any(store: Store, each: PreparedPass) -> Todo | None:
@@ -67,12 +85,15 @@ def _emit_todo_if_any(store: Store, name: str) -> Todo | None:
 def _planned(store: Store, name: str, phase: Phase, todo: Todo | None, limit: int | None = None) -> PlannedPhase:
     if todo is None:
         return PlannedPhase(name, phase)
+    num_units = len(todo.names) + todo.num_waiting
     timings = read_timings(store, name, phase)
     num_left = len(todo.jobs) + todo.num_waiting
     if limit is not None:
         num_left = len(todo.limited(limit).jobs) + min(todo.num_waiting, max(0, limit - len(todo.names)))
+    if not num_left:
+        return PlannedPhase(name, phase, num_units, todo.num_done, 0, Usage())
     if not timings:
-        return PlannedPhase(name, phase, len(todo.names), todo.num_done)
+        return PlannedPhase(name, phase, num_units, todo.num_done)
     share = num_left / len(timings)
     num_clips = round(sum(timing.num_clips for timing in timings) * share)
-    return PlannedPhase(name, phase, len(todo.names), todo.num_done, num_clips, total(timings).times(share))
+    return PlannedPhase(name, phase, num_units, todo.num_done, num_clips, total(timings).times(share))

@@ -31,8 +31,12 @@ class LocalStore:
     """Objects as files under `root`, which need not exist yet."""
 
     def __init__(self, root: Path, *, read_only: bool = False) -> None:
-        if root.exists() and not root.is_dir():
-            raise ConfigError(f"{root} is a file, and a Dataset's root must be a folder: choose another place")
+        try:
+            there = next((each for each in (root, *root.parents) if each.exists()), root)
+        except OSError as error:
+            raise ConfigError(f"{root} cannot be a root: {error.strerror}") from error
+        if there.exists() and not there.is_dir():
+            raise ConfigError(f"{there} is a file, and a Dataset's root must be a folder: choose another place")
         self.root = root
         self.read_only = read_only
         self._scratch = Scratch(root / TEMP)

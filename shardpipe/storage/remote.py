@@ -175,7 +175,7 @@ def open_remote(url: str, *, read_only: bool) -> RemoteStore:
     try:
         fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
     except (ValueError, ImportError) as error:
-        raise ConfigError(f"cannot open {url}: {error}") from error
+        raise ConfigError(f"root {url} cannot be opened: {error}") from error
     create = CREATORS.get(_protocol(fs))
     if create is None and not read_only:
         raise ConfigError(

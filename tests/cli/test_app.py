@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.small_run import write_small_run
@@ -81,6 +82,28 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def plainly(*arguments: str, **streams: Any) -> subprocess.CompletedProcess[str]:
+    """A command in a process of its own, its stdout buffered as it mostly is."""
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return subprocess.run([*SHARDPIPE, *arguments], env=env, stderr=subprocess.PIPE, text=True, check=False, **streams)
+
+
+def test_a_reader_that_has_gone_is_no_error_to_tell() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = plainly("stages", stdout=write)
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_a_stdout_without_room_is_told() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = plainly("stages", stdout=full)
+    assert (done.returncode, done.stderr) == (1, "shardpipe: stdout cannot be written: No space left on device\n")
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:

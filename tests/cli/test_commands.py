@@ -49,6 +49,32 @@ def test_plan(config: Path, capsys: Captured) -> None:
     assert "CPU h" in capsys.readouterr().out
 
 
+def test_plan_prices_1000_kept_clips_as_the_funnel_does(config: Path, capsys: Captured) -> None:
+    assert run_app(["run", str(config), "--json"]) == 0
+    spent = json.loads(capsys.readouterr().out)["total"]
+    assert run_app(["plan", str(config), "--json"]) == 0
+    total = json.loads(capsys.readouterr().out)["total"]
+    assert (total["cost"], total["requests"]) == (0, 0)
+    assert total["cost_per_1000_kept"] == pytest.approx(spent["cost_per_1000_kept"])
+    assert run_app(["plan", str(config)]) == 0
+    assert "for 1,000 kept clips" in capsys.readouterr().out
+
+
+def test_plan_of_a_new_root_says_what_is_there_and_what_is_not_known(config: Path, capsys: Captured) -> None:
+    fresh = ["--set", f"root={config.parent}/fresh"]
+    assert run_app(["plan", str(config), *fresh]) == 0
+    told = capsys.readouterr().out
+    assert "3 videos, " in told
+    assert "is not known yet" in told
+    assert run_app(["plan", str(config), *fresh, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["total"]["cost_per_1000_kept"] is None
+    assert run_app(["run", str(config), "--set", f"root={config.parent}/part", "--limit", "1"]) == 0
+    capsys.readouterr()
+    assert run_app(["plan", str(config), "--set", f"root={config.parent}/part", "--json"]) == 0
+    for each in json.loads(capsys.readouterr().out)["phases"]:
+        assert each["phase"] == "emit" or (each["num_units"], each["num_done"]) == (3, 1), "what waits is counted too"
+
+
 def test_status(root: str, capsys: Captured) -> None:
     assert run_app(["status", root, "--json"]) == 0
     passes = json.loads(capsys.readouterr().out)["passes"]

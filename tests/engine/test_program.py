@@ -10,6 +10,7 @@ from shardpipe.core.columns import Member, Writes, int64
 from shardpipe.core.errors import ConfigError
 from shardpipe.core.stage import ClipView, Result, Stage
 from shardpipe.engine.program import compile_program
+from shardpipe.stages.quality import Quality
 
 
 class Named(Stage):
@@ -44,3 +45,22 @@ def test_members_that_a_shard_cannot_hold(ext: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         compiled(Named(ext=ext))
     compiled(Named(ext="vae.npy"))
+
+
+@pytest.mark.parametrize(
+    ("stages", "rename", "message"),
+    [
+        ([Named(name="key")], {}, r"give it another name with `rename: {key: key_2}`"),
+        (
+            [Named(name="a"), Named(name="a")],
+            {},
+            r"stages.1 .* as a stage before it does: put one of them into a pass of",
+        ),
+        ([Named(name="a"), Named(name="b")], {"b": "a"}, r"stages.1 .* as a stage before it does"),
+        ([Quality()], {"blur": "contrast"}, "writes two columns of one name"),
+        ([Named(name="a")], {"b": "c"}, "no stage of this pass writes b"),
+    ],
+)
+def test_two_columns_of_one_name(stages: list[Stage], rename: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        compile_program("score", stages=stages, keep=[], inputs=CLIP_COLUMNS, input_results={}, rename=rename)

@@ -207,9 +207,16 @@ def test_a_disk_error_is_a_store_error(tmp_path: Path) -> None:
     store.delete("a/b")
 
 
-@pytest.mark.parametrize("root", ["/proc/nosuch/root", "/dev/null/root"])
-def test_a_root_that_cannot_be_made_is_a_config_error(root: str) -> None:
-    with pytest.raises(ConfigError, match=f"nothing can be written in {root} .*: choose another root"):
+@pytest.mark.parametrize(
+    ("root", "message"),
+    [
+        ("/proc/nosuch/root", "nothing can be written in /proc/nosuch/root .*: choose another root"),
+        ("/dev/null/root", "/dev/null is a file, and a Dataset's root must be a folder: choose another place"),
+        (f"/tmp/{'a' * 300}", "cannot be a root: File name too long"),  # noqa: S108  never made
+    ],
+)
+def test_a_root_that_cannot_be_made_is_a_config_error(root: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         LocalStore(Path(root)).create("clips/dataset.json", b"{}")
 
 
