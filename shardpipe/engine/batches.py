@@ -37,7 +37,7 @@ def add_batch(store: Store, cut: CutConfig, listing: Listing, passthrough: Colum
 
 def read_batches(store: Store, name: str) -> list[pa.Table]:
     """All batches of sources, in order: one row a part. They stay in Arrow: a million dicts would take gigabytes."""
-    return [decode_table(store.read(path))[0] for path in sorted(store.list(f"{name}/sources"))]
+    return [decode_table(store.read(path), f"{store.url}/{path}")[0] for path in sorted(store.list(f"{name}/sources"))]
 
 
 def parts_of(batches: Sequence[pa.Table], unit: str) -> list[dict[str, Any]]:
@@ -86,7 +86,7 @@ def _listed(store: Store, paths: Sequence[str]) -> tuple[set[str], set[str]]:
     """The urls and the units of the batches at `paths`."""
     known, units = set(), set()
     for path in paths:
-        table, _ = decode_table(store.read(path))
+        table, _ = decode_table(store.read(path), f"{store.url}/{path}")
         known.update(table.column("url").to_pylist())
         units.update(table.column("unit").to_pylist())
     return known, units

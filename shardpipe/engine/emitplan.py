@@ -57,7 +57,7 @@ class Window:
     @staticmethod
     def decode(path: str, data: bytes) -> "Window":
         """The window in a plan object; IntegrityError if it is damaged."""
-        table, facts = decode_table(data)
+        table, facts = decode_table(data, path)
         try:
             return Window(
                 path,

@@ -104,7 +104,7 @@ def _covered(store: Store, name: str) -> Mapping[str, str] | None:
 
 def _windows_in(path: str, index: bytes) -> Mapping[str, str]:
     """The windows that an index covers, of which `index` is the end at least."""
-    windows: Mapping[str, str] | None = decode_facts(index).get("windows")
+    windows: Mapping[str, str] | None = decode_facts(index, path).get("windows")
     if windows is None:
         raise IntegrityError(f"{path} is no index: run `shardpipe verify`")
     return windows
@@ -186,7 +186,7 @@ def read_records(store: Store, name: str, windows: Sequence[Window]) -> list[Rec
         for unit in window.shard_units:
             if unit not in done:
                 raise IncompleteError(f"{store.url}/{name}: shard {unit} is planned but not written yet")
-            table, meta = decode_rows(store.read(done[unit]))
+            table, meta = decode_rows(store.read(done[unit]), f"{store.url}/{done[unit]}")
             if meta.inputs != {window.path: window.sha256}:
                 raise IntegrityError(
                     f"{store.url}/{done[unit]} was made from another {window.path}: run `shardpipe verify`"

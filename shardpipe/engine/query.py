@@ -83,7 +83,7 @@ def emitted_places(dataset: Dataset) -> dict[str, Row]:
 
 
 def _places(store: Store, path: str) -> Iterator[Row]:
-    table, _ = decode_rows(store.read(path))
+    table, _ = decode_rows(store.read(path), f"{store.url}/{path}")
     yield from table.select(["key", *LOCATION]).to_pylist()
 
 

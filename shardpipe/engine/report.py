@@ -6,6 +6,7 @@ funnel(store, "train")     the same of the Datasets that one was made from, in t
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from shardpipe.core.errors import IncompleteError
@@ -179,6 +180,11 @@ class _Tally:
         if window is None or unit in window.missing:
             return []
         base, *others = self.layers
+        with suppress(FileNotFoundError):  # rows that the plan names are gone: `verify` tells, and the unit is not done
+            return self._read_planned(unit, window, base, others)
+        return []
+
+    def _read_planned(self, unit: str, window: Window, base: Layer, others: Sequence[Layer]) -> list[LayerRows]:
         rows = base.read([unit], base.log.done(window.inputs))
         if rows is None:
             return []

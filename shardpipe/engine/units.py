@@ -120,7 +120,7 @@ def failed_share(store: Store, name: str) -> tuple[int, int]:
     """(failed, seen) clips of all committed rows of a pass."""
     paths = list(RowsLog(store, name).done().values())
     with ThreadPoolExecutor(READERS) as pool:
-        counts = list(pool.map(lambda path: decode_meta(store.read(path)).counts, paths))
+        counts = list(pool.map(lambda path: decode_meta(store.read(path), f"{store.url}/{path}").counts, paths))
     return sum(int(each["failed"]) for each in counts), sum(int(each["seen"]) for each in counts)
 
 
@@ -129,7 +129,8 @@ def failed_units(store: Store, name: str) -> list[tuple[str, int]]:
     log = RowsLog(store, name)
     found = []
     for unit, generation in log.generations().items():
-        if decode_meta(store.read(log.path(unit, generation))).counts["failed"]:
+        path = log.path(unit, generation)
+        if decode_meta(store.read(path), f"{store.url}/{path}").counts["failed"]:
             found.append((unit, generation + 1))
     return found
 

@@ -145,7 +145,10 @@ class Layer:
             return None
         paths = tuple(done[name] for name in names)
         blobs = [self.store.read(path) for path in paths]
-        tables, metas = zip(*(decode_rows(blob) for blob in blobs), strict=True)
+        tables, metas = zip(
+            *(decode_rows(blob, f"{self.store.url}/{path}") for path, blob in zip(paths, blobs, strict=True)),
+            strict=True,
+        )
         for path, meta in zip(paths, metas, strict=True):
             if self.form == "rows" and meta.fingerprint != self.info.fingerprint:
                 raise IntegrityError(
@@ -162,7 +165,7 @@ class Layer:
         if self.form == "rows":
             return list(self.info.members.values())
         for path in done.values():  # all records have the same columns
-            names = dict.fromkeys(decode_rows(self.store.read(path))[0].column_names)
+            names = dict.fromkeys(decode_rows(self.store.read(path), f"{self.store.url}/{path}")[0].column_names)
             return [ext for ext in self._member_names(names).values() if ext not in MADE]
         return []
 

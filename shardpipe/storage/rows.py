@@ -68,15 +68,15 @@ def encode_rows(columns: Columns, rows: Sequence[Row], meta: RowsMeta) -> bytes:
     return encode_table(columns, rows, asdict(meta))
 
 
-def decode_rows(data: bytes) -> tuple[pa.Table, RowsMeta]:
-    """The table (columns in their order) and the facts of a rows object; IntegrityError if it is damaged."""
-    table, facts = decode_table(data)
+def decode_rows(data: bytes, where: str = "") -> tuple[pa.Table, RowsMeta]:
+    """The table (columns in their order) and the facts of a rows object; IntegrityError, with its place, if it is damaged."""
+    table, facts = decode_table(data, where)
     return table, _rows_meta(facts)
 
 
-def decode_meta(data: bytes) -> RowsMeta:
+def decode_meta(data: bytes, where: str = "") -> RowsMeta:
     """The facts alone, from the file's footer."""
-    return _rows_meta(decode_facts(data))
+    return _rows_meta(decode_facts(data, where))
 
 
 def encode_table(columns: Columns, rows: Sequence[Row], facts: Mapping[str, Any]) -> bytes:
@@ -111,21 +111,25 @@ def encode_arrow(table: pa.Table, facts: Mapping[str, Any]) -> bytes:
     return sink.getvalue()
 
 
-def decode_table(data: bytes) -> tuple[pa.Table, dict[str, Any]]:
+def decode_table(data: bytes, where: str = "") -> tuple[pa.Table, dict[str, Any]]:
     """The inverse of `encode_table`; IntegrityError if the object is damaged or was not written by it."""
     try:
         table = pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True).read(use_threads=False)
     except DAMAGED as error:
-        raise IntegrityError(f"not a whole rows object: {error}; run `shardpipe verify`") from error
+        raise _damaged(where, error) from error
     return table.replace_schema_metadata(None), _facts(table.schema.metadata)
 
 
-def decode_facts(data: bytes) -> dict[str, Any]:
+def decode_facts(data: bytes, where: str = "") -> dict[str, Any]:
     """The facts of any committed table, from its footer: `data` may be the end of the object alone."""
     try:
         return _facts(pq.read_metadata(io.BytesIO(data)).metadata)
     except DAMAGED as error:
-        raise IntegrityError(f"not a whole rows object: {error}; run `shardpipe verify`") from error
+        raise _damaged(where, error) from error
+
+
+def _damaged(where: str, error: Exception) -> IntegrityError:
+    return IntegrityError(f"{where} is not a whole rows object: {error}; run `shardpipe verify`".removeprefix(" is "))
 
 
 def footer_bytes(end: bytes) -> int:

@@ -171,6 +171,6 @@ def unit_list(store: Store, base: Layer) -> list[str]:
     folder, column = ("plan", "unit_out") if base.form == "emit" else ("sources", "unit")
     names: dict[str, None] = {}
     for path in sorted(store.list(f"{base.name}/{folder}")):
-        table, _ = decode_table(store.read(path))
+        table, _ = decode_table(store.read(path), f"{store.url}/{path}")
         names.update(dict.fromkeys(table.column(column).to_pylist()))
     return list(names)
