@@ -43,7 +43,7 @@ def plan_config(
         if each.shape.info.emit == "shards" and not partial and limit is None:
             phases.append(_planned(store, name, "emit", _emit_todo_if_any(store, name)))
     videos = prepared.listing.videos if prepared.listing is not None else ()
-    so_far = status(store, only=[each.name for each in phases])
+    so_far = _so_far(store, config, [each.name for each in phases])
     return PlanReport(
         config.root,
         tuple(phases),
@@ -53,6 +53,17 @@ def plan_config(
         spent=so_far.usage,
         num_kept=_num_kept(so_far, phases[-1].name if phases else CLIPS),
     )
+
+
+def _so_far(store: Store, config: Config, names: list[str]) -> Status:
+    """Where these Datasets stand, if costs are asked for; nothing where one that they were made from has to be made again."""
+    nothing = Status(store.url, ())
+    if config.prices is None:
+        return nothing
+    try:
+        return status(store, only=names)
+    except IncompleteError:
+        return nothing
 
 
 def _num_kept(so_far: Status, name: str) -> int | None:

@@ -183,3 +183,20 @@ def test_no_kept_clip_gives_no_tar_and_an_empty_index(store: Store) -> None:
     assert table.num_rows == 0
     assert "aes" in table.column_names
     assert Dataset.open(store, "train").next_view().units() == []
+
+
+def test_status_of_a_planned_root_that_lost_rows(store: Store) -> None:
+    make_train(store, keys_of(2, 8))
+    emit_all(store, "train")
+    store.delete("train/rows/000001.parquet")
+    train = next(each for each in status(store).passes if each.name == "train")
+    assert (train.num_units_done, train.num_units) == (1, 2)
+
+
+def test_a_damaged_rows_object_is_named(store: Store) -> None:
+    make_train(store, keys_of(2, 8))
+    data = store.read("train/rows/000001.parquet")
+    store.delete("train/rows/000001.parquet")
+    store.create("train/rows/000001.parquet", data[:50])
+    with pytest.raises(IntegrityError, match=r"train/rows/000001.parquet is not a whole rows object"):
+        status(store)
