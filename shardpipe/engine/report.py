@@ -6,7 +6,6 @@ funnel(store, "train")     the same of the Datasets that one was made from, in t
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from shardpipe.core.errors import IncompleteError

@@ -198,5 +198,5 @@ def test_a_damaged_rows_object_is_named(store: Store) -> None:
     data = store.read("train/rows/000001.parquet")
     store.delete("train/rows/000001.parquet")
     store.create("train/rows/000001.parquet", data[:50])
-    with pytest.raises(IntegrityError, match=r"train/rows/000001.parquet is not a whole rows object"):
+    with pytest.raises(IntegrityError, match=r"train/rows/000001\.parquet is damaged or cut short"):
         status(store)
