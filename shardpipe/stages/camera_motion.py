@@ -73,6 +73,13 @@ class CameraMotion(Stage):
     All are null where the motion cannot be told: in fewer than three frames, or where in over half of the time no
     motion is shared by enough of the picture, as in a plain wall, black, or water. Speeds are per second of the clip's
     time and do not depend on fps. Black bars are left out.
+
+    Open-Sora writes its labels into captions and drops nothing by them. The limits of the labels are ours: they pass a suite of
+    synthetic moves, stills, and things that move before a still camera (`tests/stages/test_camera_motion.py`).
+
+    Cost: 6 to 10 ms of CPU for each second of clip.
+
+    Example rules: `NOT list_contains(cmotion, 'shake')`, `cmotion <> ['static']`, `abs(cmotion_pan) < 0.3 OR cmotion_pan IS NULL`.
     """
 
     type: Literal["camera_motion"] = "camera_motion"

@@ -80,6 +80,13 @@ class Flow(Stage):
     errors of up to some 20 % of a steady move, more from slow encoders with many reference frames, as FFmpeg does not tell which
     one a block was taken from: the nearest is assumed, and frames 1.5 times as fast as those around them are left out.
     Blocks coded by themselves do not count.
+
+    Thresholds: below 3 is a still picture with noise, above 200 the picture passes by in little more than a second (both ours, of
+    `dis`). Others' limits are in their own units: Open-Sora 1.3's code names 0.3 as the least of its number, and never a greatest.
+
+    Cost: `dis` 3 to 4 ms of CPU for each second of clip; `mv` about 10 ms for each second of 720p, most of it in the decoder.
+
+    Example rules: `flow_px_s BETWEEN 3 AND 200`, `flow_px_s_p90 >= 10`; with preset opensora-1.3 `flow >= 0.3`.
     """
 
     type: Literal["flow"] = "flow"

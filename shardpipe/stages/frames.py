@@ -32,6 +32,8 @@ class FramesStage(Stage):
     the stage's request allows, or, without a tolerance, where it asks for as many frames or for an odd part of them (3 or
     9 of 9: the very same frames). A clip all of whose stages are served so is never read. Pictures are lossy: at quality 90
     a colour is off by some 1 % on average, and model scores by about as little. About 20 kB a picture at 256.
+
+    Cost: 10 to 13 ms of CPU a picture. Example rule: `len(frames_times_s) = frames_asked`.
     """
 
     version: ClassVar[int] = 1
