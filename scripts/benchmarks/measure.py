@@ -50,7 +50,7 @@ def python(code: str, *arguments: str) -> Cost:
 def inner(code: str, *arguments: str) -> float:
     """A number that Python code in a fresh interpreter prints as its last line."""
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True
     )
     return float(done.stdout.strip().splitlines()[-1])
 
@@ -62,28 +62,47 @@ def median_of(rounds: int, measure: Callable[[], float]) -> float:
 
 @dataclass
 class Table:
-    """Results: a name, the measured value, and the bar it must reach."""
+    """Results: a name, the measured value, and the bar it must reach. What was skipped has no value, and `ok` null."""
 
     rows: list[dict[str, object]] = field(default_factory=list)
+
+    @property
+    def missed(self) -> list[str]:
+        """The names of the results that do not reach their bar."""
+        return [str(row["name"]) for row in self.rows if row["ok"] is False]
 
     def add(
         self, name: str, value: float, *, at_most: float | None = None, at_least: float | None = None, note: str = ""
     ) -> None:
         """One line; printed at once."""
         good = (at_most is None or value <= at_most) and (at_least is None or value >= at_least)
-        bar = f"<= {at_most:g}" if at_most is not None else f">= {at_least:g}" if at_least is not None else ""
-        row = {
-            "name": name,
-            "value": round(value, 4),
-            "at_most": at_most,
-            "at_least": at_least,
-            "ok": good,
-            "note": note,
-        }
-        self.rows.append(row)
-        print(f"{name:62} {value:9.3f}  {bar:9} {'' if good else 'MISSED'}  {note}", flush=True)
+        self._row(name, round(value, 4), at_most, at_least, ok=good, note=note)
+        print(f"{name:62} {value:9.3f}  {_bar(at_most, at_least):9} {'' if good else 'MISSED'}  {note}", flush=True)
+
+    def skip(self, name: str, *, at_most: float | None = None, at_least: float | None = None, why: str) -> None:
+        """A line for what cannot be measured here."""
+        self._row(name, None, at_most, at_least, ok=None, note=f"skipped: {why}")
+        print(f"{name:62} {'-':>9}  {_bar(at_most, at_least):9} skipped: {why}", flush=True)
+
+    def _row(
+        self,
+        name: str,
+        value: float | None,
+        at_most: float | None,
+        at_least: float | None,
+        *,
+        ok: bool | None,
+        note: str,
+    ) -> None:
+        self.rows.append(
+            {"name": name, "value": value, "at_most": at_most, "at_least": at_least, "ok": ok, "note": note}
+        )
 
     def write(self, path: Path) -> None:
         """The table as JSON, with what it was measured on."""
         about = {"cores": os.cpu_count(), "python": sys.version.split()[0]}
         path.write_text(json.dumps({"about": about, "rows": self.rows}, indent=1) + "\n", encoding="utf-8")
+
+
+def _bar(at_most: float | None, at_least: float | None) -> str:
+    return f"<= {at_most:g}" if at_most is not None else f">= {at_least:g}" if at_least is not None else ""

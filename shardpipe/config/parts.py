@@ -166,7 +166,7 @@ class ExecuteConfig(BaseModel):
         default=None, ge=1, description="decode processes a worker; the worker's share of the cores if not given"
     )
     devices: list[str] | None = Field(
-        default=None, min_length=1, description="torch devices, one a worker: [cuda:0, cuda:1]"
+        default=None, min_length=1, description="torch devices, one a worker: [cuda:0, cuda:1]; null: the CPU"
     )
     tries: int = Field(default=3, ge=1, description="how often a unit is tried before it is committed with its errors")
     clip_timeout_s: float = Field(default=120.0, gt=0, description="a decode that takes longer costs its clip")

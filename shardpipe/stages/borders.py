@@ -25,6 +25,12 @@ class Borders(Stage):
     A bar is what stays one colour at all sampled times, up to a logo or subtitle, and ends in a straight edge: dark scenes
     and coding noise are no bars. Small grey frames (long side 256, `per_s` a second) find it, `num_native` full-size ones
     give its edge to the pixel.
+
+    Nobody publishes a limit for bars; 0.1 is ours: what a crop to `crop_box` would throw away then hardly matters.
+
+    Cost: 3 ms of CPU a clip.
+
+    Example rules: `letterbox + pillarbox < 0.1`, `border_kind IN ('none', 'black')`.
     """
 
     version: ClassVar[int] = 1

@@ -90,8 +90,15 @@ class CameraMotion(Stage):
     Engine `corners` follows corners of the picture (Lucas and Kanade's way, on OpenCV), on the CPU. Engine `cotracker` takes
     the tracks of a grid of points by CoTracker3 (Karaev et al. 2024; the offline model) and gives the same labels and
     numbers, of points laid anew about each second. It needs shardpipe[models] and its `weights`, which have no default, as their
-    licence forbids commercial use: hf://facebook/cotracker3/scaled_offline.pth. It takes about 15 CPU-seconds for each second of
-    clip, in fp32 on one thread: in practice it wants a GPU.
+    licence forbids commercial use: hf://facebook/cotracker3/scaled_offline.pth.
+
+    Open-Sora writes its labels into captions and drops nothing by them. The limits of the labels are ours: they pass a suite of
+    synthetic moves, stills, and things that move before a still camera (`tests/stages/test_camera_motion.py`).
+
+    Cost: `corners` 6 to 10 ms of CPU for each second of clip; `cotracker` about 15 CPU-seconds, in fp32 on one thread: in practice
+    it wants a GPU.
+
+    Example rules: `NOT list_contains(cmotion, 'shake')`, `cmotion <> ['static']`, `abs(cmotion_pan) < 0.3 OR cmotion_pan IS NULL`.
     """
 
     type: Literal["camera_motion"] = "camera_motion"

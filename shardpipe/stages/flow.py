@@ -95,10 +95,14 @@ class Flow(Stage):
     one a block was taken from: the nearest is assumed, and frames 1.5 times as fast as those around them are left out.
     Blocks coded by themselves do not count.
 
-    Cost beside decoding: of `dis` 2 to 16 CPU-ms a second of video (ultrafast, medium); of `mv` next to none; of the networks that of
-    a pair at most `max_pairs` times (of `opensora` 3 times, of `opensora-1.3` 9).
+    Thresholds: below 3 is a still picture with noise, above 200 the picture passes by in little more than a second (both ours, of
+    `dis`). Others' limits are in their own units: Open-Sora 1.3's code names 0.3 as the least of its number, and never a greatest.
 
-    Example rules: `flow_px_s >= 3`, `flow_px_s BETWEEN 3 AND 200`, with `opensora-1.3` also `flow >= 0.3`.
+    Cost beside decoding: of `dis` 2 to 16 ms of CPU a second of video (ultrafast, medium); of `mv` about 10 ms for each second of
+    720p, most of it in the decoder; of the networks that of a pair at most `max_pairs` times (of `opensora` 3 times, of
+    `opensora-1.3` 9).
+
+    Example rules: `flow_px_s BETWEEN 3 AND 200`, `flow_px_s_p90 >= 10`; with preset opensora-1.3 `flow >= 0.3`.
     """
 
     type: Literal["flow"] = "flow"

@@ -33,7 +33,7 @@ class FramesStage(Stage):
     9 of 9: the very same frames). A clip all of whose stages are served so is never read. Pictures are lossy: at quality 90
     a colour is off by some 1 % on average, and model scores by about as little.
 
-    Cost beside decoding: about 15 CPU-ms and 20 kB a picture at 256.
+    Cost: beside decoding, 10 to 15 ms of CPU and 20 kB a picture at 256.
 
     Example rule, for clips that have all of their pictures: `len(frames_times_s) = frames_asked`.
     """

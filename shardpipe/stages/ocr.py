@@ -45,6 +45,13 @@ class Ocr(Stage):
     `num_frames` frames spread over the clip are looked at, and of each the whole picture, `long_side` pixels wide or high: text
     lower than about 8 pixels of that is missed. It takes 0.2 to 0.3 CPU-seconds a frame, `text` about twice that.
     A `cuda` device is used where the installed onnxruntime can (onnxruntime-gpu), else the CPU.
+
+    Open-Sora has no limit for its count. EasyAnimate keeps clips whose text covers at most 0.02 of the picture
+    (`easyanimate/video_caption`, by another detector): a logo of 10 by 5 % of the picture is 0.005, a subtitle of 60 by 5 % 0.03.
+
+    Cost: with 3 frames 0.6 to 0.9 CPU-seconds a clip.
+
+    Example rules: `ocr_area < 0.02`, `ocr <= 3`.
     """
 
     version: ClassVar[int] = 1

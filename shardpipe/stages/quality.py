@@ -45,6 +45,13 @@ class Quality(Stage):
 
     Sampling is by time: `per_s` small grey frames a second (long side 256) for brightness, contrast, black and frozen;
     `num_colour` small colour frames; `num_native` grey frames at the clip's own size for blur and blockiness.
+
+    Thresholds are ours, between the values given above; Open-Sora has no such filters.
+
+    Cost: 7 to 10 ms of CPU a clip.
+
+    Example rules: `blur < 0.65 AND blockiness < 0.3`, `brightness BETWEEN 0.05 AND 0.95 AND contrast >= 0.02`,
+    `black_share < 0.1`, `frozen_share < 0.5 OR frozen_share IS NULL`.
     """
 
     version: ClassVar[int] = 1

@@ -16,10 +16,15 @@ import yaml
 from shardpipe.cli.app import COMMANDS, build_app
 from shardpipe.config.load import load_config, parse_config
 from shardpipe.config.registry import detector_types, stage_types
+from shardpipe.core.clip import CLIP_COLUMNS
+from shardpipe.core.stage import Stage
+from shardpipe.engine.expression import parse
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
 BLOCK = re.compile(r"^```([a-z]*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"`([^`]+)`")
+CLIPS = {"root": "x", "cut": {"sources": "videos", "scenes": {"type": "fixed", "every_s": 5}}}
 LINK = re.compile(r"\]\(([^)#:\s]+)(#[^)]*)?\)")
 
 
@@ -51,7 +56,7 @@ def test_yaml_blocks_are_configs(text: str) -> None:
     if "root" in values:
         parse_config(values)
     else:  # a part of a config, shown alone
-        parse_config({"root": "x", "cut": {"sources": "videos", "scenes": {"type": "fixed", "every_s": 5}}} | values)
+        parse_config(CLIPS | values)
 
 
 @pytest.mark.parametrize("text", list(blocks("bash")))
@@ -105,6 +110,57 @@ def test_every_stage_and_detector_is_documented() -> None:
     for name, kind in (stage_types() | detector_types()).items():
         assert f"### {name}\n" in page
         assert kind.__doc__, name
+
+
+@pytest.mark.parametrize("name", sorted(stage_types()))
+def test_every_stage_says_what_it_costs_and_shows_rules(name: str) -> None:
+    doc = stage_types()[name].__doc__ or ""
+    assert "Cost:" in doc
+    _, found, rest = doc.partition("Example rule")
+    for rule in CODE.findall(rest):
+        parse(rule)
+    assert found or "rule" in doc.lower()
+
+
+def here() -> Iterator[Any]:
+    """What docs/open-sora.md gives in place of each command of Open-Sora."""
+    page = (ROOT / "docs" / "open-sora.md").read_text(encoding="utf-8").partition("## Its columns")[0]
+    for line in page.splitlines():
+        if line.startswith("| `"):
+            for span in CODE.findall(line.replace("\\|", "\0").split("|")[2].replace("\0", "|")):
+                yield pytest.param(span, id=span)
+
+
+@pytest.mark.parametrize("text", list(here()))
+def test_what_replaces_a_script_is_there(text: str) -> None:
+    words = shlex.split(text) if text.startswith("shardpipe ") else []
+    if words:
+        group: Any = typer.main.get_command(build_app())
+        group.commands[words[1]].make_context(words[1], words[2:])
+    elif text.startswith("{type:"):
+        one = {"name": "score", "from": "clips", "stages": [yaml.safe_load(text)], "emit": "rows"}
+        parse_config(CLIPS | {"passes": [one]})
+    elif re.match(r"(cut\.)?scenes: |threshold: ", text):
+        scenes = text.split("scenes: ", 1)[-1] if "{" in text else f"{{type: adaptive, {text}}}"
+        parse_config(CLIPS | {"cut": {"sources": "videos", "scenes": yaml.safe_load(scenes)}})
+    elif re.match(r"(cut\.)?write: ", text):
+        parse_config(CLIPS | {"cut": CLIPS["cut"] | {"write": yaml.safe_load(text.split("write: ", 1)[1])}})  # type: ignore[operator]
+    elif text.startswith(("emit: ", "shard_bytes: ")):
+        one = {"name": "train", "from": "clips", "emit": "shards"} | yaml.safe_load(text.replace("...", "codec"))
+        parse_config(CLIPS | {"passes": [one]})
+    elif re.search(r"[<>=(]| IN ", text):
+        parse(text)
+    else:
+        assert re.fullmatch(r"[\w.:? -]+|cut\.sources: FOLDER", text), text
+
+
+def test_the_columns_that_replace_open_soras_are_there() -> None:
+    page = (ROOT / "docs" / "open-sora.md").read_text(encoding="utf-8").partition("## Its columns")[2]
+    table = [line.split("|")[2] for line in page.partition("## ")[0].splitlines() if line.startswith("| `")]
+    stages: list[Stage] = [kind() for name, kind in stage_types().items() if name != "classify"]
+    known = {*CLIP_COLUMNS, "text", "error", "flow", *(name for stage in stages for name in stage.writes)}
+    named = {span for cell in table for span in CODE.findall(cell) if re.fullmatch(r"[a-z]\w*", span)}
+    assert named - known <= {"npy"}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
