@@ -6,6 +6,7 @@ from enum import IntEnum
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from shardpipe.media.fields import picture_format
 from shardpipe.media.nal import (
     H264_IDR,
     H264_PARTITIONS,
@@ -42,12 +43,14 @@ class Scanner:
     """Looks into the packets of one stream, in order of decoding.
 
     sets: H.264 parameter sets, from the header and in between. length_bytes: of NAL lengths, 0 for start codes.
-    steady: false once a parameter set changed, or anything could not be read.
+    steady: false once a parameter set changed or there are two of pictures of another format, or anything could not be
+    read. lossless: H.264 that may be coded without loss.
     """
 
     def __init__(self, stream: VideoStream) -> None:
         self.codec = stream.codec_context.codec.canonical_name
-        self.sets, self.length_bytes, self.steady = ParameterSets(), 0, True
+        self.sets, self.length_bytes, self.steady, self.lossless = ParameterSets(), 0, True, False
+        self._checked: frozenset[bytes] = frozenset()
         self._hevc_sets: dict[tuple[int, bytes], bytes] = {}
         extradata = stream.codec_context.extradata or b""
         try:
@@ -64,6 +67,7 @@ class Scanner:
             "mpeg4": self._mpeg4,
         }
         self._scan = scans.get(self.codec)
+        self._check_sets()
 
     def scan(self, packet: "Packet[VideoStream]") -> tuple[Access, bool]:
         """(how decoding may begin at this packet, whether no other frame refers to it)."""
@@ -85,7 +89,7 @@ class Scanner:
             kind = h264_type(unit)
             if kind in (H264_SPS, H264_PPS):
                 self.sets.add(unit)
-                self.steady = self.steady and not self.sets.changed
+                self._check_sets()
             elif kind == H264_IDR:
                 idr, disposable = True, False
             elif (kind == H264_SLICE or kind in H264_PARTITIONS) and unit[0] >> 5 & 3:
@@ -93,6 +97,19 @@ class Scanner:
         if idr:
             return Access.CLEAN, False
         return (Access.KEY if key else Access.NONE), disposable
+
+    def _check_sets(self) -> None:
+        """Clips have one size and format, whatever parameter sets the stream has."""
+        sets = frozenset(self.sets.sps.values())
+        if sets != self._checked:
+            self._checked = sets
+            try:
+                formats = {picture_format(sps) for sps in sets}
+                self.steady = self.steady and len(formats) == 1
+                self.lossless = any(each.lossless for each in formats)
+            except (ValueError, IndexError):
+                self.steady = False
+        self.steady = self.steady and not self.sets.changed
 
     def _hevc(self, data: bytes, key: bool) -> tuple[Access, bool]:  # noqa: FBT001
         units = split_lengths(data, self.length_bytes) if self.length_bytes else split_start_codes(data)

@@ -24,7 +24,7 @@ from shardpipe.media.timeline import with_data
 COPIED = frozenset({"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"})
 """Codecs that are kept as they are."""
 
-LEAD_PACKETS = {"aac": 1, "mp3": 3, "opus": 4, "ac3": 1, "eac3": 1}
+LEAD_PACKETS = {"aac": 1, "mp3": 3, "opus": 4, "ac3": 1, "eac3": 1, "vorbis": 2, "wmav1": 1, "wmav2": 1, "dts": 1}
 """Packets before the first one that its decoder needs to get the sound right; hidden as well."""
 
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
@@ -64,32 +64,37 @@ class SpanSound:
         return self._encoded(encoder)
 
     def _copied(self, out: AudioStream) -> "Iterator[tuple[float, Packet[AudioStream]]]":
+        sample = Fraction(1, self._stream.codec_context.sample_rate)
         for packet, at in self.packets:
             copy = cast("Packet[AudioStream]", Packet(bytes(packet)))
-            copy.pts = copy.dts = round(at / packet.time_base)
-            copy.time_base, copy.duration, copy.is_keyframe = packet.time_base, packet.duration or 0, True
+            base = min(packet.time_base, sample)  # AVI counts whole packets, and clips start between them
+            copy.pts = copy.dts = round(at / base)
+            copy.time_base, copy.is_keyframe = base, True
+            copy.duration = round((packet.duration or 0) * packet.time_base / base)
             copy.stream = out
             yield float(at), copy
 
     def _encoded(self, out: AudioStream) -> "Iterator[tuple[float, Packet[AudioStream]]]":
         rate = out.codec_context.sample_rate
         resampler = AudioResampler("fltp", out.codec_context.layout, rate, frame_size=FRAME)
-        number = round(self.packets[0][1] * rate)
-        for decoded in [*self._decoded(), None]:
+        number: int | None = None
+        for decoded, at in [*self._decoded(), (None, Fraction(0))]:
+            number = round(at * rate) if number is None else number
             for frame in resampler.resample(decoded):
                 frame.pts, frame.time_base = number, Fraction(1, rate)
                 number += frame.samples
                 yield from _packets(out, frame)
         yield from _packets(out, None)
 
-    def _decoded(self) -> Iterator[AudioFrame]:
+    def _decoded(self) -> Iterator[tuple[AudioFrame, Fraction]]:
+        """Frames, each with the time of the packet that it came out with: the first packets may give none."""
         context = self._stream.codec_context
         context.flush_buffers()
         with media_errors("the audio cannot be decoded"):
-            for packet, _ in self.packets:
+            for packet, at in self.packets:
                 for frame in context.decode(packet):
                     frame.pts = None
-                    yield frame
+                    yield frame, at
 
     def _from_before(self) -> "Iterator[tuple[Packet[AudioStream], Fraction]]":
         base = self._stream.time_base

@@ -24,7 +24,7 @@ from shardpipe.media.editlist import EDITLIST_CODECS, plan_editlist
 from shardpipe.media.encode import Recoder, encoding_base
 from shardpipe.media.inhand import LAG, Parts, Run, Runs, Seen
 from shardpipe.media.packets import index_packets
-from shardpipe.media.proof import encoded_clip, kept_clip
+from shardpipe.media.proof import encoded_clip, is_cut_short, kept_clip
 from shardpipe.media.reading import PacketReader
 from shardpipe.media.remux import MP4_VIDEO, Mp4, add_sound
 from shardpipe.media.smartcut import PIX_FMTS, Part, PartEncoder, PartSettings, Plan, encode_part, plan_copy, write_plan
@@ -171,11 +171,9 @@ class Cutter:
         expected = self._frames(start, end)
         run = self._runs.take(start, end) if self._runs is not None else None
         if run is None or run.recoder.num_seen != len(expected):
-            run = self._begin_run(start)
-            with run.out:
-                for frame in self._reader.frames(start, end, expected=expected):
-                    run.recoder.add(frame)
-                run.recoder.finish(end)
+            run = self._encoded(start, end, expected)
+        if is_cut_short(run.out.path):
+            run = self._encoded(start, end, expected, in_order=True)
         duration = round((end - start) * self.base / run.out.base)
         sound = self._sound(start, end)
         if sound is not None:
@@ -186,9 +184,18 @@ class Cutter:
         span, has_audio = Span(start, end), sound is not None
         return encoded_clip(path, self.facts, span, run.recoder, expected, has_audio=has_audio)
 
-    def _begin_run(self, start: int) -> Run:
+    def _encoded(self, start: int, end: int, expected: NDArray[np.int64], *, in_order: bool = False) -> Run:
+        run = self._begin_run(start, in_order=in_order)
+        with run.out:
+            for frame in self._reader.frames(start, end, expected=expected):
+                run.recoder.add(frame)
+            run.recoder.finish(end)
+        return run
+
+    def _begin_run(self, start: int, *, in_order: bool = False) -> Run:
         out = Mp4(self._temp / f"{start}.mp4", encoding_base(self.spec, self.base))
-        return Run(start, Recoder(out, start, base=self.base, spec=self.spec, facts=self.facts), out)
+        recoder = Recoder(out, start, base=self.base, spec=self.spec, facts=self.facts, in_order=in_order)
+        return Run(start, recoder, out)
 
     def _sound(self, start: int, end: int) -> SpanSound | None:
         """The audio of a span; None if there is none, or none is wanted."""
@@ -202,6 +209,8 @@ class Cutter:
         """How heads and tails are encoded; None if this video cannot have any."""
         facts, spec = self.facts, self.spec
         if spec.method != "auto" or facts.codec != "h264" or facts.pix_fmt not in PIX_FMTS or not self._copies:
+            return None
+        if self.index.lossless:  # FFmpeg's decoder goes wrong where a clip changes from lossy to lossless coding
             return None
         with suppress(ValueError):
             own = spec.codec == "h264" and spec.encoder == "software"

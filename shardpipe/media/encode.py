@@ -10,6 +10,7 @@ from math import lcm
 import av
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
+from av.video.reformatter import ColorRange
 
 from shardpipe.core.cutting import PRESETS, WriteSpec
 from shardpipe.core.errors import ConfigError, MediaError
@@ -121,20 +122,25 @@ class Recoder:
     """Encodes the frames of one span into an mp4, one after the other.
 
     start, the pts of frames, end: ticks of `base`, the source's. `pts`: of frames written, ticks of the mp4's own base (`base`)
-    after the clip's start. num_seen, last_seen: how many frames were given, and the last one's pts. rate: frames a second of the
-    mp4, on average or (resamples) exactly.
+    after the clip's start. in_order: without B-frames. num_seen, last_seen: how many frames were given, and the last one's pts.
+    rate: frames a second of the mp4, on average or (resamples) exactly.
     """
 
-    def __init__(self, out: Mp4, start: int, *, base: Fraction, spec: WriteSpec, facts: VideoFacts) -> None:
+    def __init__(
+        self, out: Mp4, start: int, *, base: Fraction, spec: WriteSpec, facts: VideoFacts, in_order: bool = False
+    ) -> None:
         rate = _rate(spec.fps) if spec.fps else facts.fps
         self.codec, self.base = spec.codec, out.base
         self._encoding = encoding_of(spec, facts, rate=rate)
+        if in_order:
+            self._encoding.options["bf"] = "0"
         self._shape = shape_of(facts, short_side=spec.short_side, pix_fmt=self._encoding.pix_fmt)
         self._upright = Upright(self._shape, base)
         self._out, self._start, self.rate, self._scale = out, start, rate, base / out.base
         self.resamples = bool(spec.fps)
         self._resampler = Resampler(start=0, base=out.base, rate=rate) if spec.fps else None
         self._stream: av.VideoStream | None = None
+        self._is_full = False
         self.pts: list[int] = []
         self.num_seen = 0
         self.last_seen = NEVER
@@ -146,8 +152,9 @@ class Recoder:
 
     @property
     def pix_fmt(self) -> str:
-        """Of the encoded picture."""
-        return self._encoding.pix_fmt
+        """Of the encoded picture, as decoders name it."""
+        full = self._is_full and self.codec in ("h264", "hevc") and self._encoding.pix_fmt == "yuv420p"
+        return "yuvj420p" if full else self._encoding.pix_fmt
 
     def add(self, frame: VideoFrame) -> None:
         """Encode a frame; its pts stays as it is. Raises MediaError."""
@@ -200,6 +207,7 @@ class Recoder:
         context.framerate, context.thread_count = self.rate, 1
         context.color_range, context.color_trc = frame.color_range, frame.color_trc
         context.color_primaries, context.colorspace = frame.color_primaries, frame.colorspace
+        self._is_full = frame.color_range == ColorRange.JPEG
         if self._encoding.encoder in ("libx265", "hevc_nvenc"):
             context.codec_tag = "hvc1"
         return stream

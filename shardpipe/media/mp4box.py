@@ -28,7 +28,7 @@ class Track:
     """The video track of a written clip.
 
     pts: int64 [N], sorted, ticks of `timescale`, edit list applied. is_sync: bool [N] in order of decoding.
-    duration: ticks, as the track's last edit says. num_bytes: of all samples.
+    duration: ticks, as the track's last edit says. num_bytes: of all samples. num_read: where FFmpeg stops to read.
     """
 
     pts: NDArray[np.int64]
@@ -36,6 +36,7 @@ class Track:
     timescale: int
     duration: int
     num_bytes: int
+    num_read: int
 
 
 def boxes(data: bytes, begin: int = 0, end: int | None = None) -> Iterator[Box]:
@@ -108,8 +109,21 @@ def video_track(path: Path) -> Track:
     if sync is not None:
         numbers = np.frombuffer(moov, ">u4", _count(moov, sync), sync.begin + HEADER)
         is_sync[numbers.astype(np.int64) - 1] = True
-    media_time, duration = _edit(moov, trak, int(np.sum(deltas)))
-    return Track(np.sort(pts - media_time), is_sync, timescale, duration, num_bytes)
+    edits = find(moov, "edts/elst", trak)
+    media_time, duration = _edit(moov, edits, int(np.sum(deltas)))
+    num_read = len(pts) if edits is None else _num_read(pts - media_time, deltas, is_sync, duration, ordered=not shifts)
+    return Track(np.sort(pts - media_time), is_sync, timescale, duration, num_bytes, num_read)
+
+
+def _num_read(
+    pts: NDArray[np.int64], deltas: NDArray[np.int64], is_sync: NDArray[np.bool_], duration: int, *, ordered: bool
+) -> int:
+    """How many samples FFmpeg's demuxer gives. It takes a track's edit to be over with a keyframe whose time and whose
+    distance in order of decoding to the next sample reach its end; where frames are out of order, with the second such one.
+    """
+    ends = np.flatnonzero(is_sync & (pts + deltas >= duration))
+    last = 0 if ordered else 1
+    return int(ends[last]) + 1 if len(ends) > last else len(pts)
 
 
 def _need(moov: bytes, trak: Box, path: str) -> Box:
@@ -132,9 +146,8 @@ def _runs(moov: bytes, box: Box) -> NDArray[np.int64]:
     return np.repeat(signed.astype(np.int64), values[:, 0].astype(np.int64))
 
 
-def _edit(moov: bytes, trak: Box, whole: int) -> tuple[int, int]:
+def _edit(moov: bytes, edits: Box | None, whole: int) -> tuple[int, int]:
     """(media time at which showing begins, duration). Clips have one edit, in ticks of the track: see `remux.py`."""
-    edits = find(moov, "edts/elst", trak)
     if edits is None:
         return 0, whole
     if _count(moov, edits) != 1:
@@ -144,15 +157,18 @@ def _edit(moov: bytes, trak: Box, whole: int) -> tuple[int, int]:
 
 
 def set_duration(path: Path, duration: int) -> None:
-    """Let the video track (its edit, if it has one) last `duration` ticks of the movie's timescale, and the movie as
-    long as its longest track. The muxer's own figures are wrong where frames are stored out of order, or hidden.
+    """Let the video track (its edit, if it has one) last `duration` ticks of the movie's timescale, its media as long at
+    least, and the movie as long as its longest track. The muxer's own figures are wrong where frames are stored out of
+    order, or hidden.
     """
     at, moov = read_moov(path)
     video = video_trak(moov)
     movie = _need(moov, Box(b"moov", HEADER, len(moov)), "mvhd")
     tracks = [_need(moov, box, "tkhd") for box in boxes(moov, HEADER) if box.kind == b"trak" and box != video]
     whole = max([duration, *(_duration(moov, box, 20, 28) for box in tracks)])
+    media = _need(moov, video, "mdia/mdhd")
     fields = [(_need(moov, video, "tkhd"), 20, 28, duration), (movie, 16, 24, whole)]
+    fields.append((media, 16, 24, max(duration, _duration(moov, media, 16, 24))))
     edits = find(moov, "edts/elst", video)
     if edits is not None:
         fields.append((edits, 8, 8, duration))

@@ -8,6 +8,7 @@ H264_PARTITIONS = (2, 3, 4)
 HEVC_BLA, HEVC_RASL, HEVC_IRAP_END = 16, 9, 23
 HEVC_SETS = (32, 33, 34)
 HEVC_SLICE_END = 31
+MAX_SET_BYTES = 1024
 SIMPLE_PROFILES = (66, 77, 88)  # their avcC has no chroma and depth fields
 
 
@@ -62,9 +63,9 @@ class ParameterSets:
         """Note a NAL unit if it is a parameter set. Raises ValueError for a damaged one."""
         kind = h264_type(unit)
         if kind == H264_SPS:
-            self._put(self.sps, _Bits(unit[4:]).exp_golomb(), unit)
+            self._put(self.sps, Bits(unit[4:]).exp_golomb(), unit)
         elif kind == H264_PPS:
-            self._put(self.pps, _Bits(unit[1:]).exp_golomb(), unit)
+            self._put(self.pps, Bits(unit[1:]).exp_golomb(), unit)
 
     def _put(self, sets: dict[int, bytes], ident: int, unit: bytes) -> None:
         self.changed = self.changed or sets.setdefault(ident, unit) != unit
@@ -132,7 +133,7 @@ def _add_sized(sets: ParameterSets, data: bytes, at: int) -> int:
 
 def _formats(sps: bytes) -> tuple[int, int, int]:
     """(chroma_format_idc, bit_depth_luma_minus8, bit_depth_chroma_minus8) of a high-profile SPS."""
-    bits = _Bits(sps[4:])
+    bits = Bits(sps[4:])
     bits.exp_golomb()
     chroma = bits.exp_golomb()
     if chroma == 3:  # noqa: PLR2004  4:4:4
@@ -140,11 +141,11 @@ def _formats(sps: bytes) -> tuple[int, int, int]:
     return chroma, bits.exp_golomb(), bits.exp_golomb()
 
 
-class _Bits:
-    """Reads single bits and exp-Golomb codes (ITU-T H.264 section 9.1), emulation prevention bytes removed."""
+class Bits:
+    """Reads bits and exp-Golomb codes (ITU-T H.264 section 9.1), emulation prevention bytes removed."""
 
     def __init__(self, data: bytes) -> None:
-        self._data = data[:64].replace(b"\0\0\3", b"\0\0")
+        self._data = data[:MAX_SET_BYTES].replace(b"\0\0\3", b"\0\0")
         self._at = 0
 
     def bit(self) -> int:
@@ -155,6 +156,13 @@ class _Bits:
         self._at += 1
         return bit
 
+    def bits(self, count: int) -> int:
+        """The next bits as a number. Raises ValueError at the end."""
+        value = 0
+        for _ in range(count):
+            value = value << 1 | self.bit()
+        return value
+
     def exp_golomb(self) -> int:
         """The next unsigned exp-Golomb code. Raises ValueError if it is damaged."""
         zeros = 0
@@ -162,7 +170,9 @@ class _Bits:
             zeros += 1
             if zeros > 31:  # noqa: PLR2004  the standard's longest
                 raise ValueError("a parameter set is damaged")
-        value = 1
-        for _ in range(zeros):
-            value = value << 1 | self.bit()
-        return value - 1
+        return (1 << zeros) - 1 + self.bits(zeros)
+
+    def signed(self) -> int:
+        """The next signed exp-Golomb code. Raises ValueError if it is damaged."""
+        code = self.exp_golomb()
+        return (code + 1) // 2 if code % 2 else -(code // 2)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from shardpipe.core.errors import MediaError
 from shardpipe.media.access import Access, Scanner
+from shardpipe.media.fields import SecondFields
 from shardpipe.media.nal import ParameterSets
 from shardpipe.media.timeline import counts_frames, from_keyframe, is_shown, shown_at, video_packets
 
@@ -24,6 +25,9 @@ WINDOW_BACK_S = (10.0, 30.0, 120.0)
 """How far before a window packets are read: decoding its first frames may need a keyframe or two more."""
 
 MAX_TAIL = 32
+MAX_REORDER = 16
+"""FFmpeg ends the process where it is told of more."""
+
 BEFORE_ALL_S = 30.0
 NO_TIME = np.iinfo(np.int64).min
 
@@ -35,7 +39,8 @@ class PacketIndex:
     at: int64, when the frame is shown. dts: int64, NO_TIME where unknown. pos, size: int64, bytes in the file (pos -1
     where unknown). access: uint8, an Access. disposable: no other frame refers to it. shown: it is shown at all.
     end: when the last frame ends. sets: parameter sets seen (H.264). steady: no parameter set changes on the way.
-    timed: each packet's time is its own frame's (not so in AVI with B-frames).
+    lossless: some of it may be coded without loss (H.264).
+    timed: each packet's time is its own frame's (not so in AVI with B-frames), and each is there once.
     """
 
     at: NDArray[np.int64]
@@ -49,6 +54,7 @@ class PacketIndex:
     sets: ParameterSets
     length_bytes: int
     steady: bool
+    lossless: bool
     timed: bool
 
     @cached_property
@@ -87,9 +93,9 @@ class PacketIndex:
 
     @cached_property
     def reorder(self) -> int:
-        """The most packets that come before one that is shown before them."""
+        """The most packets that come before one that is shown before them; no codec can have more than MAX_REORDER."""
         order = np.argsort(np.argsort(self.at, kind="stable"), kind="stable")
-        return int(max(0, (np.arange(len(order)) - order).max(initial=0)))
+        return int(min(MAX_REORDER, max(0, (np.arange(len(order)) - order).max(initial=0))))
 
     @cached_property
     def longest_tail(self) -> int:
@@ -158,14 +164,19 @@ def index_packets(
     if found is None:
         rewind(container, stream)
         found = from_keyframe(video_packets(container, stream))
-    scanner = Scanner(stream)
+    scanner, is_second = Scanner(stream), SecondFields(stream)
     rows: list[tuple[int, int, int, int, int, bool, bool, int]] = []
     first, stop = None, None
+    timed = not (by_dts and bool(stream.codec_context.has_b_frames))
     for packet in found:
         at = shown_at(packet, by_dts=by_dts)
         access, disposable = scanner.scan(packet)
+        if is_second(packet) and rows:
+            at, access = rows[-1][0], Access.NONE
+            if packet.pts is not None:
+                rows[-1] = (*rows[-1][:-1], rows[-1][-1] + (packet.duration or 0))
         if at is None:
-            scanner.steady = False  # a packet without any time: nothing around it can be copied
+            timed = False  # a packet without any time: nothing can be copied, and frames are counted from the start
             continue
         first = at if first is None else first
         if window and access == Access.CLEAN and at >= window[1]:
@@ -190,8 +201,15 @@ def index_packets(
         sets=scanner.sets,
         length_bytes=scanner.length_bytes,
         steady=scanner.steady,
-        timed=not (by_dts and bool(stream.codec_context.has_b_frames)),
+        lossless=scanner.lossless,
+        timed=timed and not _any_twice(columns[2]),
     )
+
+
+def _any_twice(pos: NDArray[np.int64]) -> bool:
+    """Whether a packet comes more than once, as by an edit list of several parts."""
+    known = pos[pos >= 0]
+    return len(np.unique(known)) < len(known)
 
 
 def _end(at: NDArray[np.int64], duration: NDArray[np.int64], shown: NDArray[np.bool_]) -> int:

@@ -30,12 +30,20 @@ def prove(path: Path, pts: NDArray[np.int64], base: Fraction, duration: int, *, 
         wrong = f"shows {len(shown)} frames, or at other times, where {len(pts)} were wanted"
     elif not track.is_sync[0]:
         wrong = "does not begin with a keyframe"
+    elif track.num_read < len(track.pts):
+        wrong = f"has {len(track.pts)} frames, of which FFmpeg reads {track.num_read}"
     elif track.duration != duration * ticks.numerator:
         wrong = f"lasts {track.duration} ticks, not {duration * ticks.numerator}"
     if wrong:
         path.unlink(missing_ok=True)
         raise MediaError(f"the clip that was written {wrong}")
     return track
+
+
+def is_cut_short(path: Path) -> bool:
+    """Whether FFmpeg would not read all of an mp4's frames. Raises MediaError if it is not whole."""
+    track = video_track(path)
+    return track.num_read < len(track.pts)
 
 
 def rate(num_frames: int, seconds: Fraction, facts: VideoFacts) -> float:

@@ -153,11 +153,10 @@ class PacketReader:
         return None
 
     def _is(self, packet: "Packet[VideoStream]", number: int) -> bool:
-        if packet.size != self.index.size[number]:
+        pos = -1 if packet.pos is None else packet.pos
+        if packet.size != self.index.size[number] or pos != self.index.pos[number]:
             return False
-        if packet.pos is not None and packet.pos >= 0:
-            return bool(packet.pos == self.index.pos[number])
-        return bool(packet.pts == self.index.at[number])
+        return pos >= 0 or packet.pts is None or bool(packet.pts == self.index.at[number])
 
     def _number_of(self, packet: "Packet[VideoStream]") -> int:
         """The number of a packet in the index; -1 if it is not in it."""

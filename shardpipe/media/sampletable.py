@@ -11,6 +11,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from shardpipe.media.fields import SecondFields
 from shardpipe.media.timeline import shown_at, video_packets
 
 HEAD_SHOWN = 32
@@ -41,7 +42,7 @@ def table_times(container: InputContainer, stream: VideoStream, head: "list[Pack
     table = [(entry.timestamp, entry.pos + entry.size, entry.size, entry.is_discard) for entry in index]
     if max(end for _, end, _, _ in table) > container.size:
         return None
-    starts = _starts(chain(head, video_packets(container, stream)))
+    starts = _starts(stream, chain(head, video_packets(container, stream)))
     end = _end(container, stream, last_dts=table[-1][0])
     if not starts or end is None or len(index) != len(table):
         return None
@@ -55,10 +56,13 @@ def table_times(container: InputContainer, stream: VideoStream, head: "list[Pack
     return Times(start, end, len(shown) - leading, num_bytes, np.diff(shown)) if end > start else None
 
 
-def _starts(packets: "Iterable[Packet[VideoStream]]") -> list[int]:
-    """When the first frames are shown that no edit list hides, in order of decoding."""
+def _starts(stream: VideoStream, packets: "Iterable[Packet[VideoStream]]") -> list[int]:
+    """When the first frames are shown that no edit list hides, in order of decoding; none if packets are not frames."""
     found: list[int] = []
+    is_second = SecondFields(stream)
     for packet in packets:
+        if is_second(packet):
+            return []
         at = shown_at(packet, by_dts=False)
         if at is not None and not packet.is_discard:
             found.append(at)

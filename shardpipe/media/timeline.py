@@ -8,6 +8,7 @@ The rules, which decoding follows too (`decode.py`):
 * Not shown are frames that an edit list hides, VP8's hidden reference frames, packets before the first keyframe, and frames that come after the
   first keyframe but are shown before it (they refer to what is missing).
 * Of two frames with one time, only one is shown.
+* Two packets that hold the two fields of a frame are one frame, shown at the first one's time.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,6 +23,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from shardpipe.core.errors import MediaError
+from shardpipe.media.fields import SecondFields
 from shardpipe.media.source import media_errors
 
 AnyStream = TypeVar("AnyStream", VideoStream, AudioStream)
@@ -87,7 +89,7 @@ def from_keyframe(packets: "Iterable[Packet[VideoStream]]") -> "Iterator[Packet[
         started = started or packet.is_keyframe
         if not started:
             continue
-        if packet.dts is not None:
+        if packet.dts is not None and not packet.is_discard:  # an edit list may have parts that overlap where hidden
             if last is not None and (last - packet.dts) * packet.time_base > MAX_BACK_S:
                 at = float(last * packet.time_base)
                 raise MediaError(f"timestamps restart after {at:.3f} s: split the file there, or remux it")
@@ -101,9 +103,14 @@ def timeline(packets: "Iterable[Packet[VideoStream]]", *, by_dts: bool) -> Timel
     """The timeline of a stream's packets (all of them, in order of decoding). Raises MediaError if nothing is shown."""
     times: list[int] = []
     lengths: list[int] = []
-    num_bytes, first = 0, None
+    num_bytes, first, seconds = 0, None, None
     for packet in from_keyframe(packets):
         num_bytes += packet.size
+        seconds = seconds or SecondFields(packet.stream)
+        if seconds(packet):
+            if lengths and packet.pts is not None:
+                lengths[-1] += packet.duration or 0
+            continue
         at = shown_at(packet, by_dts=by_dts)
         if at is None:
             continue

@@ -1,6 +1,6 @@
 """Frames as they are displayed: progressive, square pixels, turned upright, without alpha, in a size codecs can take."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import av
@@ -68,7 +68,10 @@ class Upright:
         """Frames that are ready after `frame` was given: with deinterlacing one later. Raises MediaError."""
         ready: list[VideoFrame] = []
         now = (frame.width, frame.height, frame.format.name)
-        if self._of is not None and now != self._of:
+        begins = frame.interlaced_frame and not self.shape.deinterlace  # the video's first frame was not
+        if begins:
+            self.shape = replace(self.shape, deinterlace=True)
+        if self._of is not None and (now != self._of or begins):
             ready = self.rest()
         self._of = now
         if self._graph is None and self._passes(frame):

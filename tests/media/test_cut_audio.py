@@ -13,6 +13,7 @@ from support.numbered import Beeps, make_numbered, numbers_pyav
 from shardpipe.core.cutting import WriteSpec
 from shardpipe.media.timeline import with_data
 
+GOP = {"g": "25", "b": "1M"}
 GOPS = {"g": "25", "bf": "2"}
 SOURCES = {
     "aac.mp4": {"options": GOPS, "audio": Beeps()},
@@ -72,6 +73,23 @@ def test_sound_is_in_sync(name: str, tmp_path: Path) -> None:
                     kind = name.partition(".")[0]
                     assert {"stereo": "aac", "pcm": "aac"}.get(kind, kind) in sound.codec_context.name
                     assert abs(sound.duration * sound.time_base - picture.duration * picture.time_base) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("name", "audio"),
+    [("mp3.avi", Beeps(codec="libmp3lame")), ("vorbis.mkv", Beeps(codec="vorbis", layout="stereo"))],
+)
+def test_sound_keeps_its_place(name: str, audio: Beeps, tmp_path: Path) -> None:
+    """AVI tells times in whole packets, between which clips start; Vorbis gives no sound for its first packet."""
+    made = make_numbered(tmp_path / name, num_frames=80, size=(96, 64), codec="mpeg4", options=GOP, audio=audio)
+    source, wanted = read_source(made.path), beeps(made.path)
+    with cutter_of(source, WriteSpec(audio=True, method="encode"), tmp_path) as cutter:
+        for first, stop in ((0, 80), (23, 67), (51, 75)):
+            clip = cutter.cut(span_of(cutter, first, stop), "clip")
+            inside = [at - clip.start_s for at in wanted if clip.start_s + 0.01 < at < clip.end_s - 0.06]
+            heard = [at for at in beeps(clip.file) if 0.01 < at < clip.end_s - clip.start_s - 0.06]
+            assert len(inside) >= 2
+            assert heard == pytest.approx(inside, abs=MAX_ERROR_S / 2)
 
 
 def test_sound_that_begins_on_the_way_is_left_out(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from support.cut_checks import Source, check_clip, cutter_of, frames_of, picture_hashes, read_source, span_of
@@ -103,3 +104,21 @@ def test_changed_parameter_sets_are_not_mixed(tmp_path: Path) -> None:
         clip = cutter.cut(Span(int(cutter.frame_pts[0]), cutter.index.end), "a")
     assert clip.method == "encode"
     assert clip.num_frames == len(picture_hashes(clip.file)) == len(list(decode(both))) > 50
+
+
+def test_parameter_sets_of_two_sizes_are_not_mixed(tmp_path: Path) -> None:
+    """Each has an id of its own, so none ever changes; yet a clip has one size, which is in its row."""
+    parts = [
+        make_numbered(tmp_path / f"{at}.ts", num_frames=30, size=size, options=x264(f"sps-id={at}"), start=start)
+        for at, (size, start) in enumerate((((192, 108), 0), ((256, 144), Fraction(32, 25))))
+    ]
+    both = tmp_path / "both.ts"
+    both.write_bytes(b"".join(part.path.read_bytes() for part in parts))
+    with Cutter(both, probe(both), WriteSpec(), tmp_path) as cutter:
+        assert not cutter.index.steady
+        for first, stop in ((30, 60), (59, 60), (20, 40)):
+            clip = cutter.cut(span_of(cutter, first, stop), "a")
+            with av.open(str(clip.file)) as container:
+                sizes = {(frame.width, frame.height) for frame in container.decode(video=0)}
+            assert sizes == {(clip.width, clip.height)} == {(192, 108)}
+            assert clip.num_frames == stop - first

@@ -1,5 +1,8 @@
 """Encoded clips: every codec, upright and square, even sizes, colour kept, at the wanted size and rate."""
 
+import random
+from fractions import Fraction
+from itertools import accumulate
 from pathlib import Path
 
 import av
@@ -7,9 +10,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 from support.cut_checks import check_clip, cutter_of, read_source, span_of
-from support.cut_sources import make_source
+from support.cut_sources import make_source, x264
 from support.ffmpeg_cli import FFMPEG, ffmpeg_pictures
-from support.numbered import luma_of, numbers_pyav, read_number
+from support.numbered import Look, luma_of, make_numbered, numbers_pyav, read_number
 
 from shardpipe.core.cutting import WriteSpec
 from shardpipe.core.errors import ConfigError
@@ -37,7 +40,7 @@ def test_every_codec_is_exact_and_the_same_each_time(codec: str, tmp_path: Path)
         ("h264_444", (192, 108), "yuv420p"),
         ("vp9_odd", (192, 108), "yuv420p"),
         ("h264_deep", (192, 108), "yuv420p10le"),
-        ("h264_full", (192, 108), "yuv420p"),
+        ("h264_full", (192, 108), "yuvj420p"),
         ("prores_alpha", (192, 108), "yuv420p10le"),
         ("h264_interlaced", (192, 112), "yuv420p"),
     ],
@@ -57,6 +60,7 @@ def test_pictures_come_out_upright_and_even(name: str, size: tuple[int, int], pi
     with av.open(str(clip.file)) as container:
         frame = next(container.decode(video=0))
     assert ((frame.width, frame.height), frame.interlaced_frame, frame.rotation) == (size, False, 0)
+    assert frame.format.name == pix_fmt
     assert frame.color_range == (2 if name == "h264_full" else frame.color_range)
 
 
@@ -144,3 +148,32 @@ def test_an_encoder_that_does_not_run_is_named() -> None:
 def test_settings_that_would_do_nothing_are_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         WriteSpec(**fields)
+
+
+def test_interlaced_frames_after_progressive_ones_are_deinterlaced(tmp_path: Path) -> None:
+    plain, interlaced = (
+        make_numbered(tmp_path / name, num_frames=30, size=(192, 112), options=x264(extra), **more)
+        for name, extra, more in (
+            ("a.ts", "sps-id=0", {}),
+            ("b.ts", "sps-id=1:tff=1", {"interlaced": True, "start": Fraction(32, 25), "look": Look(drift=3)}),
+        )
+    )
+    both = tmp_path / "both.ts"
+    both.write_bytes(plain.path.read_bytes() + interlaced.path.read_bytes())
+    source = read_source(both)
+    for spec in (FAST, WriteSpec(max_trim_s=0)):
+        with cutter_of(source, spec, tmp_path) as cutter:
+            clip = cutter.cut(span_of(cutter, 20, 50), "a")
+        check_clip(source, clip)
+        with av.open(str(clip.file)) as container:
+            assert not any(frame.interlaced_frame for frame in container.decode(video=0))
+
+
+def test_no_frame_is_lost_where_keyframes_and_long_pauses_meet_at_the_end(tmp_path: Path) -> None:
+    """FFmpeg's demuxer ends an edit list too early there, unless frames are stored in the order shown."""
+    rng = random.Random(4)
+    steps = [Fraction(rng.choice([1, 8, 16, 33, 40, 100, 2500]), 1000) for _ in range(71)]
+    source = read_source(make_numbered(tmp_path / "a.mp4", times_s=[0, *accumulate(steps)], size=(192, 108)).path)
+    with cutter_of(source, WriteSpec(method="encode"), tmp_path) as cutter:
+        for first, stop in ((37, 53), (0, 72), (20, 51)):
+            check_clip(source, cutter.cut(span_of(cutter, first, stop), "a"))

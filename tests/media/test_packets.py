@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+import av
 import pytest
 from support.cut_sources import make_source, x264
 from support.numbered import make_numbered
 
+from shardpipe.core.cutting import Span, WriteSpec
 from shardpipe.media.access import Access
+from shardpipe.media.cutter import Cutter
 from shardpipe.media.nal import ParameterSets, parse_extradata, split_lengths, split_start_codes
-from shardpipe.media.packets import PacketIndex, index_packets
+from shardpipe.media.packets import MAX_REORDER, PacketIndex, index_packets
+from shardpipe.media.probe import probe
 from shardpipe.media.source import open_media, video_stream
 
 
@@ -101,3 +105,18 @@ def test_nal_units_are_split() -> None:
         list(split_lengths(b"\0\0\0\x09abc", 4))
     with pytest.raises(ValueError, match="too short"):
         ParameterSets().add(b"\x67abc")
+
+
+def test_times_in_disorder_do_not_end_the_process(tmp_path: Path) -> None:
+    """FFmpeg aborts where a decoder is told of frames that are out of order by more than any codec allows."""
+    plain = make_source("h264_refresh", tmp_path)
+    with av.open(str(plain.path)) as inp, av.open(str(tmp_path / "a.mp4"), "w") as out:
+        stream = inp.streams.video[0]
+        copy = out.add_stream_from_template(stream)
+        for number, packet in enumerate(packet for packet in inp.demux(stream) if packet.size):
+            packet.pts, packet.stream = packet.pts + (0 if number == 60 else 45 * packet.duration), copy
+            out.mux(packet)
+    assert index_of(tmp_path / "a.mp4").reorder == MAX_REORDER
+    with Cutter(tmp_path / "a.mp4", probe(tmp_path / "a.mp4"), WriteSpec(method="encode"), tmp_path) as cutter:
+        first, last = cutter.frame_pts[[2, -1]]
+        assert cutter.cut(Span(int(first), int(last)), "a").num_frames > 60

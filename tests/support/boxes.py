@@ -1,7 +1,7 @@
 """Edit the boxes of an mp4 or mov whose `moov` comes last, so that no sample's offset changes."""
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 Change = Callable[[bytes], bytes]
@@ -38,6 +38,12 @@ def with_reference(data: bytes, target: Path) -> bytes:
 
 def with_edit(data: bytes, *, start: int, length: int) -> bytes:
     """The video with one edit: from media time `start` (ticks of the track) on for `length` (ticks of the movie)."""
-    edts = box(b"edts", box(b"elst", struct.pack(">IIIiHH", 0, 1, length, start, 1, 0)))
+    return with_edits(data, [(length, start)])
+
+
+def with_edits(data: bytes, edits: Sequence[tuple[int, int]]) -> bytes:
+    """The video with these edits: (length in ticks of the movie, media time in ticks of the track) each."""
+    entries = b"".join(struct.pack(">IiHH", length, start, 1, 0) for length, start in edits)
+    edts = box(b"edts", box(b"elst", struct.pack(">II", 0, len(edits)) + entries))
     without = edit_box(data, "moov/trak/edts", lambda _: b"")
     return edit_box(without, "moov/trak", lambda payload: payload + edts)

@@ -6,6 +6,8 @@ from typing import Any
 
 import av
 import numpy as np
+from support.boxes import with_edits
+from support.fields_made import make_fields
 from support.numbered import Numbered, make_numbered, vfr_times
 
 NUM_FRAMES = 72
@@ -45,6 +47,7 @@ SOURCES: dict[str, tuple[str, dict[str, Any]]] = {
     "h264_flv": ("flv", {"options": X264}),
     "h264_late": ("mp4", {"options": X264, "start": 5}),
     "h264_deep": ("mp4", {"options": X264, "pix_fmt": "yuv420p10le"}),
+    "h264_lossless": ("mkv", {"options": {"qp": "0", "g": "24"}}),
     "h264_444": ("mp4", {"options": X264, "pix_fmt": "yuv444p", "size": (193, 109)}),
     "h264_full": ("mp4", {"options": X264, "pix_fmt": "yuvj420p", "color": {"color_range": 2}}),
     "h264_turned": ("mp4", {"options": X264, "rotation": 90}),
@@ -83,6 +86,7 @@ QUICK = (
     "h264", "h264_film", "h264_vfr_mkv", "h264_ntsc_ts", "h264_open", "h264_refs", "h264_slices_ts", "h264_avi_b",
     "h264_late", "h264_deep", "h264_turned", "h264_wide_mkv", "h264_interlaced", "hevc_open", "hevc_hdr", "vp9",
     "vp9_alpha", "av1", "mpeg4_b", "mpeg2", "prores_alpha", "edit_list", "picture", "leading",
+    "h264_lossless", "two_edits", "fields", "fields_one_time",
 )  # fmt: skip
 """What is tested by default; all of SOURCES and MADE is tested in full."""
 
@@ -148,4 +152,36 @@ def _leading(folder: Path) -> Numbered:
     return Numbered(folder / "leading.ts", ())
 
 
-MADE = {"edit_list": _edit_list, "picture": _picture, "leading": _leading}
+def _fields(folder: Path) -> Numbered:
+    """Frames of two fields that have a packet and a time each, as in broadcasts."""
+    return make_fields(folder / "fields.ts", apart=True)
+
+
+def _fields_one_time(folder: Path) -> Numbered:
+    """Frames of two fields, of which the second one has no time."""
+    return make_fields(folder / "fields_one_time.ts", apart=False)
+
+
+def _fields_mp4(folder: Path) -> Numbered:
+    plain = make_fields(folder / "plain.ts", apart=True)
+    remux(plain.path, folder / "fields.mp4")
+    return Numbered(folder / "fields.mp4", plain.times_s)
+
+
+def _two_edits(folder: Path) -> Numbered:
+    """An mp4 whose edit list shows frames 0 to 19, then 48 to 67: FFmpeg reads what lies between twice, hidden."""
+    plain = make_numbered(folder / "plain.mp4", num_frames=NUM_FRAMES, size=SIZE, options=X264)
+    path, (step, delay) = folder / "two_edits.mp4", (512, 1024)
+    path.write_bytes(with_edits(plain.path.read_bytes(), [(800, delay), (800, 48 * step + delay)]))
+    return Numbered(path, plain.times_s[:40])
+
+
+MADE = {
+    "edit_list": _edit_list,
+    "two_edits": _two_edits,
+    "picture": _picture,
+    "leading": _leading,
+    "fields": _fields,
+    "fields_one_time": _fields_one_time,
+    "fields_mp4": _fields_mp4,
+}

@@ -223,7 +223,7 @@ def make_numbered(
         others = [out.add_stream("mpeg4", rate=fps, width=64, height=48) for _ in range(more_videos)]
         sound: Any = None
         if audio:
-            sound = out.add_stream(audio.codec, rate=audio.rate)
+            sound = out.add_stream(audio.codec, rate=audio.rate, options={"strict": "experimental"})
             sound.layout = audio.layout
         tracks: list[Iterator[tuple[float, list[av.Packet]]]] = [
             _picture(
