@@ -104,7 +104,12 @@ def check_result(step: StageStep, result: Result) -> dict[str, Any]:
 
 
 def run_stage(step: StageStep, clips: Sequence[ClipState], frame_sets: Sequence[tuple[Frames, ...]]) -> None:
-    """Run one stage on `clips` (each with the frames of the stage's own requests) and take the results in."""
+    """Run one stage on `clips` (each with the frames of the stage's own requests) and take the results in.
+
+    It sees rows and frames read-only: other stages see the same ones.
+    """
+    for frames in (frames for frame_set in frame_sets for frames in frame_set):
+        frames.data.flags.writeable = frames.times_s.flags.writeable = False
     views = [
         ClipView(clip.key, MappingProxyType(clip.row), frames) for clip, frames in zip(clips, frame_sets, strict=True)
     ]

@@ -113,6 +113,34 @@ def test_what_no_row_can_hold_costs_only_its_clips(root: Path, videos: Path, wha
     assert all(row["kept"] and row["number"] == 0.5 for row in good.values())
 
 
+class Scribbler(Scored):
+    """Writes into the frames that it is shown."""
+
+    type: Literal["scribbler"] = "scribbler"  # type: ignore[assignment]
+    column: str = "scribbled"
+
+    def process(self, batch: Sequence[ClipView]) -> Sequence[Result]:
+        for view in batch:
+            view.frames.data[...] = 0
+        return super().process(batch)
+
+
+class Brightest(Scored):
+    """The brightest pixel of the same frames."""
+
+    type: Literal["brightest"] = "brightest"  # type: ignore[assignment]
+
+    def process(self, batch: Sequence[ClipView]) -> Sequence[Result]:
+        return [{"score": float(view.frames.data.max())} for view in batch]
+
+
+def test_a_stage_cannot_change_what_the_others_see(root: Path, videos: Path) -> None:
+    stages = [Scribbler(frames_wanted=True, on_error="keep"), Brightest(frames_wanted=True)]
+    _, store = score_with(root, videos, stages)
+    rows = rows_of(store, "score").values()
+    assert all(row["score"] > 0 and "read-only" in row["error"] for row in rows)
+
+
 def test_on_error_keep(root: Path, videos: Path) -> None:
     _, store = score_with(root, videos, [Broken(on_error="keep"), Scored()])
     bad, good = split(rows_of(store, "score"))
