@@ -55,7 +55,7 @@ def global_motion(frames: Frames) -> GlobalMotion:
     for last, picture in pairwise(pictures):
         guess = step.after(to_last)
         fit = follow(key, picture, guess, rng)
-        if guess.size_px > MOVING_PX and key.unchanged_share(picture) > UNCHANGED_SHARE:
+        if fit.share < CLEAR_SHARE and guess.size_px > MOVING_PX and key.unchanged_share(picture) > UNCHANGED_SHARE:
             fit = max(fit, follow(key, picture, STILL, rng), key=_share)
         if fit.share < CLEAR_SHARE:
             key, to_last, fit = _second_try(key, to_last, fit, pictures=(last, picture), step=step, rng=rng)

@@ -97,6 +97,14 @@ def test_there_and_back_are_two_labels() -> None:
     assert found["cmotion"] == ["pan_left", "pan_right"]
 
 
+def test_a_picture_that_repeats_itself_is_not_where_it_was() -> None:
+    """A checkerboard looks as at the start each time it has moved by two squares."""
+    move: Move = lambda t: Pose(x=0.11 * t, y=-0.11 * t)  # noqa: E731
+    found = described(shot(move, texture="board", duration_s=4.5, fps=50))
+    assert found["cmotion"] == ["pan_left", "tilt_down"]
+    assert found["cmotion_pan"] == pytest.approx(-0.11, rel=0.05)
+
+
 def test_black_bars_do_not_hold_a_pan() -> None:
     frames = shot(lambda t: Pose(x=-0.05 * t), texture="bigbuckbunny:30")
     frames.data[:, :20] = 0
