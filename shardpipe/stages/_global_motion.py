@@ -13,7 +13,7 @@ import numpy as np
 from shardpipe.core.frames import Frames
 from shardpipe.stages._active import active_part
 from shardpipe.stages._corners import MIN_CORNERS, Key, Picture, follow, jump, key_frame, prepare
-from shardpipe.stages._similarity import NONE, STILL, Fit, Similarity
+from shardpipe.stages._similarity import NONE, STILL, Fit, Similarity, reach
 
 MIN_SHARE = 0.3
 POOR_SHARE = 0.5
@@ -30,6 +30,7 @@ REST_SHARE = 0.2
 NEARLY_ALWAYS = 12  # percentile
 OUT_ON_A_SIDE = 0.25
 REST_SIDES = 3
+COMPACT = 0.29
 
 
 @dataclass(frozen=True)
@@ -37,12 +38,19 @@ class GlobalMotion:
     """What the whole picture did.
 
     steps: the similarity from each frame to the next, in pixels of a picture of `size` (width, height); None where it
-    could not be told. pictures: the frames as they were compared.
+    could not be told. reaches: of each known step, the share of the picture that the box around the corners that speak
+    for it takes. pictures: the frames as they were compared.
     """
 
     steps: list[Similarity | None]
     size: tuple[int, int]
+    reaches: list[float] = field(repr=False)
     pictures: list[Picture] = field(repr=False)
+
+    @property
+    def is_compact(self) -> bool:
+        """Whether all that is known of it was seen in a part of the picture, as of a thing before a plain ground."""
+        return bool(self.reaches) and float(np.percentile(self.reaches, 100 - NEARLY_ALWAYS)) < COMPACT
 
 
 def global_motion(frames: Frames) -> GlobalMotion:
@@ -50,7 +58,9 @@ def global_motion(frames: Frames) -> GlobalMotion:
     rng = np.random.default_rng(0)
     top, bottom, left, right = active_part(frames.data)
     pictures = prepare(frames.data[:, top:bottom, left:right])
+    height, width = pictures[0].even.shape
     steps: list[Similarity | None] = []
+    reaches: list[float] = []
     key, to_last, step = key_frame(pictures[0]), STILL, STILL
     for last, picture in pairwise(pictures):
         guess = step.after(to_last)
@@ -65,12 +75,12 @@ def global_motion(frames: Frames) -> GlobalMotion:
             continue
         step = fit.similarity.after(to_last.inverse())
         steps.append(step)
+        reaches.append(reach(fit.similarity.of(key.corners[fit.agreeing])) / (width * height))
         to_last = fit.similarity
         key.learn(fit)
         if len(fit.agreeing) < WORN * key.first:
             key, to_last = key_frame(picture), STILL
-    height, width = pictures[0].even.shape
-    return GlobalMotion(steps, (width, height), pictures)
+    return GlobalMotion(steps, (width, height), reaches, pictures)
 
 
 def _share(fit: Fit) -> float:

@@ -185,7 +185,14 @@ def texture(name: str) -> NDArray[np.float32]:
     for kind, (mean, deviation) in {"noise": (128, 50), "low": (128, 5), "dark": (22, 7)}.items():
         if name.startswith(kind):
             return _spread(_noise(rng, shape, float(name.removeprefix(kind))), mean, deviation)
-    drawn = {"fractal": _fractal, "shapes": _shapes, "sparse": _sparse, "checks": _checks, "board": _board}
+    drawn = {
+        "fractal": _fractal,
+        "shapes": _shapes,
+        "sparse": _sparse,
+        "checks": _checks,
+        "board": _board,
+        "plain": _plain,
+    }
     if name in drawn:
         return drawn[name](rng, shape)
     video, number = name.split(":")
@@ -241,6 +248,11 @@ def _board(_: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float32
     """A regular checkerboard, each square 36 px."""
     rows, columns = np.indices(shape) // 36
     return ((rows + columns) % 2 * 150 + 50).astype(np.float32)
+
+
+def _plain(_: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """One grey."""
+    return np.full(shape, 110, np.float32)
 
 
 def _still(path: Path, number: int) -> NDArray[np.float32]:
