@@ -13,7 +13,7 @@ import numpy as np
 from shardpipe.core.frames import Frames
 from shardpipe.stages._active import active_part
 from shardpipe.stages._corners import MIN_CORNERS, Key, Picture, follow, jump, key_frame, prepare
-from shardpipe.stages._similarity import NONE, STILL, Fit, Similarity, reach
+from shardpipe.stages._similarity import NONE, STILL, Fit, Similarity, area
 
 MIN_SHARE = 0.3
 POOR_SHARE = 0.5
@@ -30,7 +30,6 @@ REST_SHARE = 0.2
 NEARLY_ALWAYS = 12  # percentile
 OUT_ON_A_SIDE = 0.25
 REST_SIDES = 3
-COMPACT = 0.29
 
 
 @dataclass(frozen=True)
@@ -46,11 +45,6 @@ class GlobalMotion:
     size: tuple[int, int]
     reaches: list[float] = field(repr=False)
     pictures: list[Picture] = field(repr=False)
-
-    @property
-    def is_compact(self) -> bool:
-        """Whether all that is known of it was seen in a part of the picture, as of a thing before a plain ground."""
-        return bool(self.reaches) and float(np.percentile(self.reaches, 100 - NEARLY_ALWAYS)) < COMPACT
 
 
 def global_motion(frames: Frames) -> GlobalMotion:
@@ -75,7 +69,7 @@ def global_motion(frames: Frames) -> GlobalMotion:
             continue
         step = fit.similarity.after(to_last.inverse())
         steps.append(step)
-        reaches.append(reach(fit.similarity.of(key.corners[fit.agreeing])) / (width * height))
+        reaches.append(area(fit.similarity.of(key.corners[fit.agreeing])) / (width * height))
         to_last = fit.similarity
         key.learn(fit)
         if len(fit.agreeing) < WORN * key.first:

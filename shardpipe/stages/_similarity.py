@@ -53,8 +53,8 @@ STILL = Similarity()
 NONE: NDArray[np.intp] = np.zeros(0, np.intp)
 
 
-def reach(points: Points) -> float:
-    """The area of the box around points."""
+def area(points: Points) -> float:
+    """Of the box around points."""
     return float(np.ptp(points.real) * np.ptp(points.imag))
 
 

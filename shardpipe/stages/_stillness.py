@@ -21,8 +21,6 @@ LIGHT = 0.8
 MOVED_PX = 0.15
 LOOKS = 9
 SELDOM = 0.02
-NEARLY_ALL = 0.88
-COVERED = 0.45
 
 Series = NDArray[np.float64]
 
@@ -83,17 +81,10 @@ def unchanged(still: Pyramid, frame: Pyramid) -> bool:
 
 def still_area(pictures: Sequence[Pyramid]) -> float:
     """The share of the blocks that are at (nearly) all times what they are at most times."""
-    return float((_unusual(pictures).mean(axis=0) <= SELDOM).mean())
+    return float((unusual(pictures).mean(axis=0) <= SELDOM).mean())
 
 
-def is_still_ground(frames: Frames) -> bool:
-    """Whether at nearly all times most of the picture is what it is at most times, as behind a thing that moves."""
-    top, bottom, left, right = active_part(frames.data)
-    unusual = _unusual(pyramids(frames.data[:, top:bottom, left:right]))
-    return float(np.percentile(unusual.mean(axis=(1, 2)), 100 * NEARLY_ALL)) < COVERED
-
-
-def _unusual(pictures: Sequence[Pyramid]) -> NDArray[np.bool_]:
+def unusual(pictures: Sequence[Pyramid]) -> NDArray[np.bool_]:
     """Which blocks of each picture are not what they are at most times: [T, rows, columns]."""
     some = np.unique(np.linspace(0, len(pictures) - 1, LOOKS).round().astype(int))
     usual = np.median(np.stack([pictures[i].picture for i in some]), axis=0).astype(np.float32)

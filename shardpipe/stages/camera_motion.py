@@ -19,12 +19,12 @@ from shardpipe.stages._camera_path import (
     smoothed,
     travel,
 )
-from shardpipe.stages._global_motion import GlobalMotion, at_rest, global_motion
+from shardpipe.stages._global_motion import at_rest, global_motion
+from shardpipe.stages._lone_thing import is_lone_thing
 from shardpipe.stages._motion_frames import MOTION_FRAMES
 from shardpipe.stages._one_thread import one_thread
 from shardpipe.stages._similarity import Similarity
 from shardpipe.stages._smooth_motion import smooth_steps
-from shardpipe.stages._stillness import is_still_ground
 
 MIN_FRAMES = 3
 MIN_KNOWN = 0.5
@@ -106,7 +106,9 @@ class CameraMotion(Stage):
         motion = global_motion(frames)
         path = camera_path(motion.steps, frames.times_s, motion.size)
         found = found_along(motion.steps, path)
-        if found != [] and (at_rest(motion.pictures) or _is_a_thing(motion, found, frames)):
+        if found != [] and (
+            at_rest(motion.pictures) or (SHIFTS.issuperset(found or ()) and is_lone_thing(motion, frames))
+        ):
             return dict.fromkeys(self.writes, 0.0) | {"cmotion": ["static"]}
         if found is None:
             steps, size = smooth_steps(frames)
@@ -123,13 +125,6 @@ class CameraMotion(Stage):
             "cmotion_roll": degrees(turn),
             "cmotion_shake": shakiness(path),
         }
-
-
-def _is_a_thing(motion: GlobalMotion, found: Sequence[str] | None, frames: Frames) -> bool:
-    """Whether what moves is no camera but a thing before a ground without corners: all of it is shifted, lies close
-    together, and the rest of the picture stays as it is.
-    """
-    return SHIFTS.issuperset(found or ()) and motion.is_compact and is_still_ground(frames)
 
 
 def found_along(steps: Sequence[Similarity | None], path: CameraPath, *, shake_from: float = SHAKE) -> list[str] | None:
