@@ -3,6 +3,7 @@
 A missing value is `None`, never a number. NaN and inf are refused. Lists hold at most 64 numbers.
 """
 
+import ctypes
 import math
 import re
 from collections.abc import Mapping
@@ -61,11 +62,18 @@ Writes = Mapping[str, ColumnType | Member]
 
 
 def check_value(name: str, kind: ColumnType, value: Any) -> Any:  # noqa: ANN401  a row's value has any type
-    """`value` as its column stores it (numpy scalars unwrapped, -0.0 as 0.0); raises StageError if it does not fit."""
+    """`value` as its column stores it (numpy scalars unwrapped, float32 rounded, -0.0 as 0.0); raises StageError if it
+    does not fit.
+    """
     if value is None:
         return None
     if kind.is_list:
-        if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__"):
+        # a set's order changes from run to run; an array of no dimension only seems to be iterable
+        if (
+            isinstance(value, str | bytes | Mapping | set | frozenset)
+            or not hasattr(value, "__iter__")
+            or getattr(value, "shape", None) == ()
+        ):
             raise StageError(f"column {name}: expected a list of {kind.scalar}, got {type(value).__name__}")
         items = [_check_scalar(name, kind.scalar, item) for item in value]
         if kind.scalar != "string" and len(items) > MAX_LIST_NUMBERS:
@@ -77,6 +85,8 @@ def check_value(name: str, kind: ColumnType, value: Any) -> Any:  # noqa: ANN401
 
 
 def _check_scalar(name: str, scalar: Scalar, value: Any) -> Any:  # noqa: ANN401
+    if math.prod(getattr(value, "shape", ())) != 1:
+        raise StageError(f"column {name}: expected one {scalar}, got an array of shape {tuple(value.shape)}")
     value = value.item() if hasattr(value, "item") else value
     match scalar:
         case "bool":
@@ -87,10 +97,34 @@ def _check_scalar(name: str, scalar: Scalar, value: Any) -> Any:  # noqa: ANN401
                 return value
         case "float32" | "float64":
             if isinstance(value, int | float) and not isinstance(value, bool):
-                if not math.isfinite(value):
-                    raise StageError(f"column {name}: {value} is no score; return a ClipError instead")
-                return float(value) + 0.0  # -0.0 becomes 0.0
+                return _check_float(name, scalar, value)
         case "string":
             if isinstance(value, str):
-                return value
+                return _check_text(name, value)
     raise StageError(f"column {name}: expected {scalar}, got {type(value).__name__} {value!r:.60}")
+
+
+def _check_float(name: str, scalar: Scalar, value: float) -> float:
+    """A number as the column holds it: float32 rounds, what is too large for it is refused, -0.0 becomes 0.0."""
+    try:
+        number = float(value)
+    except OverflowError:  # an int of 400 digits
+        raise StageError(f"column {name}: a number of this size is too large for {scalar}") from None
+    if not math.isfinite(number):
+        raise StageError(f"column {name}: {number} is no score; return a ClipError instead")
+    if scalar == "float32":
+        number = ctypes.c_float(number).value
+        if not math.isfinite(number):
+            raise StageError(f"column {name}: {value} is too large for float32; declare float64")
+    return number + 0.0
+
+
+def _check_text(name: str, text: str) -> str:
+    """Text that UTF-8 can say: without half of a surrogate pair, as in undecodable file names."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise StageError(f"column {name}: {text!r:.80} is no valid Unicode text") from None
+    return text

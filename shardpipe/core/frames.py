@@ -102,6 +102,8 @@ class Frames:
     data: uint8 [T, H, W, 3] (rgb) or [T, H, W] (gray), full range, as displayed (rotation and pixel aspect applied); of a
     request for `mv`, the bytes of `vectors`, uint8 [T, rows, columns, 8].
     times_s: float64 [T], presentation time of each frame, in seconds after the clip's first frame.
+
+    In a pass both are read-only, since stages share them: copy what you want to change.
     """
 
     data: NDArray[np.uint8]

@@ -1,7 +1,7 @@
 """One stage on one batch of clips: results checked, and a bad clip found by halving, so that it costs only itself."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -44,7 +44,9 @@ class ClipState:
         if step.is_shared:
             self.row |= dict.fromkeys(step.columns, ClipError(message))
             return
-        text = f"{step.stage.type}: {message}"
+        text = f"{step.stage.type}: {message}".encode(
+            errors="backslashreplace"
+        ).decode()  # a row holds no half character
         if step.stage.on_error == "fail":
             raise UnitError(f"clip {self.key}: {text} (the stage has `on_error: fail`)")
         self.error = text if self.error is None else f"{self.error}; {text}"
@@ -67,6 +69,9 @@ class ClipState:
         except StageError as exc:
             self.fail(step, str(exc))
             return
+        except Exception as exc:  # noqa: BLE001  a value may raise as it is looked at, as a generator does
+            self.fail(step, f"gave a result that cannot be read: {type(exc).__name__}: {exc}")
+            return
         self._write(step, checked)
         for name, (own, _) in step.members.items():
             if result.get(own) is not None:
@@ -81,7 +86,7 @@ class ClipState:
 
 def check_result(step: StageStep, result: Result) -> dict[str, Any]:
     """The column values of a result by the stage's own names; raises StageError where the stage broke its contract."""
-    if not hasattr(result, "get") or isinstance(result, ClipError):
+    if not isinstance(result, Mapping):
         raise StageError(f"a result must be a mapping of columns or a ClipError, got {type(result).__name__}")
     kinds = {own: kind for own, kind in step.columns.values()}  # noqa: C416  pairs, not keys
     members = {own for own, _ in step.members.values()}
@@ -99,7 +104,12 @@ def check_result(step: StageStep, result: Result) -> dict[str, Any]:
 
 
 def run_stage(step: StageStep, clips: Sequence[ClipState], frame_sets: Sequence[tuple[Frames, ...]]) -> None:
-    """Run one stage on `clips` (each with the frames of the stage's own requests) and take the results in."""
+    """Run one stage on `clips` (each with the frames of the stage's own requests) and take the results in.
+
+    It sees rows and frames read-only: other stages see the same ones.
+    """
+    for frames in (frames for frame_set in frame_sets for frames in frame_set):
+        frames.data.flags.writeable = frames.times_s.flags.writeable = False
     views = [
         ClipView(clip.key, MappingProxyType(clip.row), frames) for clip, frames in zip(clips, frame_sets, strict=True)
     ]

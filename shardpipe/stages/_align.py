@@ -69,7 +69,7 @@ class Pyramid:
     @cached_property
     def slope(self) -> Floats:
         """How steep the picture is at each pixel, float32 [H, W], gray levels a pixel."""
-        return np.asarray(cv2.magnitude(*_slopes(self.picture)), np.float32)
+        return np.asarray(cv2.magnitude(*slopes(self.picture)), np.float32)
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ def _far_off(still: Pyramid, frame: Pyramid, number: int, state: tuple[Similarit
     level = still.levels[number]
     shown, inside = laid_over(frame.levels[number], similarity)
     off = np.abs(shown - np.float32(gain) * level - np.float32(offset)) * inside
-    slope = cv2.magnitude(*_slopes(level)) * np.float32(max(gain, 0.0))
+    slope = cv2.magnitude(*slopes(level)) * np.float32(max(gain, 0.0))
     seen = np.maximum(grid_of(inside), LEAST_INSIDE)
     return float((grid_of(off) / seen > LEVELS_FAR + SLOPE_FAR * grid_of(slope)).mean()) > FAR_SHARE
 
@@ -200,7 +200,7 @@ def _far_off(still: Pyramid, frame: Pyramid, number: int, state: tuple[Similarit
 def _marks(level: Floats) -> Marks:
     """Of one level."""
     height, width = level.shape
-    across, down = _slopes(level)
+    across, down = slopes(level)
     count = min(level.size, max(MIN_NUM_MARKS, round(MARKED * level.size)))
     steep = cv2.magnitude(across, down).ravel()
     parts = (level.size - count, level.size - math.ceil(STEEPEST * count))
@@ -214,7 +214,7 @@ def _marks(level: Floats) -> Marks:
     return Marks(which, values, basis.astype(np.float32, copy=False))
 
 
-def _slopes(level: Floats) -> tuple[Floats, Floats]:
+def slopes(level: Floats) -> tuple[Floats, Floats]:
     """Half the difference of the next neighbours each way, along x and along y."""
     across = cv2.Sobel(level, cv2.CV_32F, 1, 0, ksize=1, scale=0.5, borderType=cv2.BORDER_REPLICATE)
     down = cv2.Sobel(level, cv2.CV_32F, 0, 1, ksize=1, scale=0.5, borderType=cv2.BORDER_REPLICATE)

@@ -78,7 +78,7 @@ class FlowNet:
         """A frame as float32 [1, 3, height, width], 0 to 255, on the device; a portrait one transposed, then resized as Open-Sora
         and UniMatch's authors do it: bilinear, corners on corners.
         """
-        picture = torch.from_numpy(np.ascontiguousarray(job.pictures[frame])).to(self._device)
+        picture = torch.from_numpy(np.require(job.pictures[frame], requirements=["C", "W"])).to(self._device)
         picture = picture.permute(2, 0, 1)[None].float()
         if picture.shape[2] > picture.shape[3]:
             picture = picture.transpose(2, 3)

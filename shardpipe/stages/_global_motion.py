@@ -13,7 +13,7 @@ import numpy as np
 from shardpipe.core.frames import Frames
 from shardpipe.stages._active import active_part
 from shardpipe.stages._corners import MIN_CORNERS, Key, Picture, follow, jump, key_frame, prepare
-from shardpipe.stages._similarity import NONE, STILL, Fit, Similarity
+from shardpipe.stages._similarity import NONE, STILL, Fit, Similarity, area
 
 MIN_SHARE = 0.3
 POOR_SHARE = 0.5
@@ -37,11 +37,13 @@ class GlobalMotion:
     """What the whole picture did.
 
     steps: the similarity from each frame to the next, in pixels of a picture of `size` (width, height); None where it
-    could not be told. pictures: the frames as they were compared.
+    could not be told. reaches: of each known step, the share of the picture that the box around the corners that speak
+    for it takes. pictures: the frames as they were compared.
     """
 
     steps: list[Similarity | None]
     size: tuple[int, int]
+    reaches: list[float] = field(repr=False)
     pictures: list[Picture] = field(repr=False)
 
 
@@ -50,12 +52,14 @@ def global_motion(frames: Frames) -> GlobalMotion:
     rng = np.random.default_rng(0)
     top, bottom, left, right = active_part(frames.data)
     pictures = prepare(frames.data[:, top:bottom, left:right])
+    height, width = pictures[0].even.shape
     steps: list[Similarity | None] = []
+    reaches: list[float] = []
     key, to_last, step = key_frame(pictures[0]), STILL, STILL
     for last, picture in pairwise(pictures):
         guess = step.after(to_last)
         fit = follow(key, picture, guess, rng)
-        if guess.size_px > MOVING_PX and key.unchanged_share(picture) > UNCHANGED_SHARE:
+        if fit.share < CLEAR_SHARE and guess.size_px > MOVING_PX and key.unchanged_share(picture) > UNCHANGED_SHARE:
             fit = max(fit, follow(key, picture, STILL, rng), key=_share)
         if fit.share < CLEAR_SHARE:
             key, to_last, fit = _second_try(key, to_last, fit, pictures=(last, picture), step=step, rng=rng)
@@ -65,12 +69,12 @@ def global_motion(frames: Frames) -> GlobalMotion:
             continue
         step = fit.similarity.after(to_last.inverse())
         steps.append(step)
+        reaches.append(area(fit.similarity.of(key.corners[fit.agreeing])) / (width * height))
         to_last = fit.similarity
         key.learn(fit)
         if len(fit.agreeing) < WORN * key.first:
             key, to_last = key_frame(picture), STILL
-    height, width = pictures[0].even.shape
-    return GlobalMotion(steps, (width, height), pictures)
+    return GlobalMotion(steps, (width, height), reaches, pictures)
 
 
 def _share(fit: Fit) -> float:

@@ -44,18 +44,24 @@ class Tracker(Protocol):
         """
 
 
-def tracked_motion(frames: Frames, tracker: Tracker) -> GlobalMotion:
-    """What the whole picture did, of at least two frames. Raises NotFiniteError for tracks that are NaN or infinite."""
-    gray = np.stack([cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in frames.data])
-    top, bottom, left, right = active_part(gray)
-    pictures = prepare(gray[:, top:bottom, left:right])
+def grayed(frames: Frames) -> Frames:
+    """The same frames in gray."""
+    return Frames(np.stack([cv2.cvtColor(each, cv2.COLOR_RGB2GRAY) for each in frames.data]), frames.times_s)
+
+
+def tracked_motion(frames: Frames, gray: Frames, tracker: Tracker) -> GlobalMotion:
+    """What the whole picture did, of at least two frames, which are there in colour and in `gray`. No point of a grid reaches less
+    far than the picture, so `reaches` is empty. Raises NotFiniteError for tracks that are NaN or infinite.
+    """
+    top, bottom, left, right = active_part(gray.data)
+    pictures = prepare(gray.data[:, top:bottom, left:right])
     height, width = pictures[0].even.shape
     shown = np.ascontiguousarray(frames.data[:, top:bottom, left:right])
     steps: list[Similarity | None] = []
     for first in range(0, max(1, len(shown) - 1), STRETCH - 1):
         stretch = shown[first : first + STRETCH]
         steps += _steps(_tracks(stretch, tracker, (width, height)))
-    return GlobalMotion(steps, (width, height), pictures)
+    return GlobalMotion(steps, (width, height), [], pictures)
 
 
 def _tracks(pictures: NDArray[np.uint8], tracker: Tracker, size: tuple[int, int]) -> "Tracks":

@@ -53,6 +53,11 @@ STILL = Similarity()
 NONE: NDArray[np.intp] = np.zeros(0, np.intp)
 
 
+def area(points: Points) -> float:
+    """Of the box around points."""
+    return float(np.ptp(points.real) * np.ptp(points.imag))
+
+
 @dataclass(frozen=True)
 class Fit:
     """A similarity and what speaks for it.

@@ -81,12 +81,15 @@ def unchanged(still: Pyramid, frame: Pyramid) -> bool:
 
 def still_area(pictures: Sequence[Pyramid]) -> float:
     """The share of the blocks that are at (nearly) all times what they are at most times."""
+    return float((unusual(pictures).mean(axis=0) <= SELDOM).mean())
+
+
+def unusual(pictures: Sequence[Pyramid]) -> NDArray[np.bool_]:
+    """Which blocks of each picture are not what they are at most times: [T, rows, columns]."""
     some = np.unique(np.linspace(0, len(pictures) - 1, LOOKS).round().astype(int))
     usual = np.median(np.stack([pictures[i].picture for i in some]), axis=0).astype(np.float32)
     slope = pictures[len(pictures) // 2].slope
-    changes = [each.picture - usual for each in pictures]
-    changed = np.stack([_changed(change, slope) for change in changes])
-    return float((changed.mean(axis=0) <= SELDOM).mean())
+    return np.stack([_changed(each.picture - usual, slope) for each in pictures])
 
 
 def _changed(change: NDArray[np.float32], slope: NDArray[np.float32]) -> NDArray[np.bool_]:

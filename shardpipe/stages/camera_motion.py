@@ -23,9 +23,12 @@ from shardpipe.stages._camera_path import (
     travel,
 )
 from shardpipe.stages._global_motion import GlobalMotion, at_rest, global_motion
+from shardpipe.stages._lone_thing import is_lone_thing
 from shardpipe.stages._motion_frames import MOTION_FRAMES
 from shardpipe.stages._one_thread import one_thread
-from shardpipe.stages._point_tracks import TRACK_FRAMES, NotFiniteError, tracked_motion
+from shardpipe.stages._point_tracks import TRACK_FRAMES, NotFiniteError, grayed, tracked_motion
+from shardpipe.stages._similarity import Similarity
+from shardpipe.stages._smooth_motion import smooth_steps
 
 if TYPE_CHECKING:
     from shardpipe.stages._track_net import TrackNet
@@ -40,9 +43,11 @@ MIN_FRAMES = 3
 MIN_KNOWN = 0.5
 WAY_BACK = 0.3
 SHAKE = 0.003
+SMOOTH_SHAKE = 0.008  # soft shades say less exactly where they are
 SHAKE_OF_SPEED_S = 0.008
 SHAKE_TRAVEL = 3.0
 SHAKE_TURNS = 1.5
+SHIFTS = frozenset(("pan_left", "pan_right", "tilt_up", "tilt_down", "shake"))
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,9 @@ class CameraMotion(Stage):
 
     All are null where the motion cannot be told: in fewer than three frames, or where in over half of the time no
     motion is shared by enough of the picture, as in a plain wall, black, or water. Speeds are per second of the clip's
-    time and do not depend on fps. Black bars are left out.
+    time and do not depend on fps. Black bars are left out. A thing that alone moves before a plain ground is no camera,
+    up to about a quarter of the picture. A pattern that repeats itself (a chessboard) and moves by half of its period or
+    more in a ninth of a second looks as if it moved the other way.
 
     Engine `corners` follows corners of the picture (Lucas and Kanade's way, on OpenCV), on the CPU. Engine `cotracker` takes
     the tracks of a grid of points by CoTracker3 (Karaev et al. 2024; the offline model) and gives the same labels and
@@ -161,15 +168,21 @@ class CameraMotion(Stage):
     def _describe(self, frames: Frames) -> Result:
         if len(frames) < MIN_FRAMES:
             return dict.fromkeys(self.writes)
+        gray = frames if self.engine == "corners" else grayed(frames)
         try:
-            motion = self._motion(frames)
+            motion = self._motion(frames, gray)
         except NotFiniteError as error:
             return ClipError(str(error))
         path = camera_path(motion.steps, frames.times_s, motion.size)
-        shake = shakiness(path)
-        found = self._found(motion, path, shake)
-        if found != [] and at_rest(motion.pictures):
+        found = found_along(motion.steps, path)
+        if found != [] and (
+            at_rest(motion.pictures) or (SHIFTS.issuperset(found or ()) and is_lone_thing(motion, gray))
+        ):
             return dict.fromkeys(self.writes, 0.0) | {"cmotion": ["static"]}
+        if found is None:
+            steps, size = smooth_steps(gray)
+            path = camera_path(steps, frames.times_s, size)
+            found = found_along(steps, path, shake_from=SMOOTH_SHAKE)
         if found is None:
             return dict.fromkeys(self.writes)
         right, down, growth, turn = (float(net) for net in path.at[-1] / path.known_s)
@@ -179,31 +192,33 @@ class CameraMotion(Stage):
             "cmotion_tilt": down,
             "cmotion_zoom": growth,
             "cmotion_roll": degrees(turn),
-            "cmotion_shake": shake,
+            "cmotion_shake": shakiness(path),
         }
 
-    def _motion(self, frames: Frames) -> GlobalMotion:
+    def _motion(self, frames: Frames, gray: Frames) -> GlobalMotion:
         if self.engine == "corners":
-            return global_motion(frames)
+            return global_motion(gray)
         if self._net is None:
             raise StageError("camera_motion: process was called before setup")
-        return tracked_motion(frames, self._net)
-
-    def _found(self, motion: GlobalMotion, path: CameraPath, shake: float) -> list[str] | None:
-        """The labels along the axes that need the fewest of them; None where too little is known."""
-        if path.known_s < MIN_KNOWN * path.length_s:
-            return None
-        found = labels(path, shake)
-        if {"zoom_in", "zoom_out", "roll"} & set(found):
-            return min([found, *(labels(each, shake) for each in along_first_axes(motion.steps, path))], key=len)
-        return found
+        return tracked_motion(frames, gray, self._net)
 
 
-def labels(path: CameraPath, shake: float) -> list[str]:
-    """The names of a path's moves, without `static`; `shake` is its shakiness."""
+def found_along(steps: Sequence[Similarity | None], path: CameraPath, *, shake_from: float = SHAKE) -> list[str] | None:
+    """The labels along the axes that need the fewest of them; None where too little is known."""
+    if path.known_s < MIN_KNOWN * path.length_s:
+        return None
+    shake = shakiness(path)
+    found = labels(path, shake, shake_from)
+    if {"zoom_in", "zoom_out", "roll"} & set(found):
+        return min([found, *(labels(each, shake, shake_from) for each in along_first_axes(steps, path))], key=len)
+    return found
+
+
+def labels(path: CameraPath, shake: float, shake_from: float) -> list[str]:
+    """The names of a path's moves, without `static`; `shake` is its shakiness, which counts from `shake_from` on."""
     line = smoothed(path)
     steps = np.diff(line[:, :2], axis=0) * path.arms[:2]
-    shakes = shake > SHAKE + SHAKE_OF_SPEED_S * float(np.hypot(*steps.T).sum()) / path.length_s
+    shakes = shake > shake_from + SHAKE_OF_SPEED_S * float(np.hypot(*steps.T).sum()) / path.length_s
     blur = shake / path.arms if shakes else np.zeros(4)
     needs = [_need(kind, path.known_s, float(blurred)) for kind, blurred in zip(KINDS, blur, strict=True)]
     travels = [travel(line[:, i], max(kind.still, SHAKE_TURNS * float(blur[i]))) for i, kind in enumerate(KINDS)]

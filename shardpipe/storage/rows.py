@@ -6,12 +6,10 @@ as one canonical JSON under the metadata key `shardpipe`. DuckDB, pandas, polars
 
 import io
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -173,35 +171,10 @@ def _array(name: str, kind: ColumnType, rows: Sequence[Row]) -> pa.Array:
     values: list[Any] = []
     for row in rows:
         try:
-            value = check_value(name, kind, row.get(name))
-            values.append(_narrow(name, value) if kind.scalar == "float32" else _encodable(name, kind, value))
+            values.append(check_value(name, kind, row.get(name)))
         except StageError as error:
             raise StageError(f"{_which(row, rows)}: {error}") from error
     return pa.array(values, arrow_type(kind))
-
-
-def _narrow(name: str, value: Any) -> Any:  # noqa: ANN401  a float, a list of them or None
-    """float64 values as float32 holds them: too large is refused, and what underflows to -0.0 is 0.0."""
-    if value is None:
-        return None
-    if isinstance(value, list):
-        return [_narrow(name, item) for item in value]
-    with np.errstate(over="ignore", under="ignore"):
-        narrow = float(np.float32(value)) + 0.0
-    if not math.isfinite(narrow):
-        raise StageError(f"column {name}: {value} is too large for float32; declare float64")
-    return narrow
-
-
-def _encodable(name: str, kind: ColumnType, value: Any) -> Any:  # noqa: ANN401
-    """`value`, unless it holds text that UTF-8 cannot: half of a surrogate pair, as in undecodable file names."""
-    if kind.scalar == "string" and value is not None:
-        for text in value if kind.is_list else (value,):
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:
-                raise StageError(f"column {name}: {text!r:.80} is no valid Unicode text") from error
-    return value
 
 
 def _refuse_unknown(columns: Columns, rows: Iterable[Row]) -> None:

@@ -1,20 +1,22 @@
 """Stages that raise, lie, crash or hang cost only their clips; `on_error` says what becomes of those."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import pytest
 from support.bad_decoders import serve_badly
 from support.fakes import Broken, Scored, Worded
 from support.processes import temp_files
 from support.runs import calls, make_config, rows_of, run_inline
 
+from shardpipe.core.columns import Writes, float32, list_of, string
 from shardpipe.core.errors import PassFailed
 from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.core.report import RunReport
-from shardpipe.core.stage import Stage
+from shardpipe.core.stage import ClipView, Result, Stage
 from shardpipe.engine import cut as cutting
 from shardpipe.engine import decoders
 from shardpipe.executors import run as running
@@ -62,6 +64,81 @@ def test_only_the_clips_that_go_wrong_are_lost(root: Path, videos: Path, how: st
         assert (row["kept"], row["dropped_by"], row["fine"], row["score"]) == (False, "error: broken", None, None)
     assert all(row["kept"] and row["fine"] == 1 and row["error"] is None for row in good.values())
     assert set(calls("scored")) == set(good)
+
+
+class Odd(Stage):
+    """Gives for clips that start in second 1 what no column of its kind holds."""
+
+    type: Literal["odd"] = "odd"
+    what: str
+
+    @property
+    def writes(self) -> Writes:
+        return {"number": float32, "words": list_of(string)}
+
+    def process(self, batch: Sequence[ClipView]) -> Sequence[Result]:
+        if self.what == "undecodable" and any(view.key.endswith(AT_1) for view in batch):
+            raise OSError("no file named \udcff")
+        fine: Result = {"number": 0.5, "words": ["a"]}
+        return [{**fine, **self._odd()} if view.key.endswith(AT_1) else fine for view in batch]
+
+    def _odd(self) -> Result:
+        odd: dict[str, Result] = {
+            "too large": {"number": 1e39},
+            "an array": {"number": np.zeros(2)},
+            "a list in a list": {"words": [["a"]]},
+            "half a character": {"words": ["\ud800"]},
+            "a lazy one": {"words": (1 / 0 for _ in range(3))},
+        }
+        return odd[self.what]
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("too large", "odd: column number: 1e+39 is too large for float32"),
+        ("an array", "odd: column number: expected one float32, got an array of shape (2,)"),
+        ("a list in a list", "odd: column words: expected string, got list"),
+        ("half a character", "odd: column words: '\\ud800' is no valid Unicode text"),
+        ("a lazy one", "odd: gave a result that cannot be read: ZeroDivisionError: division by zero"),
+        ("undecodable", "odd: OSError: no file named \\udcff"),
+    ],
+)
+def test_what_no_row_can_hold_costs_only_its_clips(root: Path, videos: Path, what: str, message: str) -> None:
+    report, store = score_with(root, videos, [Odd(what=what)])
+    assert not report.failed_units
+    bad, good = split(rows_of(store, "score"))
+    assert len(bad) == 2
+    assert all(row["error"].startswith(message) and row["number"] is None for row in bad.values())
+    assert all(row["kept"] and row["number"] == 0.5 for row in good.values())
+
+
+class Scribbler(Scored):
+    """Writes into the frames that it is shown."""
+
+    type: Literal["scribbler"] = "scribbler"  # type: ignore[assignment]
+    column: str = "scribbled"
+
+    def process(self, batch: Sequence[ClipView]) -> Sequence[Result]:
+        for view in batch:
+            view.frames.data[...] = 0
+        return super().process(batch)
+
+
+class Brightest(Scored):
+    """The brightest pixel of the same frames."""
+
+    type: Literal["brightest"] = "brightest"  # type: ignore[assignment]
+
+    def process(self, batch: Sequence[ClipView]) -> Sequence[Result]:
+        return [{"score": float(view.frames.data.max())} for view in batch]
+
+
+def test_a_stage_cannot_change_what_the_others_see(root: Path, videos: Path) -> None:
+    stages = [Scribbler(frames_wanted=True, on_error="keep"), Brightest(frames_wanted=True)]
+    _, store = score_with(root, videos, stages)
+    rows = rows_of(store, "score").values()
+    assert all(row["score"] > 0 and "read-only" in row["error"] for row in rows)
 
 
 def test_on_error_keep(root: Path, videos: Path) -> None:

@@ -53,6 +53,7 @@ def test_large_suite() -> None:
     assert len(lines) <= 1 + 0.04 * 400, "\n".join(lines)
 
 
+@pytest.mark.parametrize("texture", ["fractal", "noise40"])
 @pytest.mark.parametrize(
     ("name", "move"),
     [
@@ -66,8 +67,9 @@ def test_large_suite() -> None:
         ("static", lambda _: Pose()),
     ],
 )
-def test_directions(name: str, move: Move) -> None:
-    assert described(shot(move))["cmotion"] == [name]
+def test_directions(name: str, move: Move, texture: str) -> None:
+    """Of soft shades, which have no corners, too."""
+    assert described(shot(move, texture=texture, crf=23))["cmotion"] == [name]
 
 
 def test_numbers_are_speeds_at_any_fps() -> None:
@@ -97,6 +99,14 @@ def test_there_and_back_are_two_labels() -> None:
     assert found["cmotion"] == ["pan_left", "pan_right"]
 
 
+def test_a_picture_that_repeats_itself_is_not_where_it_was() -> None:
+    """A checkerboard looks as at the start each time it has moved by two squares."""
+    move: Move = lambda t: Pose(x=0.11 * t, y=-0.11 * t)  # noqa: E731
+    found = described(shot(move, texture="board", duration_s=4.5, fps=50))
+    assert found["cmotion"] == ["pan_left", "tilt_down"]
+    assert found["cmotion_pan"] == pytest.approx(-0.11, rel=0.05)
+
+
 def test_black_bars_do_not_hold_a_pan() -> None:
     frames = shot(lambda t: Pose(x=-0.05 * t), texture="bigbuckbunny:30")
     frames.data[:, :20] = 0
@@ -109,6 +119,25 @@ def test_still_background_behind_a_rich_thing() -> None:
     assert described(shot(lambda _: Pose(), texture="bigbuckbunny:30", things=(thing,), noise=3.0))["cmotion"] == [
         "static"
     ]
+
+
+@pytest.mark.parametrize("ground", ["plain", "noise40"])
+@pytest.mark.parametrize("area", [0.05, 0.2])
+def test_a_thing_before_a_ground_without_corners(ground: str, area: float) -> None:
+    thing = Thing(area=area, speed=0.3, direction=20)
+    assert described(shot(lambda _: Pose(), texture=ground, things=(thing,)))["cmotion"] == ["static"]
+
+
+@pytest.mark.parametrize("size", [0.0, 0.012])
+def test_shake_of_soft_shades(size: float) -> None:
+    jitter = np.random.default_rng(5).standard_normal((200, 2)) * size
+
+    def move(time_s: float) -> Pose:
+        right, down = jitter[round(30 * time_s)]
+        return Pose(x=-0.1 * time_s + right, y=down)
+
+    found = described(shot(move, texture="noise40", duration_s=3.0, crf=23))["cmotion"]
+    assert found == (["pan_right", "shake"] if size else ["pan_right"])
 
 
 @pytest.mark.parametrize("value", [0, 16, 128])

@@ -185,7 +185,14 @@ def texture(name: str) -> NDArray[np.float32]:
     for kind, (mean, deviation) in {"noise": (128, 50), "low": (128, 5), "dark": (22, 7)}.items():
         if name.startswith(kind):
             return _spread(_noise(rng, shape, float(name.removeprefix(kind))), mean, deviation)
-    drawn = {"fractal": _fractal, "shapes": _shapes, "sparse": _sparse, "checks": _checks}
+    drawn = {
+        "fractal": _fractal,
+        "shapes": _shapes,
+        "sparse": _sparse,
+        "checks": _checks,
+        "board": _board,
+        "plain": _plain,
+    }
     if name in drawn:
         return drawn[name](rng, shape)
     video, number = name.split(":")
@@ -235,6 +242,17 @@ def _checks(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.floa
     """A checkerboard of random grays, each square 40 px."""
     squares = rng.uniform(20, 235, (shape[0] // 40, shape[1] // 40)).astype(np.float32)
     return cv2.resize(squares, (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)
+
+
+def _board(_: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """A regular checkerboard, each square 36 px."""
+    rows, columns = np.indices(shape) // 36
+    return ((rows + columns) % 2 * 150 + 50).astype(np.float32)
+
+
+def _plain(_: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """One grey."""
+    return np.full(shape, 110, np.float32)
 
 
 def _still(path: Path, number: int) -> NDArray[np.float32]:
