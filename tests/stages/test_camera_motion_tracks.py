@@ -78,11 +78,14 @@ def test_a_long_clip_is_tracked_in_stretches(monkeypatch: pytest.MonkeyPatch) ->
     assert result["cmotion_pan"] == pytest.approx(4.0 * 9 / 160, rel=0.01)
 
 
+@pytest.mark.slow
 def test_the_real_network_keeps_the_contract(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from shardpipe.models.cotracker import network
     from shardpipe.stages import _track_net
 
-    monkeypatch.setattr(_track_net, "SIZE", (48, 64))  # a picture of 512x384 takes seconds
-    monkeypatch.setattr(_point_tracks, "GRID", 4)
+    monkeypatch.setattr(_track_net, "SIZE", (48, 64))  # as it is, a second of clip takes 15 seconds
+    monkeypatch.setattr(_point_tracks, "GRID", 3)
+    monkeypatch.setattr(network, "UPDATES", 1)
     made = CameraMotion(engine="cotracker", weights=str(write_checkpoint(tmp_path / "weights.pth")))
     check_stage(made)
     (weights,) = made.loads
