@@ -23,6 +23,8 @@ JUMP_GAIN = 0.15  # a picture that repeats itself looks right after many jumps
 FRESH_GAIN = 0.05
 MOVING_PX = 1.0
 OTHER_WAY_PX = 2.0
+OTHER_PACE = 0.5
+AS_WELL = 0.02
 UNCHANGED_SHARE = 0.2
 REST_LOOKS = 11
 REST_PX = 0.35
@@ -61,6 +63,8 @@ def global_motion(frames: Frames) -> GlobalMotion:
         fit = follow(key, picture, guess, rng)
         if fit.share < CLEAR_SHARE and guess.size_px > MOVING_PX and key.unchanged_share(picture) > UNCHANGED_SHARE:
             fit = max(fit, follow(key, picture, STILL, rng), key=_share)
+        if abs(fit.similarity.after(to_last.inverse()).b - step.b) > OTHER_WAY_PX + OTHER_PACE * abs(step.b):
+            fit = _shorter(fit, follow(key, picture, to_last, rng), to_last)
         if fit.share < CLEAR_SHARE:
             key, to_last, fit = _second_try(key, to_last, fit, pictures=(last, picture), step=step, rng=rng)
         if fit.share < MIN_SHARE or len(fit.agreeing) < MIN_CORNERS:
@@ -79,6 +83,12 @@ def global_motion(frames: Frames) -> GlobalMotion:
 
 def _share(fit: Fit) -> float:
     return fit.share
+
+
+def _shorter(fit: Fit, near: Fit, to_last: Similarity) -> Fit:
+    """After a change of pace: of two ways that explain what is seen as well, as in a pattern that repeats itself, the shorter."""
+    way, short = (each.similarity.after(to_last.inverse()).b for each in (fit, near))
+    return near if near.share > fit.share - AS_WELL and abs(short) < abs(way) - OTHER_WAY_PX else fit
 
 
 def _second_try(

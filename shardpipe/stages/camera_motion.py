@@ -217,8 +217,8 @@ def found_along(steps: Sequence[Similarity | None], path: CameraPath, *, shake_f
 def labels(path: CameraPath, shake: float, shake_from: float) -> list[str]:
     """The names of a path's moves, without `static`; `shake` is its shakiness, which counts from `shake_from` on."""
     line = smoothed(path)
-    steps = np.diff(line[:, :2], axis=0) * path.arms[:2]
-    shakes = shake > shake_from + SHAKE_OF_SPEED_S * float(np.hypot(*steps.T).sum()) / path.length_s
+    steps = np.diff(line, axis=0) * path.arms
+    shakes = shake > shake_from + SHAKE_OF_SPEED_S * float(np.linalg.norm(steps, axis=1).sum()) / path.length_s
     blur = shake / path.arms if shakes else np.zeros(4)
     needs = [_need(kind, path.known_s, float(blurred)) for kind, blurred in zip(KINDS, blur, strict=True)]
     travels = [travel(line[:, i], max(kind.still, SHAKE_TURNS * float(blur[i]))) for i, kind in enumerate(KINDS)]

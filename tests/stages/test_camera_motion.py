@@ -107,6 +107,12 @@ def test_a_picture_that_repeats_itself_is_not_where_it_was() -> None:
     assert found["cmotion_pan"] == pytest.approx(-0.11, rel=0.05)
 
 
+def test_shake_before_a_picture_that_repeats_itself() -> None:
+    jitter = np.random.default_rng(1).standard_normal((200, 2)) * 0.01
+    found = described(shot(lambda t: Pose(*jitter[round(30 * t)]), texture="board", duration_s=4.0))
+    assert found["cmotion"] == ["shake"]
+
+
 def test_black_bars_do_not_hold_a_pan() -> None:
     frames = shot(lambda t: Pose(x=-0.05 * t), texture="bigbuckbunny:30")
     frames.data[:, :20] = 0
