@@ -79,7 +79,8 @@ class Flow(Stage):
     keyframes alone) the columns are null. Vectors are the encoder's guess: good for telling lively clips from still ones, with
     errors of up to some 20 % of a steady move, more from slow encoders with many reference frames, as FFmpeg does not tell which
     one a block was taken from: the nearest is assumed, and frames 1.5 times as fast as those around them are left out.
-    Blocks coded by themselves do not count.
+    Blocks coded by themselves do not count. A move of less than half a pixel from frame to frame (a slow one at 60 fps) may read
+    as nearly none: encoders leave such blocks as they are.
     """
 
     type: Literal["flow"] = "flow"
