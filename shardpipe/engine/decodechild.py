@@ -88,10 +88,11 @@ class _Arena:
 
 
 def serve(conn: Connection, memory_bytes: int, worker: int) -> None:
-    """The child: answers until its worker (a process id) closes the pipe, or dies."""
+    """The child: says that it is there, and answers until its worker (a process id) closes the pipe, or dies."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with(worker)
     _limit_memory(memory_bytes)
+    conn.send(("ready",))
     slots: dict[int, mmap.mmap] = {}
     while True:
         try:

@@ -6,6 +6,7 @@ from outside. Frames cross in anonymous shared memory (a memfd a slot, sent once
 are never copied and nothing is left behind when either side is killed.
 
     worker                                   child
+                ◀── ("ready",) ────────────  once it has started, which may take long on a busy machine
     decode(job) ── ("decode", slot, job) ──▶ read bytes, check sha256, media.sample into the slot
                 ◀── ("need", bytes) ───────  only where the slot is too small
                 ─── ("slot", bigger) ──────▶
@@ -42,6 +43,9 @@ NO_ROOM = MACHINE | {errno.EAGAIN}
 
 HANG_TRIES = 2
 """How many may hang: more than one, since a process or a whole machine may be paused."""
+
+START_S = 120.0
+"""How long a child may take to start, imports and all; that is no clip's time."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,7 @@ class DecodeProcess:
         self._num_slots = 0
         self._child: multiprocessing.process.BaseProcess | None = None
         self._conn: Connection | None = None
+        self._is_ready = False
         self._closed = False
 
     def decode(self, media: Media, requests: Sequence[FrameRequest]) -> Decoded:
@@ -177,12 +182,15 @@ class DecodeProcess:
         )
         child.start()
         theirs.close()
-        self._child, self._conn = child, ours
+        self._child, self._conn, self._is_ready = child, ours, False
 
     def _ask(self, media: Media, requests: Sequence[FrameRequest]) -> tuple[Decoded, bool]:
         """What the child makes of a clip, and whether the child has used up its memory."""
         if self._child is None:
             self.start()
+        if not self._is_ready:
+            self._reply(within_s=START_S)
+            self._is_ready = True
         _, conn = self._live()
         slot = self._free.pop() if self._free else self._new_slot(FIRST_SLOT)
         try:
@@ -213,9 +221,9 @@ class DecodeProcess:
         else:
             self._free.append(slot)
 
-    def _reply(self) -> tuple[Any, ...]:
+    def _reply(self, *, within_s: float | None = None) -> tuple[Any, ...]:
         _, conn = self._live()
-        if not conn.poll(self._timeout_s):
+        if not conn.poll(self._timeout_s if within_s is None else within_s):
             raise TimeoutError
         reply: tuple[Any, ...] = conn.recv()
         return reply

@@ -93,7 +93,8 @@ class Flow(Stage):
     keyframes alone) the columns are null. Vectors are the encoder's guess: good for telling lively clips from still ones, with
     errors of up to some 20 % of a steady move, more from slow encoders with many reference frames, as FFmpeg does not tell which
     one a block was taken from: the nearest is assumed, and frames 1.5 times as fast as those around them are left out.
-    Blocks coded by themselves do not count.
+    Blocks coded by themselves do not count. A move of less than half a pixel from frame to frame (a slow one at 60 fps) may read
+    as nearly none: encoders leave such blocks as they are.
 
     Thresholds: below 3 is a still picture with noise, above 200 the picture passes by in little more than a second (both ours, of
     `dis`). Others' limits are in their own units: Open-Sora 1.3's code names 0.3 as the least of its number, and never a greatest.

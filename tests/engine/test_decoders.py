@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from support.bad_decoders import serve_badly
+from support.bad_decoders import serve_badly, serve_late
 
 from shardpipe.core.errors import StoreError
 from shardpipe.core.fingerprint import sha256_hex
@@ -96,6 +96,13 @@ def test_a_clip_that_hangs(clip: bytes) -> None:
     began = time.monotonic()
     assert process.decode(media(clip, "hang"), REQUESTS).error == "decoding took more than 3 s"
     assert time.monotonic() - began < 30
+    process.close()
+
+
+def test_a_child_that_starts_slowly_costs_no_clip(clip: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoders, "serve", serve_late)
+    process = DecodeProcess(timeout_s=3, memory_bytes=1 << 30)
+    assert same(process.decode(media(clip), REQUESTS), clip)
     process.close()
 
 

@@ -39,3 +39,9 @@ def sample_badly(data: bytes, requests: Sequence[FrameRequest], **options: Any) 
 def serve_badly(conn: Connection, memory_bytes: int, worker: int) -> None:
     decodechild.sample = sample_badly
     decodechild.serve(conn, memory_bytes, worker)
+
+
+def serve_late(conn: Connection, memory_bytes: int, worker: int) -> None:
+    """A child on a busy machine."""
+    time.sleep(6)
+    decodechild.serve(conn, memory_bytes, worker)
