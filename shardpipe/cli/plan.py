@@ -54,6 +54,12 @@ def show_plan(
         rows.append(row)
     write_line(f"root  {report.root}")
     write_table([*header, *([config.prices.currency] if config.prices is not None else [])], rows, left=2)
+    for each in report.phases:
+        if each.decoding:
+            write_line(
+                f"{each.name}: {', '.join(each.decoding)} will decode: the cached frames of its input can never serve all that "
+                "they ask for (`frames_from: members_only` refuses that, and says why)"
+            )
     if report.num_new_videos is not None:
         write_line(f"{report.num_new_videos:,} new videos at {add_sources} would be added; they are not counted above")
     if any(each.usage is None for each in report.phases):

@@ -28,6 +28,7 @@ class PlannedPhase:
     num_units, num_done: None where they are known only when the pass before it has ended.
     num_clips: still to do, estimated from the passes before it; None while nothing is known.
     usage: what these clips will take, from what earlier units of this pass took; None while there are none.
+    decoding: stages that decode clips although their input has cached frames, as these can never serve them.
     """
 
     name: str
@@ -36,6 +37,7 @@ class PlannedPhase:
     num_done: int | None = None
     num_clips: int | None = None
     usage: Usage | None = None
+    decoding: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
