@@ -65,6 +65,12 @@ def _notes(report: "PlanReport", config: "Config", *, added: str | None, size: s
 
     if report.num_videos is not None:
         yield f"{report.num_videos:,} videos, {size}; their units are listed when the run begins"
+    for each in report.phases:
+        if each.decoding:
+            yield (
+                f"{each.name}: {', '.join(each.decoding)} will decode: the cached frames of its input can never serve all that "
+                "they ask for (`frames_from: members_only` refuses that, and says why)"
+            )
     if report.num_new_videos is not None:
         yield f"{report.num_new_videos:,} new videos at {added} would be added; they are not counted above"
     per_1000 = _per_1000_kept(report, config)

@@ -106,9 +106,12 @@ class PassConfig(BaseModel):
     reuse: list[str] = Field(
         default=[], description="Datasets of this root whose finished columns are taken, not computed again"
     )
-    frames_from: Literal["members", "media"] = Field(
+    frames_from: Literal["members", "members_only", "media"] = Field(
         default="members",
-        description="`members`: a stage's frames are those that a stage `frames` before kept, where there are such that serve it; `media`: always decoded",
+        description=(
+            "`members`: a stage's frames are those that a stage `frames` before kept, where there are such that serve it, else decoded; "
+            "`members_only`: those alone, nothing is decoded; `media`: always decoded"
+        ),
     )
     batch_clips: int = Field(default=16, ge=1, description="clips that a stage sees at once; changes no result")
     rename: dict[str, str] = Field(default={}, description="columns that the stages write: their name in the rows")

@@ -29,6 +29,7 @@ class PlannedPhase:
     there yet are counted.
     num_clips: still to do, estimated from the passes before it; None while nothing is known.
     usage: what these clips will take, from what earlier units of this pass took; None while there are none.
+    decoding: stages that decode clips although their input has cached frames, as these can never serve them.
     """
 
     name: str
@@ -37,6 +38,7 @@ class PlannedPhase:
     num_done: int | None = None
     num_clips: int | None = None
     usage: Usage | None = None
+    decoding: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

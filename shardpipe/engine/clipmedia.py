@@ -4,17 +4,17 @@ Each request is decided on its own, by the clip's folded row alone, so a stage g
 run beside it. A clip all of whose requests are served by cached frames is never read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from shardpipe.core.frames import FrameRequest
-from shardpipe.core.stills import ASKED, HEIGHT, TIMES_S, WIDTH, still_ext
+from shardpipe.core.stills import ASKED, HEIGHT, TIMES_S, WIDTH, in_words, still_ext
 from shardpipe.engine.decodechild import Media
 from shardpipe.engine.flow import Fetch
 from shardpipe.media.pick import Indices
-from shardpipe.media.stills import StillFacts, Stills, picks
+from shardpipe.media.stills import StillFacts, Stills, picks, why_not
 from shardpipe.storage.dataset import Row
 from shardpipe.storage.members import read_members
 from shardpipe.storage.metered import MeteredStore
@@ -22,19 +22,24 @@ from shardpipe.storage.metered import MeteredStore
 
 @dataclass(frozen=True)
 class ClipMedia:
-    """How to get at a clip's frames: whether its mp4 is decoded, whether stills are used, and what reads them."""
+    """How to get at a clip's frames: whether its mp4 is decoded, whether stills are used, and what reads them.
+
+    unserved: where nothing may be decoded, the requests that have no frames, and why.
+    """
 
     is_decoded: bool
     uses_stills: bool
+    unserved: Mapping[FrameRequest, str]
     fetch: Fetch
 
 
 class MediaSource:
-    """Gives each clip's media. `num_stills`: how many cached frames the input has; 0: all is decoded."""
+    """Gives each clip's media. num_stills: how many cached frames the input has; 0: all is decoded. stills_only: nothing is."""
 
-    def __init__(self, store: MeteredStore, *, num_stills: int) -> None:
+    def __init__(self, store: MeteredStore, *, num_stills: int, stills_only: bool = False) -> None:
         self._store = store
         self._num_stills = num_stills
+        self._stills_only = stills_only
 
     def of(self, row: Row, requests: Sequence[FrameRequest]) -> ClipMedia:
         """Where the frames of one clip come from."""
@@ -43,7 +48,9 @@ class MediaSource:
         if facts is not None and facts.num_asked == self._num_stills:
             found = {request: picks(request, facts) for request in requests}
             served = {request: indices for request, indices in found.items() if indices is not None}
-        is_decoded = any(request not in served for request in requests)
+        others = [request for request in requests if request not in served]
+        unserved = {each: self._why_not(each, facts) for each in others} if self._stills_only else {}
+        is_decoded = len(others) > len(unserved)
 
         def fetch() -> Media:
             stills = None
@@ -53,7 +60,16 @@ class MediaSource:
                 stills = Stills(facts, dict(zip(wanted, data, strict=True)), served)
             return self._media(row, stills) if is_decoded else Media(None, 0, 0, None, stills=stills)
 
-        return ClipMedia(is_decoded, bool(served), fetch)
+        return ClipMedia(is_decoded, bool(served), unserved, fetch)
+
+    def _why_not(self, request: FrameRequest, facts: StillFacts | None) -> str:
+        if facts is None:
+            why = "it has none, or not all of them"
+        elif facts.num_asked != self._num_stills:
+            why = f"{facts.num_asked} were asked for of this clip, {self._num_stills} of the others"
+        else:
+            why = why_not(request, facts)
+        return f"its cached frames cannot serve {in_words(request)}: {why} (frames_from: members_only)"
 
     def _media(self, row: Row, stills: Stills | None) -> Media:
         path = self._store.local_path(row["shard"])

@@ -75,7 +75,7 @@ class PassWorker:
         self._early, self._late = program.steps[:cut], program.steps[cut:]
         self._for_others = program.for_others
         self._framed = [step for step in self._late if isinstance(step, StageStep) and step.requests]
-        self._media = MediaSource(self.store, num_stills=program.num_stills)
+        self._media = MediaSource(self.store, num_stills=program.num_stills, stills_only=program.stills_only)
         self._flow = self._start_decoding()
         try:
             for step in program.stages:
@@ -140,11 +140,12 @@ class PassWorker:
         for batch in self._batches(flight, clips):
             self._run_steps(flight, self._early, batch, {})
         for clip in clips:
-            requests, _ = union_requests(self._needed(clip))
-            if clip.alive and requests:
+            media = self._media.of(clip.row, self._requests(clip)) if clip.alive else None
+            clip.unserved = media.unserved if media is not None else {}
+            requests = self._requests(clip)
+            if media is not None and requests:
                 assert self._flow is not None
                 flight.num_decoding += 1
-                media = self._media.of(clip.row, requests)
                 flight.num_decoded += media.is_decoded
                 flight.num_from_stills += media.uses_stills
                 self._flow.submit(Ticket(clip, flight.done), media.fetch, requests)
@@ -168,6 +169,10 @@ class PassWorker:
     def _needed(self, clip: ClipState) -> list[StageStep]:
         """The stages that this clip's frames are decoded for."""
         return [step for step in self._framed if self._wants(clip, step)]
+
+    def _requests(self, clip: ClipState) -> tuple[FrameRequest, ...]:
+        """The distinct frames that these want, less those that nothing may serve."""
+        return tuple(each for each in union_requests(self._needed(clip))[0] if each not in clip.unserved)
 
     def _wants(self, clip: ClipState, step: StageStep) -> bool:
         """Whether this clip goes through a stage: not where its result, or that of all whom it works for, is reused."""
@@ -285,6 +290,8 @@ class PassWorker:
         """The frames of a clip that this stage asked for, out of the union."""
         if decoded is None or not step.requests:
             return ()
-        requests: tuple[FrameRequest, ...]
-        requests, _ = union_requests(self._needed(clip))
-        return tuple(decoded.frame_sets[requests.index(request)] for request in step.requests)
+        requests = self._requests(clip)
+        there = next(each for each in step.requests if each in requests)
+        # what a shared step makes of `there` in place of frames that are not to be had, nobody reads: who asked has failed
+        found = [requests.index(each if each in requests else there) for each in step.requests]
+        return tuple(decoded.frame_sets[i] for i in found)

@@ -146,6 +146,7 @@ def _pass_shape(
         rename=config.rename,
         hashes=hashes,
         num_stills=_num_stills(config, merged),
+        stills_only=config.frames_from == "members_only",
     )
     _check_members(config, merged, program)
     identity = {
@@ -206,7 +207,7 @@ def _merge(config: PassConfig, inputs: Sequence[Shape]) -> Shape:
 
 def _num_stills(config: PassConfig, merged: Shape) -> int:
     """The cached frames that the stages of a pass may take: those of its input, unless it is told to decode."""
-    there = config.frames_from == "members" and TIMES_S in merged.columns and ASKED in merged.columns
+    there = config.frames_from != "media" and TIMES_S in merged.columns and ASKED in merged.columns
     return num_stills(merged.members.values()) if there else 0
 
 

@@ -16,8 +16,9 @@ from shardpipe.core.fingerprint import fingerprint
 from shardpipe.core.frames import FrameRequest
 from shardpipe.core.shared import SharedStage, named_loads
 from shardpipe.core.stage import Stage
-from shardpipe.core.stills import TIMES_S, may_serve
+from shardpipe.core.stills import TIMES_S
 from shardpipe.core.weights import Weights
+from shardpipe.engine.cachedframes import check_never_decodes, must_decode, takes_stills
 from shardpipe.engine.rules import Rule, RuleSet
 from shardpipe.storage.dataset import MADE
 from shardpipe.storage.tar import EXT
@@ -66,7 +67,8 @@ Step = StageStep | RuleSet
 class Program:
     """What a pass does with each clip. `results`: stored column to the id of the result that it holds.
 
-    num_stills: how many cached frames of each clip its stages may take in place of decoding; 0: none.
+    num_stills: how many cached frames of each clip its stages may take in place of decoding; 0: none. stills_only: they take
+    nothing else. decoding: the stages that decode although its input has cached frames.
     """
 
     steps: tuple[Step, ...]
@@ -75,6 +77,8 @@ class Program:
     members: dict[str, str]
     results: dict[str, str]
     num_stills: int = 0
+    stills_only: bool = False
+    decoding: tuple[str, ...] = ()
 
     @property
     def stages(self) -> list[StageStep]:
@@ -109,10 +113,12 @@ def compile_program(
     rename: Mapping[str, str],
     hashes: Mapping[Weights, str] = MappingProxyType({}),
     num_stills: int = 0,
+    stills_only: bool = False,
 ) -> Program:
     """The steps of pass `name` over an input with columns `inputs`; raises ConfigError for what cannot run.
 
     hashes: the sha256 of all weights that the stages load. num_stills: how many cached frames of the input may be taken.
+    stills_only: whether nothing else may be.
     """
     places = {text: f"passes.{name}.keep.{i}" for i, text in enumerate(keep)}
     schema, results = dict(inputs), dict(input_results)
@@ -135,7 +141,11 @@ def compile_program(
     for i, stage in enumerate(stages):
         where = f"passes.{name}.stages.{i} ({stage.type})"
         first = [shared.pop(each.column) for each in stage.shares if each.column in shared]  # nobody before reads them
-        stills = input_results.get(TIMES_S, TIMES_S) if num_stills and _takes_stills(stage, num_stills) else None
+        if stills_only:
+            check_never_decodes(where, stage, num_stills)
+        stills: dict[str, Any] = {}
+        if takes_stills(stage, num_stills):  # where `members` decodes, `members_only` has errors: two kinds of results
+            stills = {"stills": input_results.get(TIMES_S, TIMES_S), **({"stills_only": True} if stills_only else {})}
         steps.extend(_stage_step(each, where, schema, results, rename={}, hashes=hashes) for each in first)
         step = _stage_step(stage, where, schema, results, rename=rename, hashes=hashes, stills=stills)
         used_renames |= {own for _, (own, _) in [*step.columns.items(), *step.members.items()]}
@@ -149,13 +159,9 @@ def compile_program(
     _check(waiting, schema, places)
     if unused := sorted(set(rename) - used_renames):
         raise ConfigError(f"passes.{name}.rename: no stage of this pass writes {', '.join(unused)}")
-    taken = num_stills if any(_takes_stills(stage, num_stills) for stage in stages) else 0
-    return Program(tuple(steps), schema, columns, members, results, taken)
-
-
-def _takes_stills(stage: Stage, num_stills: int) -> bool:
-    """Whether what it gives may depend on cached frames: its own requests, or those of the steps that it shares."""
-    return any(may_serve(num_stills, request) for each in (stage, *stage.shares) for request in each.frame_requests)
+    taken = num_stills if any(takes_stills(stage, num_stills) for stage in stages) else 0
+    decoding = tuple(each.type for each in stages if num_stills and must_decode(each, num_stills))
+    return Program(tuple(steps), schema, columns, members, results, taken, stills_only and taken > 0, decoding)
 
 
 def _joined(stages: Sequence[Stage]) -> dict[str, SharedStage]:
@@ -190,7 +196,7 @@ def _stage_step(
     *,
     rename: Mapping[str, str],
     hashes: Mapping[Weights, str],
-    stills: str | None = None,
+    stills: Mapping[str, Any] = MappingProxyType({}),
 ) -> StageStep:
     for column in stage.reads:
         if column not in schema:
@@ -208,7 +214,7 @@ def _stage_step(
             "reads": {column: results.get(column, column) for column in reads},
             **({"shares": shared} if shared else {}),
             **({"weights": weights} if weights else {}),
-            **({"stills": stills} if stills is not None else {}),
+            **stills,
         }
     )
     columns_shared = tuple(each.column for each in stage.shares)
@@ -263,7 +269,9 @@ def pass_identity(program: Program, *, inputs: Mapping[str, str]) -> dict[str, A
             )
         else:
             steps.append({"keep": [rule.text for rule in step.rules]})
-    stills = {"cached_frames": program.num_stills} if program.num_stills else {}
+    stills: dict[str, Any] = {"cached_frames": program.num_stills} if program.num_stills else {}
+    if program.stills_only:
+        stills["frames_from"] = "members_only"
     return {
         "steps": steps,
         **stills,

@@ -8,8 +8,9 @@ from typing import Any
 
 from shardpipe.core.columns import check_value
 from shardpipe.core.errors import StageError, UnitError
-from shardpipe.core.frames import Frames
+from shardpipe.core.frames import FrameRequest, Frames
 from shardpipe.core.stage import ClipError, ClipView, Result
+from shardpipe.engine.cachedframes import stage_requests
 from shardpipe.engine.program import StageStep
 from shardpipe.storage.dataset import Row
 
@@ -23,6 +24,7 @@ class ClipState:
     row: its folded columns so far. new: the columns that this pass gave it. members: name to bytes.
     reused: ids of the results that were taken from an earlier pass.
     settled: its whole row, where a retry takes it from the generation before.
+    unserved: frame requests that it has no frames for, and why.
     """
 
     key: str
@@ -33,6 +35,7 @@ class ClipState:
     dropped_by: str | None = None
     error: str | None = None
     settled: Row | None = None
+    unserved: Mapping[FrameRequest, str] = field(default_factory=dict)
 
     @property
     def alive(self) -> bool:
@@ -55,7 +58,13 @@ class ClipState:
         self._write(step, dict.fromkeys(own for own, _ in step.columns.values()))
 
     def error_before(self, step: StageStep) -> str | None:
-        """Why a shared step gave nothing that this stage could read; None if all is there."""
+        """Why there is nothing that this stage could work on: frames that it, or a step for it, wants, or a shared step's
+        result; None if all is there. A shared step works as long as one of those whom it works for has its frames.
+        """
+        wanted = list(stage_requests(step.stage))
+        refused = [self.unserved[request] for request in wanted if request in self.unserved]
+        if refused and (not step.is_shared or len(refused) == len(wanted)):
+            return refused[0]
         errors = [self.row[column] for column in step.shared if isinstance(self.row.get(column), ClipError)]
         return errors[0].message if errors else None
 

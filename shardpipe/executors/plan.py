@@ -1,5 +1,7 @@
 """What a run would do now: `plan` and `run --dry-run`. Checks what the run checks, and changes nothing."""
 
+from dataclasses import replace
+
 from shardpipe.config.models import CLIPS, Config
 from shardpipe.core.errors import IncompleteError
 from shardpipe.core.report import PlannedPhase, PlanReport
@@ -39,7 +41,8 @@ def plan_config(
         name = each.config.name
         if only not in (None, name):
             continue
-        phases.append(_planned(store, name, "rows", _pass_todo_if_any(store, each), limit))
+        rows = _planned(store, name, "rows", _pass_todo_if_any(store, each), limit)
+        phases.append(replace(rows, decoding=each.program.decoding))
         if each.shape.info.emit == "shards" and not partial and limit is None:
             phases.append(_planned(store, name, "emit", _emit_todo_if_any(store, name)))
     videos = prepared.listing.videos if prepared.listing is not None else ()

@@ -117,6 +117,7 @@ def _pass_task(store: Store, info: DatasetInfo) -> PassTask:
         rename=rename,
         hashes=hashes_like(used, stages),
         num_stills=info.identity.get("cached_frames", 0),
+        stills_only=info.identity.get("frames_from") == "members_only",
     )
     execute = ExecuteConfig()
     return PassTask(

@@ -50,6 +50,23 @@ def picks(request: FrameRequest, facts: StillFacts) -> Indices | None:
     return _near(times_s, request.tolerance_s, facts) if exact is None and request.tolerance_s > 0 else exact
 
 
+def why_not(request: FrameRequest, facts: StillFacts) -> str:
+    """Why `picks` gives None for a request that other clips' stills may serve, in words."""
+    wanted = picture_size(request, facts.clip_size)
+    if wanted[0] > facts.size[0] or wanted[1] > facts.size[1]:
+        return f"they are of {facts.size[0]}x{facts.size[1]} pixels, and it wants {wanted[0]}x{wanted[1]}"
+    if request.tolerance_s == 0 or not isinstance(request.sampling, Spread):
+        return (
+            "the clip has fewer frames than were asked for, and which are on screen at the wanted times cannot be told"
+        )
+    distance = np.abs(facts.times_s[None] - spread(request.sampling, facts.duration_s)[:, None]).min(axis=1)
+    if distance.max() > request.tolerance_s:
+        return (
+            f"the nearest to a wanted time is {distance.max():.3g} s away, and tolerance_s is {request.tolerance_s:g}"
+        )
+    return f"they are {len(facts.times_s)}, too few for {len(distance)} times"
+
+
 def _exact(num: int, wanted_s: NDArray[np.float64], facts: StillFacts) -> Indices | None:
     if len(facts.times_s) == facts.num_asked:
         step = facts.num_asked // num

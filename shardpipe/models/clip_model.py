@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ Files = Mapping[str, Path]
 """Where the files of a backbone lie, by role."""
 
 Tokenizer = Callable[[list[str]], torch.Tensor]
+POSITIONS = ("visual.positional_embedding", "positional_embedding", "text.positional_embedding")
+RESIZERS = ("resize_pos_embed", "resize_text_pos_embed")
+"""What open_clip's loader calls, in the module of its loader, to make positions fit."""
+
 PREPROCESS_KEYS = ("mean", "std", "interpolation", "resize_mode")
 
 
@@ -57,7 +62,10 @@ def load_model(backbone: Backbone, files: Files) -> Any:  # noqa: ANN401  an ope
             force_preprocess_cfg=dict(found.preprocess),
         )
         try:
-            open_clip.load_checkpoint(model, str(files["backbone"]), weights_only=True)
+            with _positions_as_they_are(open_clip, f"backbone {backbone}: {files['backbone']}", found):
+                open_clip.load_checkpoint(model, str(files["backbone"]), weights_only=True)
+        except _OtherPositionsError:
+            raise
         except Exception as error:
             load_state(files["backbone"])  # says better what is wrong with a file that cannot be read at all
             raise ConfigError(
@@ -65,6 +73,45 @@ def load_model(backbone: Backbone, files: Files) -> Any:  # noqa: ANN401  an ope
             ) from error
     model.eval().requires_grad_(requires_grad=False)
     return model
+
+
+class _OtherPositionsError(ConfigError):
+    """A checkpoint of a model that sees pictures of another size, or texts of another length."""
+
+
+@contextmanager
+def _positions_as_they_are(open_clip: Any, where: str, found: Recipe) -> Iterator[None]:  # noqa: ANN401  a module
+    """While a checkpoint is loaded: refuse one with another number of positions, which open_clip interpolates without a word."""
+
+    def check(state: Mapping[str, Any], model: Any, *_: Any, **__: Any) -> None:  # noqa: ANN401  as open_clip calls it
+        own = model.state_dict()
+        for name in POSITIONS:
+            if name in state and name in own and len(state[name]) != len(own[name]):
+                shapes = f"its {name} is {list(state[name].shape)}, and that of this model is {list(own[name].shape)}"
+                fits = _fitting(open_clip, found, len(state[name])) if name.startswith("visual.") else ""
+                raise _OtherPositionsError(f"{where} is no checkpoint of this model: {shapes}{fits}")
+
+    saved = {name: getattr(open_clip.factory, name) for name in RESIZERS if hasattr(open_clip.factory, name)}
+    for name in saved:
+        setattr(open_clip.factory, name, check)
+    try:
+        yield
+    finally:
+        for name, resize in saved.items():
+            setattr(open_clip.factory, name, resize)
+
+
+def _fitting(open_clip: Any, found: Recipe, num_positions: int) -> str:  # noqa: ANN401  a module
+    """What has so many positions: the side of the pictures, and the architectures that are the same but for that."""
+    vision = found.config["vision_cfg"]
+    patch = vision.get("patch_size")
+    grid = isqrt(num_positions)
+    if not isinstance(patch, int) or num_positions - grid**2 > 1:  # a square, and mostly one for the class
+        return ""
+    side = grid * patch
+    wanted = {**found.config, "vision_cfg": {**vision, "image_size": side}}
+    same = [name for name in open_clip.list_models() if open_clip.get_model_config(name) == wanted]
+    return f"; it is made for pictures of {side} pixels{', as ' + ' and '.join(same) + ' is' if same else ''}"
 
 
 def embedding_width(backbone: Backbone, files: Files) -> int:

@@ -10,14 +10,13 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from shardpipe.core.errors import WeightsError
-from shardpipe.core.fingerprint import sha256_hex
+from shardpipe.models.architectures import published, unknown
 from shardpipe.models.backbone import CHECKPOINTS
-from shardpipe.models.cache import cache_folder, file_sha256, read_json, write_json
+from shardpipe.models.cache import cache_folder, file_sha256
 from shardpipe.models.imports import import_model_library
 from shardpipe.models.places import Place, Report
 from shardpipe.models.remote import RemotePlace
@@ -104,9 +103,9 @@ def open_clip_place(url: str) -> Place:
     name, _, tag = url.removeprefix("open_clip:").partition("/")
     if not name or not tag:
         raise WeightsError(f"{url}: give open_clip:NAME/TAG, as in open_clip:ViT-L-14/openai")
-    config = _open_clip_config(name, tag)
+    config = published(name, tag)
     if config is None:
-        raise WeightsError(f"{url}: open_clip has no weights of that name; its list_pretrained() names all")
+        raise WeightsError(f"{url}: {unknown(name, tag) or 'open_clip has no weights of that name'}")
     hub, link = config.get("hf_hub", ""), config.get("url", "")
     if not hub:
         return RemotePlace.parse(link)
@@ -115,23 +114,6 @@ def open_clip_place(url: str) -> Place:
         return HubPlace(repo, CHECKPOINTS)
     safe = str(Path(file).with_suffix(SAFE))
     return HubPlace(repo, tuple(dict.fromkeys((*(CHECKPOINTS[:1] if file == CHECKPOINTS[1] else ()), safe, file))))
-
-
-def _open_clip_config(name: str, tag: str) -> dict[str, Any] | None:
-    """What open_clip says of its weights, kept by release: a plan need not import it, and torch with it, each time."""
-    try:
-        release = version("open_clip_torch")
-    except PackageNotFoundError:
-        release = "none"
-    memo = cache_folder() / "open_clip" / f"{sha256_hex(f'{release} {name} {tag}'.encode())[:32]}.json"
-    known = read_json(memo)
-    if known is None or release == "none":
-        known = dict(import_model_library("open_clip").get_pretrained_cfg(name, tag))
-        known = {key: value for key, value in known.items() if key in ("hf_hub", "url")}
-        if known:
-            with contextlib.suppress(OSError):  # a cache that is only read
-                write_json(memo, known)
-    return known or None
 
 
 def _hub() -> Any:  # noqa: ANN401  a module

@@ -22,6 +22,7 @@ from shardpipe.core.frames import FrameRequest, Frames, Sampling
 from shardpipe.core.shared import SharedStage
 from shardpipe.core.stage import ClipError, ClipView, Result, Stage
 from shardpipe.core.weights import Weights
+from shardpipe.models.architectures import unknown
 from shardpipe.models.backbone import Backbone, BackboneName, Precision, parse_backbone
 from shardpipe.models.head import Head, Hidden, read_head
 from shardpipe.models.imports import import_model_library
@@ -187,7 +188,11 @@ class ImageStage(Stage):
     @field_validator("backbone")
     @classmethod
     def _known_form(cls, name: BackboneName) -> BackboneName:
-        parse_backbone(name)
+        parsed = parse_backbone(name)
+        if parsed.kind == "own" and (
+            fault := unknown(parsed.model, parsed.tag)
+        ):  # of published weights the plan says it
+            raise ValueError(fault)
         return name
 
     @property

@@ -11,12 +11,14 @@ from shardpipe.core.errors import ConfigError, StageError
 from shardpipe.core.frames import Fractions, Sampling, Uniform
 from shardpipe.core.stage import ClipError, ClipView, Result
 from shardpipe.core.weights import Weights, WeightsUrl
+from shardpipe.models.architectures import width_of
 from shardpipe.models.head import Head
 from shardpipe.stages._image_encoder import NUM_FRAMES, ImageStage, column_times
 
 PUBLISHED = (
     "https://github.com/christophschuhmann/improved-aesthetic-predictor/raw/main/sac+logos+ava1-l14-linearMSE.pth"
 )
+PUBLISHED_WIDTH = 768
 OPENSORA_AT = (0.1, 0.5, 0.9)
 
 
@@ -57,6 +59,16 @@ class Aes(ImageStage):
         if self.preset == "opensora" and self.num_frames is not None:
             raise ValueError(
                 "preset opensora takes the frames at 0.1, 0.5 and 0.9: leave num_frames out, or use preset spread"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _published_head_fits(self) -> "Aes":
+        width = width_of(self.parsed.model) if self.parsed.kind in ("named", "own") else None
+        if self.weights == PUBLISHED and width not in (None, PUBLISHED_WIDTH):
+            raise ValueError(
+                f"the published head takes embeddings of width {PUBLISHED_WIDTH}, and those of {self.parsed.model} are {width} wide:"
+                " give `weights`, a head that was trained on this backbone, or leave `backbone` out"
             )
         return self
 

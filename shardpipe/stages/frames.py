@@ -30,7 +30,8 @@ class FramesStage(Stage):
     A later pass whose input has these columns takes a stage's frames from the members instead of decoding (`frames_from:
     members`, the default) where the pictures are large enough and the times are right: within the `tolerance_s` that
     the stage's request allows, or, without a tolerance, where it asks for as many frames or for an odd part of them (3 or
-    9 of 9: the very same frames). A clip all of whose stages are served so is never read. Pictures are lossy: at quality 90
+    9 of 9: the very same frames). A clip all of whose stages are served so is never read; with `frames_from: members_only`
+    none is, and what is not served is an error. Pictures are lossy: at quality 90
     a colour is off by some 1 % on average, and model scores by about as little.
 
     Cost: beside decoding, 10 to 15 ms of CPU and 20 kB a picture at 256.

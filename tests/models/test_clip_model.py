@@ -60,6 +60,30 @@ def test_another_models_file_is_refused(tmp_path: Path) -> None:
         load_model(parse_backbone(folder), files)
 
 
+def test_positions_are_not_interpolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_clip = import_model_library("open_clip")
+    folder, other = clip_folder(tmp_path / "a"), clip_folder(tmp_path / "b", image_size=80)
+    config = json.loads((tmp_path / "b" / "open_clip_config.json").read_text())["model_cfg"]
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "ViT-tiny-80", config)
+    files = files_of(parse_backbone(folder)) | {"backbone": Path(other) / "open_clip_model.safetensors"}
+    message = (
+        r"positional_embedding is \[26, 32\], and that of this model is \[10, 32\]; .*of 80 pixels, as ViT-tiny-80 is"
+    )
+    with pytest.raises(ConfigError, match=message):
+        load_model(parse_backbone(folder), files)
+    loaded(folder)  # nothing of open_clip has changed
+    assert open_clip.factory.resize_pos_embed is open_clip.model.resize_pos_embed
+
+
+def test_nor_those_of_texts(tmp_path: Path) -> None:
+    folder, other = clip_folder(tmp_path / "a"), clip_folder(tmp_path / "b", text={"context_length": 40})
+    files = files_of(parse_backbone(folder)) | {"backbone": Path(other) / "open_clip_model.safetensors"}
+    with pytest.raises(
+        ConfigError, match=r"its positional_embedding is \[40, 32\], and that of this model is \[77, 32\]$"
+    ):
+        load_model(parse_backbone(folder), files)
+
+
 def test_a_pickle_with_code_is_refused(tmp_path: Path) -> None:
     folder = clip_folder(tmp_path)
     (tmp_path / "open_clip_model.safetensors").unlink()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support.file_server import COMMIT, Files
 
+from shardpipe.core.errors import WeightsError
 from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.models.backbone import CHECKPOINTS
 from shardpipe.models.hub import HubPlace, open_clip_place
@@ -109,7 +110,7 @@ def test_the_first_name_that_is_there_counts(server: Files, tmp_path: Path) -> N
     pytest.importorskip("huggingface_hub")
     code = ASK.replace(
         "weights = Weights",
-        "import shardpipe.models.hub as hub\nhub._open_clip_config = lambda *_: {'hf_hub': 'org/clip/'}\nweights = Weights",
+        "import shardpipe.models.hub as hub\nhub.published = lambda *_: {'hf_hub': 'org/clip/'}\nweights = Weights",
     )
     own = {
         "HF_ENDPOINT": server.url,
@@ -133,12 +134,16 @@ def test_open_clip_names(cache: Path) -> None:
     assert found == HubPlace("timm/vit_large_patch14_clip_224.openai", CHECKPOINTS)
     assert len(list((cache / "open_clip").iterdir())) == 1
     assert open_clip_place("open_clip:ViT-L-14/openai") == found
-    with pytest.raises(Exception, match="open_clip has no weights of that name"):
-        open_clip_place("open_clip:ViT-L-14/nobody")
+    with pytest.raises(
+        WeightsError, match=r"open_clip has no weights 'opnai' of ViT-L-14 \(did you mean openai\?\): it has openai, "
+    ):
+        open_clip_place("open_clip:ViT-L-14/opnai")
+    with pytest.raises(WeightsError, match=r"open_clip has no model 'ViT-L14' \(did you mean ViT-L-14 or "):
+        open_clip_place("open_clip:ViT-L14/openai")
 
 
 def test_open_clip_links(monkeypatch: pytest.MonkeyPatch) -> None:
     configs = {"url": {"url": "https://example.com/a.pt"}, "file": {"hf_hub": "org/repo/model.bin", "url": "https://x"}}
-    monkeypatch.setattr("shardpipe.models.hub._open_clip_config", lambda _, tag: configs[tag])
+    monkeypatch.setattr("shardpipe.models.hub.published", lambda _, tag: configs[tag])
     assert open_clip_place("open_clip:X/url") == RemotePlace("https://example.com/a.pt")
     assert open_clip_place("open_clip:X/file") == HubPlace("org/repo", ("model.safetensors", "model.bin"))
