@@ -150,6 +150,10 @@ class EmitConfig(BaseModel):
         return self
 
 
+Device = Annotated[str, Field(pattern=r"^(cpu|(cuda|xpu|hpu|npu)(:[0-9]+)?|mps)$")]
+"""As torch names them: `cpu`, `cuda:0`."""
+
+
 class ExecuteConfig(BaseModel):
     """`execute`: who works. None of it changes a result, so none of it is part of a fingerprint."""
 
@@ -165,8 +169,10 @@ class ExecuteConfig(BaseModel):
     decoders: int | None = Field(
         default=None, ge=1, description="decode processes a worker; the worker's share of the cores if not given"
     )
-    devices: list[str] | None = Field(
-        default=None, min_length=1, description="torch devices, one a worker: [cuda:0, cuda:1]; null: the CPU"
+    devices: list[Device] | None = Field(
+        default=None,
+        min_length=1,
+        description="torch devices of the passes with models, one a worker: [cuda:0, cuda:1]; null: all GPUs, else the CPU",
     )
     tries: int = Field(default=3, ge=1, description="how often a unit is tried before it is committed with its errors")
     clip_timeout_s: float = Field(default=120.0, gt=0, description="a decode that takes longer costs its clip")

@@ -90,6 +90,13 @@ class Stage(BaseModel, ABC):
     def writes(self) -> Writes:
         """The columns (and members) that it gives for each clip."""
 
+    @property
+    def uses_device(self) -> bool:
+        """Whether it computes on the device that `setup` gets, so that its workers are placed one a GPU: by default where it has a
+        `setup` of its own, or shares a step. A stage that only loads tables there answers False, and gets a worker a core.
+        """
+        return type(self).setup is not Stage.setup or bool(self.shares)
+
     def setup(self, device: str) -> None:
         """Load what `process` needs, once a worker. `device` is a torch device string: `cpu`, `cuda:0`."""
 

@@ -86,6 +86,11 @@ class Program:
         return [step for step in self.steps if isinstance(step, StageStep)]
 
     @property
+    def uses_device(self) -> bool:
+        """Whether one of its stages computes on a device."""
+        return any(step.stage.uses_device for step in self.stages)
+
+    @property
     def for_others(self) -> dict[str, list[StageStep]]:
         """The stages that read the result of each shared step, by its column."""
         return {

@@ -30,6 +30,7 @@ class CutTask:
     passthrough: Columns
     clip_timeout_s: float
     phase: Phase = "cut"
+    uses_device: bool = False
 
     def make(self, store: Store, device: str, watch: Watch) -> Worker:  # noqa: ARG002  cutting is for CPUs
         """A worker for units of this task."""
@@ -55,6 +56,11 @@ class PassTask:
     clip_memory: int
     phase: Phase = "rows"
 
+    @property
+    def uses_device(self) -> bool:
+        """Whether one of its stages does."""
+        return self.program.uses_device
+
     def make(self, store: Store, device: str, watch: Watch) -> Worker:
         """A worker with its stages set up on `device`."""
         from shardpipe.engine.passwork import PassWorker  # noqa: PLC0415
@@ -68,6 +74,7 @@ class EmitTask:
 
     name: str
     phase: Phase = "emit"
+    uses_device: bool = False
 
     def make(self, store: Store, device: str, watch: Watch) -> Worker:  # noqa: ARG002  it needs no device
         """A worker; the plan is read once."""

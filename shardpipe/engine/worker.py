@@ -64,6 +64,10 @@ class Task(Protocol):
     def phase(self) -> Phase:
         """The phase."""
 
+    @property
+    def uses_device(self) -> bool:
+        """Whether its workers compute on a device other than the CPU where there is one."""
+
     def make(self, store: Store, device: str, watch: Watch) -> Worker:
         """Set up a worker on `device` (a torch device string)."""
 

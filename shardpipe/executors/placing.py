@@ -1,36 +1,56 @@
-"""How many workers and decode processes a config gets on this machine."""
+"""How many workers and decode processes a phase gets on this machine, and on which devices."""
 
 import math
 import os
+from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
-from shardpipe.config.models import Config
+from shardpipe.config.parts import ExecuteConfig
 from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.local import LocalExecutor, LocalSettings
 from shardpipe.storage.store import Store
 
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+CPU = ("cpu",)
 
 
-def executor_for(config: Config, store: Store) -> LocalExecutor | InlineExecutor:
-    """The executor that `execute:` asks for."""
-    execute = config.execute
+def executor_for(execute: ExecuteConfig, store: Store, *, uses_device: bool) -> LocalExecutor | InlineExecutor:
+    """The executor that `execute:` asks for, of a phase whose workers do or do not compute on a device."""
+    devices = _devices(execute, uses_device=uses_device)
     if execute.type == "inline":
-        return InlineExecutor(store, (execute.devices or ["cpu"])[0])
-    devices = tuple(execute.devices or ("cpu",))
-    num_workers = execute.workers or (len(devices) if execute.devices else num_cores())
-    return LocalExecutor(config.root, LocalSettings(num_workers, devices, execute.tries))
+        return InlineExecutor(store, devices[0])
+    return LocalExecutor(store.url, LocalSettings(_num_workers(execute, devices), tuple(devices), execute.tries))
 
 
-def num_decoders(config: Config) -> int:
+def num_decoders(execute: ExecuteConfig, *, uses_device: bool) -> int:
     """Decode processes of each worker of a pass: its share of the cores, one at least; none inline."""
-    execute = config.execute
     if execute.type == "inline":
         return 0
     if execute.decoders is not None:
         return execute.decoders
-    num_workers = execute.workers or (len(execute.devices) if execute.devices else num_cores())
-    return max(1, num_cores() // num_workers)
+    return max(1, num_cores() // _num_workers(execute, _devices(execute, uses_device=uses_device)))
+
+
+def _devices(execute: ExecuteConfig, *, uses_device: bool) -> Sequence[str]:
+    """The CPU for what uses no device, else what is asked for, else all GPUs."""
+    if not uses_device:
+        return CPU
+    return execute.devices or gpus() or CPU
+
+
+def _num_workers(execute: ExecuteConfig, devices: Sequence[str]) -> int:
+    """What is asked for, else one a device, a core being one each."""
+    return execute.workers or (num_cores() if devices is CPU else len(devices))
+
+
+def gpus() -> list[str]:
+    """The GPUs that torch sees, as torch devices; none without torch."""
+    if find_spec("torch") is None:
+        return []
+    import torch  # noqa: PLC0415  an extra, and slow to import
+
+    return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
 
 
 def num_cores() -> int:

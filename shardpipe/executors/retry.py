@@ -26,8 +26,7 @@ from shardpipe.engine.scenesettings import scenes_identity
 from shardpipe.engine.tasks import CutTask, PassTask
 from shardpipe.engine.units import failed_units, input_layers
 from shardpipe.engine.worker import Task
-from shardpipe.executors.local import LocalExecutor, LocalSettings
-from shardpipe.executors.placing import num_cores
+from shardpipe.executors.placing import executor_for, num_decoders
 from shardpipe.storage.dataset import Dataset, DatasetInfo, UsedWeights, View
 from shardpipe.storage.store import Store, open_store
 
@@ -65,7 +64,7 @@ def _retry(store: Store, dataset: Dataset, units: list[tuple[str, int]], progres
     task = _task(store, dataset)
     jobs = [UnitJob(unit, generation=generation, retry=True) for unit, generation in units]
     progress.phase(task.name, task.phase, num_units=len(jobs), num_done=0)
-    executor = LocalExecutor(store.url, LocalSettings(num_cores()))
+    executor = executor_for(ExecuteConfig(), store, uses_device=task.uses_device)
     failed = {}
     with closing(executor.run(task, jobs, progress)) as outcomes:  # its workers end with it
         for outcome in outcomes:
@@ -128,7 +127,7 @@ def _pass_task(store: Store, info: DatasetInfo) -> PassTask:
         reuse=(),
         unit_clips=info.unit_clips,
         batch_clips=16,
-        decoders=1,
+        decoders=num_decoders(execute, uses_device=program.uses_device),
         clip_timeout_s=execute.clip_timeout_s,
         batch_timeout_s=execute.batch_timeout_s,
         clip_memory=execute.clip_memory,

@@ -52,11 +52,11 @@ class Executor(Protocol):
 
 @dataclass
 class _Run:
-    """One run's state: what is complete, what is not and why."""
+    """One run's state: what is complete, what is not and why. executor: of all phases; None: as the config asks."""
 
     store: Store
     config: Config
-    executor: Executor
+    executor: Executor | None
     progress: Progress
     limit: int | None = None
     partial: bool = False
@@ -69,7 +69,8 @@ class _Run:
         self.progress.phase(task.name, task.phase, num_units=len(todo.names), num_done=todo.num_done)
         started = time.time()
         jobs = todo.jobs
-        if task.phase == "emit" and isinstance(self.executor, LocalExecutor) and self._is_quick(todo):
+        executor = self.executor or executor_for(self.config.execute, self.store, uses_device=task.uses_device)
+        if task.phase == "emit" and isinstance(executor, LocalExecutor) and self._is_quick(todo):
             jobs = []
             with closing(InlineExecutor(self.store).run(task, todo.jobs, self.progress)) as outcomes:
                 for job, outcome in zip(todo.jobs, outcomes, strict=True):
@@ -79,7 +80,7 @@ class _Run:
                         self.progress.note(f"unit {job.name} failed, tried again: {outcome.error}")
                         jobs.append(job)
         if jobs:
-            with closing(self.executor.run(task, jobs, self.progress)) as outcomes:  # its workers end with it
+            with closing(executor.run(task, jobs, self.progress)) as outcomes:  # its workers end with it
                 for outcome in outcomes:
                     self._end(task, outcome, started)
 
@@ -139,7 +140,7 @@ def run_config(
     check_only(config, only)
     prepared = prepare(store, config, only=only, adding=add_sources is not None)
     added = list_asked(store, prepared, only, add_sources)
-    run = _Run(store, config, executor or executor_for(config, store), progress or Silent(), limit, partial)
+    run = _Run(store, config, executor, progress or Silent(), limit, partial)
     if config.cut is not None and only in (None, CLIPS):
         _run_cut(run, prepared, add_sources, added)
     elif not cut_todo(store).jobs:
@@ -209,7 +210,8 @@ def _run_pass(run: _Run, each: PreparedPass) -> None:
     info = ensure_dataset(run.store, each.shape.info)
     dataset = Dataset(run.store, info)
     todo = pass_todo(run.store, dataset, inputs).limited(run.limit)
-    run.phase(pass_task(each, info, run.config, decoders=num_decoders(run.config)), todo)
+    decoders = num_decoders(run.config.execute, uses_device=each.program.uses_device)
+    run.phase(pass_task(each, info, run.config, decoders=decoders), todo)
     if run.failed_of(name):
         run.pending[name] = "units failed; run again to try them again"
     elif todo.num_waiting:
@@ -254,7 +256,7 @@ def emit_pass(
     store = open_store(root)
     dataset = Dataset.open(store, name)
     config = Config.model_validate({"root": root, "passes": [{"name": "unused", "from": CLIPS, "emit": "rows"}]})
-    run = _Run(store, config, executor_for(config, store), progress or Silent())
+    run = _Run(store, config, None, progress or Silent())
     _emit(run, dataset, PlanSettings.of_emit(settings, shard_bytes), finished=True)
     if name in run.pending:
         errors = "; ".join(run.failed.values())

@@ -146,6 +146,11 @@ class CameraMotion(Stage):
         """Without the fields that its engine does not take."""
         return {name: value for name, value in super().identity.items() if value is not None}
 
+    @property
+    def uses_device(self) -> bool:
+        """The network does."""
+        return bool(self.loads)
+
     def setup(self, device: str) -> None:
         """Loads the network, where the engine has one."""
         if self.engine == "cotracker":

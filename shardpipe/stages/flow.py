@@ -99,7 +99,7 @@ class Flow(Stage):
     Thresholds: below 3 is a still picture with noise, above 200 the picture passes by in little more than a second (both ours, of
     `dis`). Others' limits are in their own units: Open-Sora 1.3's code names 0.3 as the least of its number, and never a greatest.
 
-    Cost beside decoding: of `dis` 2 to 16 ms of CPU a second of video (ultrafast, medium); of `mv` about 10 ms for each second of
+    Cost: beside decoding, of `dis` 2 to 16 ms of CPU a second of video (ultrafast, medium); of `mv` about 10 ms for each second of
     720p, most of it in the decoder; of the networks that of a pair at most `max_pairs` times (of `opensora` 3 times, of
     `opensora-1.3` 9).
 
@@ -207,6 +207,11 @@ class Flow(Stage):
     def identity(self) -> dict[str, Any]:
         """Without the fields that its engine does not take."""
         return {name: value for name, value in super().identity.items() if value is not None}
+
+    @property
+    def uses_device(self) -> bool:
+        """The networks do."""
+        return bool(self.loads)
 
     def setup(self, device: str) -> None:
         """Loads the network, where the engine has one."""

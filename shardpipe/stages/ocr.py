@@ -20,6 +20,7 @@ Engine = Callable[[Picture], Any]
 
 SURE = 0.5  # detection score from which the PaddleOCR detectors are built to be trusted, rapidocr's own default
 LARGEST = 0.5  # of the picture; on soft textures the detector now and then takes everything for one line
+CUDA = "CUDAExecutionProvider"
 READABLE = 0.5  # recognition score from which a line is text, rapidocr's own default
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,13 @@ class Ocr(Stage):
         """The count, the area, and where asked the text."""
         columns: dict[str, ColumnType] = {"ocr": int64, "ocr_area": float32}
         return columns | ({"ocr_text": list_of(string)} if self.text else {})
+
+    @property
+    def uses_device(self) -> bool:
+        """Where the installed onnxruntime can."""
+        import onnxruntime  # noqa: PLC0415  a pass without ocr does without it
+
+        return CUDA in onnxruntime.get_available_providers()
 
     def setup(self, device: str) -> None:
         """Loads the detector, and the reader where text is wanted, from the package's own files."""
@@ -156,7 +164,7 @@ def _engine(device: str, params: Mapping[str, Any]) -> Engine:
     from rapidocr import RapidOCR  # noqa: PLC0415
 
     cuda = device.startswith("cuda")
-    if cuda and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+    if cuda and CUDA not in onnxruntime.get_available_providers():
         log.warning("ocr runs on the CPU: the installed onnxruntime has no CUDA; install onnxruntime-gpu in its place")
         cuda = False
     threads = {f"EngineConfig.onnxruntime.{kind}_op_num_threads": 1 for kind in ("intra", "inter")}

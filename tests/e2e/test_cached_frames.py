@@ -122,7 +122,7 @@ def test_a_still_whose_bytes_changed_is_an_error_of_its_clip(
 ) -> None:
     """And a retry takes it from the stills again."""
     monkeypatch.setattr(retrying, "stage_class", {"seen": Seen}.__getitem__)
-    monkeypatch.setattr(retrying, "LocalExecutor", lambda url, _: InlineExecutor(open_store(url)))
+    monkeypatch.setattr(retrying, "executor_for", lambda _, store, **__: InlineExecutor(store))
     root = tmp_path / "root"
     store = run(root, videos, KEPT)
     victim = next(iter(rows_of(store, "kept").values()))

@@ -158,7 +158,7 @@ def test_a_clip_whose_frames_do_not_serve_is_an_error_of_that_stage(
     assert usage is not None
     assert (usage.num_decoded, usage.num_from_stills) == (0, 5)
     monkeypatch.setattr(retrying, "stage_class", {"seen": Seen, "mean": Mean}.__getitem__)
-    monkeypatch.setattr(retrying, "LocalExecutor", lambda url, _: InlineExecutor(open_store(url)))
+    monkeypatch.setattr(retrying, "executor_for", lambda _, store, **__: InlineExecutor(store))
     assert not retry_root(str(root)).failed_units
     assert all("members_only" in row["error"] for row in rows_of(store, "score").values())
 

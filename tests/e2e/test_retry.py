@@ -32,7 +32,7 @@ def _stages_and_executor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stages of tests have no entry point, and processes cost time."""
     types = {"blob": Blob, "broken": Broken, "scored": Scored}
     monkeypatch.setattr(retrying, "stage_class", types.__getitem__)
-    monkeypatch.setattr(retrying, "LocalExecutor", lambda url, _: InlineExecutor(open_store(url)))
+    monkeypatch.setattr(retrying, "executor_for", lambda _, store, **__: InlineExecutor(store))
 
 
 @pytest.fixture

@@ -219,7 +219,7 @@ def test_a_worker_refuses_what_was_not_planned(head: Path, videos: Path, tmp_pat
 def test_retry_loads_what_was_loaded(head: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = tmp_path / "root"
     monkeypatch.setattr(retrying, "stage_class", {"weighted": Weighted, "scored": Scored}.__getitem__)
-    monkeypatch.setattr(retrying, "LocalExecutor", lambda url, _: InlineExecutor(open_store(url)))
+    monkeypatch.setattr(retrying, "executor_for", lambda _, store, **__: InlineExecutor(store))
     encoder = write_number(tmp_path / "e.txt", 3.0)
     run_inline(score(root, videos, Scored(), Weighted(weights=str(head), encoder=str(encoder), fails=(1000,))))
     assert retry_root(str(root)).passes == ("score",)  # they fail again, with the same weights

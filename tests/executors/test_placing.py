@@ -2,10 +2,16 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from shardpipe.config.parts import ExecuteConfig
+from shardpipe.config.registry import stage_class
 from shardpipe.executors import placing
+from shardpipe.executors.local import LocalExecutor
+from shardpipe.storage.store import open_store
 
 
 @pytest.mark.parametrize(
@@ -25,3 +31,73 @@ def test_a_containers_quota_counts(
 def test_without_a_quota_all_bound_cores_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(placing, "CPU_MAX", tmp_path / "absent")
     assert placing.num_cores() == len(os.sched_getaffinity(0))
+
+
+def places(execute: dict[str, Any], tmp_path: Path, *, uses_device: bool) -> tuple[int, tuple[str, ...]]:
+    store = open_store(str(tmp_path))
+    executor = placing.executor_for(ExecuteConfig.model_validate(execute), store, uses_device=uses_device)
+    assert isinstance(executor, LocalExecutor)
+    return executor._settings.num_workers, executor._settings.devices
+
+
+@pytest.mark.parametrize(
+    ("execute", "uses_device", "expected"),
+    [
+        ({}, True, (2, ("cuda:0", "cuda:1"))),
+        ({}, False, (8, ("cpu",))),
+        ({"devices": ["cuda:1"]}, True, (1, ("cuda:1",))),
+        ({"devices": ["cuda:1"]}, False, (8, ("cpu",))),  # cut and emit ask for no GPU
+        ({"devices": ["cuda:0"], "workers": 2}, True, (2, ("cuda:0",))),
+        ({"devices": ["cpu"]}, True, (1, ("cpu",))),
+        ({"workers": 3}, False, (3, ("cpu",))),
+    ],
+)
+def test_models_get_the_gpus_and_all_else_the_cores(
+    execute: dict[str, Any],
+    uses_device: bool,  # noqa: FBT001  pytest passes it
+    expected: tuple[int, tuple[str, ...]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(placing, "gpus", lambda: ["cuda:0", "cuda:1"])
+    monkeypatch.setattr(placing, "num_cores", lambda: 8)
+    assert places(execute, tmp_path, uses_device=uses_device) == expected
+    decoders = placing.num_decoders(ExecuteConfig.model_validate(execute), uses_device=uses_device)
+    assert decoders == max(1, 8 // expected[0])
+
+
+def test_without_a_gpu_models_get_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placing, "num_cores", lambda: 8)
+    monkeypatch.setattr(placing, "gpus", list)
+    assert places({}, tmp_path, uses_device=True) == (8, ("cpu",))
+
+
+def test_gpus_are_those_that_torch_sees(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert placing.gpus() == ["cuda:0", "cuda:1"]
+    monkeypatch.setattr(placing, "find_spec", lambda _: None)
+    assert placing.gpus() == []
+
+
+@pytest.mark.parametrize("device", ["gpu7", "cuda:x", "", "cuda:0,cuda:1"])
+def test_what_is_no_device_is_refused(device: str) -> None:
+    with pytest.raises(ValidationError):
+        ExecuteConfig(devices=[device])
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"type": "flow"}, False),
+        ({"type": "flow", "engine": "unimatch"}, True),
+        ({"type": "camera_motion"}, False),
+        ({"type": "aes"}, True),
+        ({"type": "embed"}, True),
+        ({"type": "quality"}, False),
+        ({"type": "describe"}, False),
+        ({"type": "ocr"}, False),  # the onnxruntime of the tests has no CUDA
+    ],
+)
+def test_which_stages_want_a_gpu(fields: dict[str, Any], expected: bool) -> None:  # noqa: FBT001
+    assert stage_class(fields["type"]).model_validate(fields).uses_device is expected

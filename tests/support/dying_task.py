@@ -17,6 +17,7 @@ class DyingTask:
     at_setup: tuple[int, ...]
     name: str = "score"
     phase: Phase = "rows"
+    uses_device: bool = False
 
     def make(self, store: Store, device: str, watch: Watch) -> Worker:
         number = len(list(Path(self.folder).iterdir()))
