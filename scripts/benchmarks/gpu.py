@@ -40,10 +40,11 @@ execute: {{type: local, devices: [{device}]}}
 MODEL = """
 import json, sys, time
 import torch
-from shardpipe.models.backbone import parse_backbone
+from shardpipe.models.backbone import OwnBackbone, parse_backbone
 from shardpipe.models.image_encoder import load_image_tower
 from shardpipe.stages._image_encoder import resolved
-backbone, device, batch, batches = parse_backbone(json.loads(sys.argv[1])), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+backbone = parse_backbone(OwnBackbone(**json.loads(sys.argv[1])))
+device, batch, batches = sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 tower = load_image_tower(backbone, resolved(backbone.files), device=device, precision="auto",
                          max_images=batch, compiled=False)
 images = torch.randn(batch, 3, tower.image_side, tower.image_side, device=device).to(tower._dtype)

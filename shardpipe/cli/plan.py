@@ -66,7 +66,7 @@ def _notes(report: "PlanReport", config: "Config", *, added: str | None, size: s
     if report.num_videos is not None:
         yield f"{report.num_videos:,} videos, {size}; their units are listed when the run begins"
     for each in report.phases:
-        if each.decoding:
+        if each.decoding and (each.num_units is None or each.num_done != each.num_units):
             yield (
                 f"{each.name}: {', '.join(each.decoding)} will decode: the cached frames of its input can never serve all that "
                 "they ask for (`frames_from: members_only` refuses that, and says why)"
@@ -75,7 +75,8 @@ def _notes(report: "PlanReport", config: "Config", *, added: str | None, size: s
         yield f"{report.num_new_videos:,} new videos at {added} would be added; they are not counted above"
     per_1000 = _per_1000_kept(report, config)
     if config.prices is not None and per_1000 is not None:
-        yield f"cost  {money(per_1000)} {config.prices.currency} for 1,000 kept clips, what is done included"
+        least = "at least " if any(each.usage is None for each in report.phases) else ""
+        yield f"cost  {least}{money(per_1000)} {config.prices.currency} for 1,000 kept clips, what is done included"
     unknown = {each.phase for each in report.phases if each.usage is None}
     if unknown - {"emit"}:
         yield "- is not known yet: `shardpipe run CONFIG --limit 1` measures cut and rows, a pass's shards are known once it is planned"

@@ -48,6 +48,15 @@ class Detector(BaseModel, ABC):
         return None
 
     @property
+    def uses_device(self) -> bool:
+        """Whether it computes on a GPU where there is one."""
+        return False
+
+    def placed(self, device: str) -> "Detector":  # noqa: ARG002  those of subclasses
+        """Itself, to compute on a worker's device (a torch device string) where the config names none."""
+        return self
+
+    @property
     def lead_in_s(self) -> float:
         """Seconds of frames before a time that mostly suffice to tell whether it is a cut."""
         return 0.0

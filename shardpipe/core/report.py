@@ -47,7 +47,7 @@ class PlanReport:
 
     num_new_videos: how many `--add-sources` would append; None without it. num_videos, num_source_bytes: what `cut` would
     begin with; None once its units are listed. spent: what was taken so far. num_kept: clips that the last of the passes
-    will keep, by its share so far; None while it has none.
+    will keep, by its share so far; None while it has none, or the config has no prices.
     """
 
     root: str

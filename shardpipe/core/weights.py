@@ -46,6 +46,11 @@ def pinned(url: str) -> tuple[str, str | None]:
     return place, sha256.lower()
 
 
+def is_copy_of(url: str, published: str) -> bool:
+    """Whether a url names published weights, pinned or not."""
+    return url.partition(PIN)[0] == published
+
+
 @dataclass(frozen=True)
 class _UrlMark:
     """What marks a field as one that says where weights are."""

@@ -93,7 +93,8 @@ def _listed(store: Store, paths: Sequence[str]) -> tuple[set[str], set[str]]:
     units: set[str] = set()
     for path in paths:
         table = _read_batch(store, path)
-        known.update(map(place, table.column("url").to_pylist(), table.column("container").to_pylist()))
+        pairs = zip(table.column("url").to_pylist(), table.column("container").to_pylist(), strict=True)
+        known.update(place(*pair) for pair in set(pairs))
         units.update(table.column("unit").to_pylist())
     return known, units
 

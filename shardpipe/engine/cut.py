@@ -101,7 +101,8 @@ class CutWorker(UnitWorker):
     def _settled(self, job: UnitJob) -> dict[str, list[Row]]:
         """For a retry: the rows of each video of this unit that gave no error in the generation before."""
         log = RowsLog(self.store, self.task.name)
-        table, _ = decode_rows(self.store.read(log.path(job.name, job.generation - 1)))
+        path = log.path(job.name, job.generation - 1)
+        table, _ = decode_rows(self.store.read(path), f"{self.store.url}/{path}")
         by_source: dict[str, list[Row]] = {}
         for row in table.to_pylist():
             by_source.setdefault(row["source"], []).append(row)

@@ -150,7 +150,8 @@ class DecodeProcess:
             try:
                 decoded, is_exhausted = self._ask(media, requests)
             except TimeoutError:
-                error = f"decoding took more than {self._timeout_s:g} s"
+                limit_s, what = (self._timeout_s, "") if self._is_ready else (START_S, "to start ")
+                error = f"decoding took more than {limit_s:g} s {what}".rstrip()
                 num_hung += 1
             except (EOFError, OSError) as exc:
                 if isinstance(exc, OSError) and exc.errno in NO_ROOM:
@@ -165,6 +166,9 @@ class DecodeProcess:
                 error = decoded.error or ""  # it may be memory that earlier clips leaked: again, in a new child
                 num_crashed += CRASH_TRIES - 1
             self._kill()
+        if not self._closed and not self._is_ready:  # no process ever looked at the clip
+            raised = StoreError(f"no decode process starts on this machine ({error}): see what it said above")
+            return Decoded((), None, 0.0, 0, _nothing, raised)
         return Decoded((), error, 0.0, 0, _nothing)
 
     def close(self) -> None:

@@ -169,7 +169,8 @@ def make_plan(
         draft = Draft(settings, view.columns())
         draft.add(view, left[: settings.plan_units], max_missing=allowed)
         if len(draft.missing) > allowed or (tried is not None and not set(draft.missing) <= set(tried)):
-            return Plan(tuple(windows), tuple(left), _waiting(dataset, draft.missing, finished=finished))
+            too_many = finished and len(draft.missing) > allowed
+            return Plan(tuple(windows), tuple(left), _waiting(dataset, draft.missing, finished=too_many))
         path = window_path(dataset.name, len(windows))
         first = windows[-1].first_shard + windows[-1].num_shards if windows else 0
         windows.append(Window.decode(path, store.create(path, draft.encode(first_shard=first))))

@@ -283,7 +283,7 @@ class PassWorker:
             run_stage(step, ready, frame_sets)
         finally:
             self.watch.end(len(ready))
-        if self.device != "cpu":
+        if self.device != "cpu" and step.stage.uses_device:
             flight.gpu_s += time.monotonic() - began
 
     def _frames_for(self, step: StageStep, clip: ClipState, decoded: Decoded | None) -> tuple[Frames, ...]:

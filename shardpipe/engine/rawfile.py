@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from shardpipe.core.errors import MediaError
+from shardpipe.core.errors import MACHINE, MediaError
 from shardpipe.engine.cutplan import Times
 from shardpipe.engine.sources import Found, identity_of, locate
 from shardpipe.media.probe import probe
@@ -29,6 +29,8 @@ def open_source(part: Mapping[str, Any]) -> AbstractContextManager[Any]:
         fs, path = locate(url)
         info = fs.info(path)
     except Exception as exc:  # each backend has its own errors (OSError, botocore's, aiohttp's)
+        if isinstance(exc, MemoryError) or (isinstance(exc, OSError) and exc.errno in MACHINE):
+            raise
         hint = " (its name is no valid UTF-8: rename it)" if ESCAPED.search(url) else ""
         raise MediaError(f"cannot open {url}: {exc}{hint}") from exc
     if info.get("type", "file") != "file":

@@ -69,7 +69,8 @@ def _take(store: Store, clip: ClipState, old: Row, matches: Sequence[StageStep])
 def settle(store: Store, task: "PassTask", job: UnitJob, clips: Sequence[ClipState]) -> None:
     """For a retry: mark the clips that did not fail in the generation before, with the rows that they got there."""
     log = RowsLog(store, task.name)
-    table, meta = decode_rows(store.read(log.path(job.name, job.generation - 1)))
+    path = log.path(job.name, job.generation - 1)
+    table, meta = decode_rows(store.read(path), f"{store.url}/{path}")
     old = {row["key"]: row for row in table.to_pylist()}
     for clip in clips:
         row = old.get(clip.key)

@@ -66,7 +66,8 @@ def list_sources(sources: Sequence[str], *, root: str, where: str = "cut.sources
         except ConfigError as exc:
             raise ConfigError(f"{where}: {exc}") from None
         except Exception as exc:  # each backend has its own errors (OSError, Arrow's, botocore's, aiohttp's)
-            raise ConfigError(f"{where}: cannot list {text}: {exc}") from exc
+            raised = "" if isinstance(exc, OSError | ValueError) else f"{type(exc).__name__}: "
+            raise ConfigError(f"{where}: cannot list {text}: {raised}{exc}") from exc
         for name, kind in kinds.items():
             if columns.setdefault(name, kind) != kind:
                 raise ConfigError(f"{where}: column {name} is {columns[name]} in one list and {kind} in {text}")
@@ -81,7 +82,13 @@ def list_sources(sources: Sequence[str], *, root: str, where: str = "cut.sources
 def place(url: str, container: str | None) -> str:
     """Where a video lies, whichever way its url is written: `a.mp4`, `./a.mp4` and `file:///.../a.mp4` are one."""
     outer = container or url
-    return os.path.normpath(locate(outer)[1]) + url[len(outer) :] if _is_local(outer) else url
+    if not _is_local(outer):
+        return url
+    path = str(LocalFileSystem._strip_protocol(outer))  # noqa: SLF001  what it does to every path
+    if "/../" in path:  # a link may lie before it
+        folder, name = os.path.split(path)
+        path = f"{os.path.realpath(folder)}/{name}"
+    return os.path.normpath(path) + url[len(outer) :]
 
 
 def locate(url: str) -> tuple[Any, str]:
@@ -238,5 +245,5 @@ def _members_or_error(url: str, info: dict[str, Any]) -> Iterator[Found]:
     """As `_members`; a tar that cannot be read, or not to its end, gives itself as well and becomes an error row."""
     try:
         yield from _members(url)
-    except (OSError, tarfile.TarError):
+    except Exception:  # noqa: BLE001  each backend has its own errors; the cut tells this one
         yield Found(url, info.get("size"), identity_of(info))

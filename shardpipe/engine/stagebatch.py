@@ -61,10 +61,11 @@ class ClipState:
         """Why there is nothing that this stage could work on: frames that it, or a step for it, wants, or a shared step's
         result; None if all is there. A shared step works as long as one of those whom it works for has its frames.
         """
-        wanted = list(stage_requests(step.stage))
-        refused = [self.unserved[request] for request in wanted if request in self.unserved]
-        if refused and (not step.is_shared or len(refused) == len(wanted)):
-            return refused[0]
+        if self.unserved:
+            wanted = list(stage_requests(step.stage))
+            refused = [self.unserved[request] for request in wanted if request in self.unserved]
+            if refused and (not step.is_shared or len(refused) == len(wanted)):
+                return refused[0]
         errors = [self.row[column] for column in step.shared if isinstance(self.row.get(column), ClipError)]
         return errors[0].message if errors else None
 

@@ -3,7 +3,7 @@
 What does the work (decoders, detectors, models) is imported where a worker is made, not where a run is planned.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from shardpipe.core.columns import Columns
@@ -30,13 +30,17 @@ class CutTask:
     passthrough: Columns
     clip_timeout_s: float
     phase: Phase = "cut"
-    uses_device: bool = False
 
-    def make(self, store: Store, device: str, watch: Watch) -> Worker:  # noqa: ARG002  cutting is for CPUs
-        """A worker for units of this task."""
+    @property
+    def uses_device(self) -> bool:
+        """Whether its detector does."""
+        return self.detector.uses_device
+
+    def make(self, store: Store, device: str, watch: Watch) -> Worker:
+        """A worker for units of this task, whose detector computes on `device`."""
         from shardpipe.engine.cut import CutWorker  # noqa: PLC0415
 
-        return CutWorker(self, store, watch)
+        return CutWorker(replace(self, detector=self.detector.placed(device)), store, watch)
 
 
 @dataclass(frozen=True)

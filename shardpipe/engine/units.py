@@ -1,8 +1,9 @@
 """Which units of a pass are still to do. A unit is done if, and only if, its rows exist and its input has not changed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 from shardpipe.config.models import CLIPS
 from shardpipe.core.errors import ConfigError, IncompleteError, IntegrityError
@@ -122,10 +123,20 @@ def _slices(view: View, inputs: View, unit: str) -> _Found:
 
 def failed_share(store: Store, name: str) -> tuple[int, int]:
     """(failed, seen) clips of all committed rows of a pass."""
+    counts = _counts(store, name)
+    return sum(int(each["failed"]) for each in counts), sum(int(each["seen"]) for each in counts)
+
+
+def kept_clips(store: Store, name: str) -> int:
+    """How many clips all committed rows of a pass keep."""
+    return sum(int(each["kept"]) for each in _counts(store, name))
+
+
+def _counts(store: Store, name: str) -> list[Mapping[str, Any]]:
+    """The counts of all committed rows of a pass, by several readers."""
     paths = list(RowsLog(store, name).done().values())
     with ThreadPoolExecutor(READERS) as pool:
-        counts = list(pool.map(lambda path: decode_meta(store.read(path), f"{store.url}/{path}").counts, paths))
-    return sum(int(each["failed"]) for each in counts), sum(int(each["seen"]) for each in counts)
+        return list(pool.map(lambda path: decode_meta(store.read(path), f"{store.url}/{path}").counts, paths))
 
 
 def failed_units(store: Store, name: str) -> list[tuple[str, int]]:

@@ -8,7 +8,8 @@ from shardpipe.core.fingerprint import fingerprint
 from shardpipe.engine.findings import Findings
 from shardpipe.engine.verifytar import Expected, TarCheck
 from shardpipe.storage.commit import NAME as ROWS_NAME
-from shardpipe.storage.dataset import Dataset, DatasetInfo, Fold, Layer, Row, View
+from shardpipe.storage.commit import in_order
+from shardpipe.storage.dataset import Dataset, DatasetInfo, Fold, Layer, Row, View, unit_list
 from shardpipe.storage.members import PARTS
 from shardpipe.storage.rows import RowsMeta, decode_meta, table_columns
 
@@ -51,7 +52,7 @@ class RowsCheck:
             self._findings.add(path, "its fingerprint is not that of its identity")
 
     def _sources(self) -> None:
-        paths = sorted(self._findings.below(f"{self._name}/sources"))
+        paths = in_order(self._findings.below(f"{self._name}/sources"))
         if not paths:
             self._findings.add(f"{self._name}/sources", "there is no batch of sources")
         seen: set[str] = set()
@@ -134,7 +135,7 @@ class RowsCheck:
         inputs = View(self._store, layers[:-1]) if len(layers) > 1 else None
         as_planned = View(self._store, layers[:-1], paths=planned)
         view = inputs or View(self._store, layers)
-        for unit in view.units():
+        for unit in unit_list(self._store, view.base, with_gaps=True):
             fold = None
             if inputs is not None:
                 with self._findings.guard(f"{self._name}/rows/{unit}.parquet"):

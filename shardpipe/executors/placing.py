@@ -7,20 +7,26 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from shardpipe.config.parts import ExecuteConfig
+from shardpipe.core.work import Phase
 from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.local import LocalExecutor, LocalSettings
 from shardpipe.storage.store import Store
 
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 CPU = ("cpu",)
+CUTTERS = 8
+"""Of workers of `cut` whose detector is a network, so many share a device: most of what they do is decoding and encoding."""
 
 
-def executor_for(execute: ExecuteConfig, store: Store, *, uses_device: bool) -> LocalExecutor | InlineExecutor:
+def executor_for(
+    execute: ExecuteConfig, store: Store, *, phase: Phase, uses_device: bool
+) -> LocalExecutor | InlineExecutor:
     """The executor that `execute:` asks for, of a phase whose workers do or do not compute on a device."""
     devices = _devices(execute, uses_device=uses_device)
     if execute.type == "inline":
         return InlineExecutor(store, devices[0])
-    return LocalExecutor(store.url, LocalSettings(_num_workers(execute, devices), tuple(devices), execute.tries))
+    num_workers = _num_workers(execute, devices, a_device=CUTTERS if phase == "cut" else 1)
+    return LocalExecutor(store.url, LocalSettings(num_workers, tuple(devices), execute.tries))
 
 
 def num_decoders(execute: ExecuteConfig, *, uses_device: bool) -> int:
@@ -39,17 +45,23 @@ def _devices(execute: ExecuteConfig, *, uses_device: bool) -> Sequence[str]:
     return execute.devices or gpus() or CPU
 
 
-def _num_workers(execute: ExecuteConfig, devices: Sequence[str]) -> int:
-    """What is asked for, else one a device, a core being one each."""
-    return execute.workers or (num_cores() if devices is CPU else len(devices))
+def _num_workers(execute: ExecuteConfig, devices: Sequence[str], *, a_device: int = 1) -> int:
+    """What is asked for (on the devices that are named, where any are), else so many a device, and one a core."""
+    if devices is CPU:
+        return num_cores() if execute.devices else execute.workers or num_cores()
+    if execute.workers:
+        return execute.workers
+    return len(devices) if a_device == 1 else min(num_cores(), a_device * len(devices))
 
 
 def gpus() -> list[str]:
     """The GPUs that torch sees, as torch devices; none without torch."""
     if find_spec("torch") is None:
         return []
-    import torch  # noqa: PLC0415  an extra, and slow to import
-
+    try:
+        import torch  # noqa: PLC0415  an extra, and slow to import
+    except (ImportError, OSError):  # a broken one: a worker that needs it says so
+        return []
     return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
 
 

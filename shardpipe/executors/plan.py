@@ -1,5 +1,6 @@
 """What a run would do now: `plan` and `run --dry-run`. Checks what the run checks, and changes nothing."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from shardpipe.config.models import CLIPS, Config
@@ -9,9 +10,8 @@ from shardpipe.core.work import Phase, UnitJob, Usage
 from shardpipe.engine.batches import num_new
 from shardpipe.engine.emitplan import read_windows
 from shardpipe.engine.prepare import PreparedPass, prepare
-from shardpipe.engine.report import Status, status
 from shardpipe.engine.timings import read_timings, total
-from shardpipe.engine.units import Todo, cut_todo, input_layers, pass_todo
+from shardpipe.engine.units import Todo, cut_todo, input_layers, kept_clips, pass_todo
 from shardpipe.executors.run import check_only, list_asked
 from shardpipe.media.encode import check_encoder
 from shardpipe.storage.commit import RowsLog
@@ -46,35 +46,23 @@ def plan_config(
         if each.shape.info.emit == "shards" and not partial and limit is None:
             phases.append(_planned(store, name, "emit", _emit_todo_if_any(store, name)))
     videos = prepared.listing.videos if prepared.listing is not None else ()
-    so_far = _so_far(store, config, [each.name for each in phases])
     return PlanReport(
         config.root,
         tuple(phases),
         num_new_videos=None if added is None else num_new(store, added, videos),
         num_videos=len(videos) if prepared.listing is not None else None,
         num_source_bytes=sum(video.size or 0 for video in videos) if prepared.listing is not None else None,
-        spent=so_far.usage,
-        num_kept=_num_kept(so_far, phases[-1].name if phases else CLIPS),
+        spent=sum((total(read_timings(store, each.name, each.phase)) for each in phases), Usage()),
+        num_kept=_num_kept(store, phases) if config.prices is not None else None,
     )
 
 
-def _so_far(store: Store, config: Config, names: list[str]) -> Status:
-    """Where these Datasets stand, if costs are asked for; nothing where one that they were made from has to be made again."""
-    nothing = Status(store.url, ())
-    if config.prices is None:
-        return nothing
-    try:
-        return status(store, only=names)
-    except IncompleteError:
-        return nothing
-
-
-def _num_kept(so_far: Status, name: str) -> int | None:
-    """The clips that a pass will keep, by what it kept of its units so far."""
-    for each in so_far.passes:
-        if each.name == name and each.num_units and each.num_units_done:
-            return round(each.num_kept * each.num_units / each.num_units_done)
-    return None
+def _num_kept(store: Store, phases: Sequence[PlannedPhase]) -> int | None:
+    """The clips that the last of these passes will keep, by what it kept of its units so far."""
+    last = next((each for each in reversed(phases) if each.phase != "emit"), None)
+    if last is None or not last.num_units or not last.num_done:
+        return None
+    return round(kept_clips(store, last.name) * last.num_units / last.num_done)
 
 
 def _pass_todo_if_any(store: Store, each: PreparedPass) -> Todo | None:

@@ -64,7 +64,7 @@ def _retry(store: Store, dataset: Dataset, units: list[tuple[str, int]], progres
     task = _task(store, dataset)
     jobs = [UnitJob(unit, generation=generation, retry=True) for unit, generation in units]
     progress.phase(task.name, task.phase, num_units=len(jobs), num_done=0)
-    executor = executor_for(ExecuteConfig(), store, uses_device=task.uses_device)
+    executor = executor_for(ExecuteConfig(), store, phase=task.phase, uses_device=task.uses_device)
     failed = {}
     with closing(executor.run(task, jobs, progress)) as outcomes:  # its workers end with it
         for outcome in outcomes:

@@ -69,7 +69,11 @@ class _Run:
         self.progress.phase(task.name, task.phase, num_units=len(todo.names), num_done=todo.num_done)
         started = time.time()
         jobs = todo.jobs
-        executor = self.executor or executor_for(self.config.execute, self.store, uses_device=task.uses_device)
+        if not jobs:
+            return
+        executor = self.executor or executor_for(
+            self.config.execute, self.store, phase=task.phase, uses_device=task.uses_device
+        )
         if task.phase == "emit" and isinstance(executor, LocalExecutor) and self._is_quick(todo):
             jobs = []
             with closing(InlineExecutor(self.store).run(task, todo.jobs, self.progress)) as outcomes:
@@ -210,7 +214,7 @@ def _run_pass(run: _Run, each: PreparedPass) -> None:
     info = ensure_dataset(run.store, each.shape.info)
     dataset = Dataset(run.store, info)
     todo = pass_todo(run.store, dataset, inputs).limited(run.limit)
-    decoders = num_decoders(run.config.execute, uses_device=each.program.uses_device)
+    decoders = num_decoders(run.config.execute, uses_device=each.program.uses_device) if todo.jobs else 0
     run.phase(pass_task(each, info, run.config, decoders=decoders), todo)
     if run.failed_of(name):
         run.pending[name] = "units failed; run again to try them again"

@@ -103,19 +103,21 @@ def timeline(packets: "Iterable[Packet[VideoStream]]", *, by_dts: bool) -> Timel
     """The timeline of a stream's packets (all of them, in order of decoding). Raises MediaError if nothing is shown."""
     times: list[int] = []
     lengths: list[int] = []
-    num_bytes, first, seconds = 0, None, None
+    num_bytes, first, seconds, is_last_shown = 0, None, None, False
     for packet in from_keyframe(packets):
         num_bytes += packet.size
         seconds = seconds or SecondFields(packet.stream)
         if seconds(packet):
-            if lengths and packet.pts is not None:
+            if is_last_shown and packet.pts is not None:
                 lengths[-1] += packet.duration or 0
             continue
         at = shown_at(packet, by_dts=by_dts)
         if at is None:
+            is_last_shown = False
             continue
         first = at if first is None else first
-        if at >= first and is_shown(packet):
+        is_last_shown = at >= first and is_shown(packet)
+        if is_last_shown:
             times.append(at)
             lengths.append(packet.duration or 0)
     if not times:

@@ -37,14 +37,19 @@ class GpuMemory:
     def free_bytes(self) -> int:
         """What no process holds, and what torch keeps for this one without using it."""
         free, _ = torch.cuda.mem_get_info(self.device)
-        return int(free) + torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        return int(free) + self._bytes("reserved_bytes", "current") - self._bytes("allocated_bytes", "current")
 
     def measured(self, work: Callable[[], Made]) -> tuple[Made, int]:
         """As torch's allocator counts."""
         torch.cuda.reset_peak_memory_stats(self.device)
-        before = torch.cuda.memory_allocated(self.device)
+        before = self._bytes("allocated_bytes", "current")
         made = work()
-        return made, torch.cuda.max_memory_allocated(self.device) - before
+        return made, self._bytes("allocated_bytes", "peak") - before
+
+    def _bytes(self, kind: str, which: str) -> int:
+        """A number of torch's allocator, 0 before its first allocation. `memory_allocated` and the like flatten and sort all of them."""
+        stats = torch.cuda.memory_stats_as_nested_dict(self.device)
+        return int(stats[kind]["all"][which]) if stats else 0
 
 
 def items_that_fit(free_bytes: int, item_bytes: int) -> int:

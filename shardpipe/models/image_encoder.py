@@ -42,7 +42,12 @@ def placed(visual: torch.nn.Module, device: str, dtype: torch.dtype, *, compiled
     visual = visual.to(device=device, dtype=dtype)
     if sum(isinstance(layer, torch.nn.Conv2d) for layer in visual.modules()) > 1:  # a ViT has one, which cuts patches
         visual = visual.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stub lacks it
-    return torch.compile(visual) if compiled else visual
+    if not compiled:
+        return visual
+    fast = torch.compile(visual)
+    return lambda images: (visual if len(images) == 1 else fast)(
+        images
+    )  # a batch of one is the first, which is measured
 
 
 class ImageTower:

@@ -15,6 +15,8 @@ from shardpipe.models.clip_model import Files, load_model, load_tokenizer
 from shardpipe.models.device import Batches, chosen_dtype
 
 MAX_TEXTS = 256
+NOTHING = r"(?!)"
+"""A pattern that nothing matches."""
 
 
 def load_text_tower(backbone: Backbone, files: Files, *, device: str, precision: Precision) -> "TextTower":
@@ -55,6 +57,8 @@ class TextTower:
 
     def _plain(self, text: str) -> str:
         """The text without special tokens, however they are written (`&lt;end_of_text&gt;`, which the tokenizer unescapes)."""
+        if text.isascii() and text.isprintable() and "&" not in text and not self._special.search(text):
+            return text  # nothing that cleaning does to it could make such a token
         while self._special.search(cleaned := self._tokenizer.clean_fn(text)):
             text = self._special.sub(" ", cleaned)
         return text
@@ -68,4 +72,4 @@ def _special_tokens(tokenizer: Any) -> re.Pattern[str]:  # noqa: ANN401  CLIP's 
         names = tokenizer.tokenizer.all_special_tokens
     else:
         names = [tokenizer.decoder[number] for number in tokenizer.all_special_ids]
-    return re.compile("|".join(map(re.escape, names)), re.IGNORECASE)
+    return re.compile("|".join(map(re.escape, filter(None, names))) or NOTHING, re.IGNORECASE)

@@ -39,7 +39,7 @@ class Transnet(Detector):
 
     type: Literal["transnet"] = "transnet"
     threshold: float = Field(default=0.5, gt=0, lt=1, description="score of a frame, 0 to 1, above which it is a cut")
-    device: str | None = Field(default=None, description="torch device; null: a GPU where there is one")
+    device: str | None = Field(default=None, description="torch device; null: that of the worker")
 
     @model_validator(mode="after")
     def _installed(self) -> "Transnet":
@@ -54,6 +54,15 @@ class Transnet(Detector):
     def size(self) -> tuple[int, int]:
         """48x27, the network's own."""
         return 48, 27
+
+    @property
+    def uses_device(self) -> bool:
+        """The network does."""
+        return self.device != "cpu"
+
+    def placed(self, device: str) -> "Transnet":
+        """On `device`, if the config names none."""
+        return self if self.device else self.model_copy(update={"device": device})
 
     @property
     def lead_in_s(self) -> float:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from shardpipe.core.frames import FrameRequest, Frames, Numbers, Pairs
 from shardpipe.core.stage import ClipError, Result
-from shardpipe.core.weights import Weights
+from shardpipe.core.weights import Weights, is_copy_of
 
 LONG_SIDE = 256
 """Speeds are in pixels of a picture whose long side is this."""
@@ -88,7 +88,7 @@ def plan_of(engine: str, preset: str, *, pairs_per_s: float | None, max_pairs: i
 
 def weights_at(engine: str, url: str) -> Weights:
     """The weights at `url`; licence and size are known of UniMatch's published ones."""
-    facts: dict[str, Any] = {"licence": LICENCE, "num_bytes": NUM_BYTES} if url == PUBLISHED else {}
+    facts: dict[str, Any] = {"licence": LICENCE, "num_bytes": NUM_BYTES} if is_copy_of(url, PUBLISHED) else {}
     return Weights("flow", url, source=SOURCES[engine], **facts)
 
 

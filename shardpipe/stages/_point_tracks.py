@@ -5,6 +5,7 @@ ones, the similarity that most of the points seen in both agree on is the camera
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import cv2
@@ -22,7 +23,7 @@ TRACK_FRAMES = FrameRequest(Rate(FRAMES_PER_S, min_frames=8), long_side=512)
 """Colour frames, as many as the other engine looks at, of about the size that the network sees."""
 
 STRETCH = 60
-"""Frames that are tracked at once."""
+"""Frames that are tracked at once, at most; stretches are equally long."""
 
 KEY_EVERY = 10
 GRID = 10
@@ -58,8 +59,10 @@ def tracked_motion(frames: Frames, gray: Frames, tracker: Tracker) -> GlobalMoti
     height, width = pictures[0].even.shape
     shown = np.ascontiguousarray(frames.data[:, top:bottom, left:right])
     steps: list[Similarity | None] = []
-    for first in range(0, max(1, len(shown) - 1), STRETCH - 1):
-        stretch = shown[first : first + STRETCH]
+    num_stretches = max(1, -(-(len(shown) - 1) // (STRETCH - 1)))
+    edges = np.linspace(0, len(shown) - 1, num_stretches + 1).round().astype(int).tolist()
+    for first, last in pairwise(edges):
+        stretch = shown[first : last + 1]
         steps += _steps(_tracks(stretch, tracker, (width, height)))
     return GlobalMotion(steps, (width, height), [], pictures)
 

@@ -33,9 +33,16 @@ class TrackNet:
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """See Tracker. Pictures are resized as the authors do it, bilinear with corners on corners, whatever their shape."""
         height, width = pictures.shape[1:3]
-        video = torch.from_numpy(np.ascontiguousarray(pictures)).to(self._device).permute(0, 3, 1, 2).float()
+        video = (
+            torch.from_numpy(np.require(pictures, requirements=["C", "W"])).to(self._device).permute(0, 3, 1, 2).float()
+        )
         video = functional.interpolate(video, size=SIZE, mode="bilinear", align_corners=True)
         scale = np.array([(SIZE[1] - 1) / max(width - 1, 1), (SIZE[0] - 1) / max(height - 1, 1)], np.float32)
         queried = torch.from_numpy(points * scale).to(self._device)
-        at, seen = self._network(video, queried, torch.from_numpy(frames).to(self._device))
+        asked, each = torch.from_numpy(frames).to(self._device), torch.arange(len(points), device=self._device)
+        at, seen = self._network(video, queried, asked)
+        at[asked, each], seen[asked, each] = (
+            queried,
+            1.0,
+        )  # as the authors' predictor has it: a point is where it was set down
         return at.cpu().numpy() / scale, (seen > SEEN).cpu().numpy()

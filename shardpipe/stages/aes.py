@@ -10,7 +10,7 @@ from shardpipe.core.columns import Columns, float32, list_of
 from shardpipe.core.errors import ConfigError, StageError
 from shardpipe.core.frames import Fractions, Sampling, Uniform
 from shardpipe.core.stage import ClipError, ClipView, Result
-from shardpipe.core.weights import Weights, WeightsUrl
+from shardpipe.core.weights import Weights, WeightsUrl, is_copy_of
 from shardpipe.models.architectures import width_of
 from shardpipe.models.head import Head
 from shardpipe.stages._image_encoder import NUM_FRAMES, ImageStage, column_times
@@ -65,7 +65,7 @@ class Aes(ImageStage):
     @model_validator(mode="after")
     def _published_head_fits(self) -> "Aes":
         width = width_of(self.parsed.model) if self.parsed.kind in ("named", "own") else None
-        if self.weights == PUBLISHED and width not in (None, PUBLISHED_WIDTH):
+        if is_copy_of(self.weights, PUBLISHED) and width not in (None, PUBLISHED_WIDTH):
             raise ValueError(
                 f"the published head takes embeddings of width {PUBLISHED_WIDTH}, and those of {self.parsed.model} are {width} wide:"
                 " give `weights`, a head that was trained on this backbone, or leave `backbone` out"
@@ -80,12 +80,12 @@ class Aes(ImageStage):
     @property
     def loads(self) -> Sequence[Weights]:
         """The head."""
-        if self.weights != PUBLISHED:
+        if not is_copy_of(self.weights, PUBLISHED):
             return [Weights("head", self.weights)]
         return [
             Weights(
                 "head",
-                PUBLISHED,
+                self.weights,
                 sha256="21dd590f3ccdc646f0d53120778b296013b096a035a2718c9cb0d511bff0f1e0",
                 licence="Apache-2.0",
                 source="https://github.com/christophschuhmann/improved-aesthetic-predictor",

@@ -12,7 +12,7 @@ from shardpipe.core.columns import Columns, float32, list_of, string
 from shardpipe.core.errors import StageError
 from shardpipe.core.frames import FrameRequest, Frames
 from shardpipe.core.stage import ClipError, ClipView, Result, Stage
-from shardpipe.core.weights import Weights, WeightsUrl
+from shardpipe.core.weights import Weights, WeightsUrl, is_copy_of
 from shardpipe.stages._camera_path import (
     CameraPath,
     Travel,
@@ -138,7 +138,9 @@ class CameraMotion(Stage):
         """The network's weights."""
         if self.weights is None:
             return ()
-        facts: dict[str, Any] = {"licence": LICENCE, "num_bytes": NUM_BYTES} if self.weights == PUBLISHED else {}
+        facts: dict[str, Any] = (
+            {"licence": LICENCE, "num_bytes": NUM_BYTES} if is_copy_of(self.weights, PUBLISHED) else {}
+        )
         return (Weights("tracker", self.weights, source=PUBLISHED_AT, **facts),)
 
     @property

@@ -63,9 +63,6 @@ class Flow(Stage):
     not enlarged; their speeds are scaled. Pairs more than a second apart (slide shows) are left out. A clip without a pair,
     such as one of a single frame, has no motion to measure: its columns are null.
 
-    Nobody has published thresholds for this unit. Those of Open-Sora are of its own numbers, and only one is known: 1.3 names 0.3
-    as the lower limit of its `flow`. With `dis`, stills end at about 3, the noise above; a quantile of your own data finds the rest.
-
     Engine `dis` is OpenCV's DIS (Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016), started from
     the displacement of the whole picture where that is large. `pairs_per_s` pairs are measured, each of frames half as far
     apart (0.11 s by default): near enough to be matched in fast moves, far enough for slow moves to stand out from noise.
@@ -97,7 +94,8 @@ class Flow(Stage):
     as nearly none: encoders leave such blocks as they are.
 
     Thresholds: below 3 is a still picture with noise, above 200 the picture passes by in little more than a second (both ours, of
-    `dis`). Others' limits are in their own units: Open-Sora 1.3's code names 0.3 as the least of its number, and never a greatest.
+    `dis`). Nobody has published any for this unit; a quantile of your own data finds others. Open-Sora 1.3's code names 0.3 as the
+    least of its own number, and never a greatest.
 
     Cost: beside decoding, of `dis` 2 to 16 ms of CPU a second of video (ultrafast, medium); of `mv` about 10 ms for each second of
     720p, most of it in the decoder; of the networks that of a pair at most `max_pairs` times (of `opensora` 3 times, of

@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import cv2
@@ -21,6 +23,7 @@ Engine = Callable[[Picture], Any]
 SURE = 0.5  # detection score from which the PaddleOCR detectors are built to be trusted, rapidocr's own default
 LARGEST = 0.5  # of the picture; on soft textures the detector now and then takes everything for one line
 CUDA = "CUDAExecutionProvider"
+CUDA_LIBRARY = "capi/*onnxruntime_providers_cuda*"
 READABLE = 0.5  # recognition score from which a line is text, rapidocr's own default
 
 log = logging.getLogger(__name__)
@@ -80,9 +83,8 @@ class Ocr(Stage):
     @property
     def uses_device(self) -> bool:
         """Where the installed onnxruntime can."""
-        import onnxruntime  # noqa: PLC0415  a pass without ocr does without it
-
-        return CUDA in onnxruntime.get_available_providers()
+        package = find_spec("onnxruntime")  # not imported: a run asks this too, which computes nothing itself
+        return bool(package and package.origin and any(Path(package.origin).parent.glob(CUDA_LIBRARY)))
 
     def setup(self, device: str) -> None:
         """Loads the detector, and the reader where text is wanted, from the package's own files."""

@@ -21,6 +21,11 @@ UNIT = re.compile(r"[A-Za-z0-9_-]+\Z")
 NAME = re.compile(r"(?P<unit>[A-Za-z0-9_-]+)(\.(?P<generation>[1-9][0-9]*))?\.parquet\Z")
 
 
+def in_order(paths: Iterable[str]) -> list[str]:
+    """The paths of numbered objects in the order of their numbers: `9999.parquet` before `10000.parquet`."""
+    return sorted(paths, key=lambda path: (len(path), path))
+
+
 def numbered(store: Store, folder: str) -> list[str]:
     """The objects `0000.parquet`, `0001.parquet` ... of a folder, in order; IntegrityError where one of them is missing.
 
@@ -29,7 +34,7 @@ def numbered(store: Store, folder: str) -> list[str]:
     paths: list[str] = []
     wanted: list[str] = []
     for _ in range(2):
-        paths = sorted(store.list(folder), key=lambda path: (len(path), path))
+        paths = in_order(store.list(folder))
         wanted = [f"{folder}/{i:04d}.parquet" for i in range(len(paths))]
         if paths == wanted:
             return paths

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from shardpipe.core.clip import STATE
 from shardpipe.core.columns import ColumnType, string
 from shardpipe.core.errors import IncompleteError, IntegrityError
-from shardpipe.storage.commit import numbered
+from shardpipe.storage.commit import in_order, numbered
 from shardpipe.storage.layers import Layer, LayerRows, Row
 from shardpipe.storage.rows import RowsMeta, decode_table
 from shardpipe.storage.store import Store
@@ -167,11 +167,14 @@ def check_inputs(store: Store, part: LayerRows, inputs: Mapping[str, str]) -> No
             raise IncompleteError(f"{store.url}/{path} {reason}: unit {meta.unit} is to do again")
 
 
-def unit_list(store: Store, base: Layer) -> list[str]:
-    """The units of a base layer: of the batches of sources, or of the plan's windows; in order, each once."""
+def unit_list(store: Store, base: Layer, *, with_gaps: bool = False) -> list[str]:
+    """The units of a base layer: of the batches of sources, or of the plan's windows; in order, each once. IntegrityError where
+    one of them is missing, unless `with_gaps`.
+    """
     folder, column = ("plan", "unit_out") if base.form == "emit" else ("sources", "unit")
     names: dict[str, None] = {}
-    for path in numbered(store, f"{base.name}/{folder}"):
+    where = f"{base.name}/{folder}"
+    for path in in_order(store.list(where)) if with_gaps else numbered(store, where):
         table, _ = decode_table(store.read(path), f"{store.url}/{path}", columns={column: string})
         names.update(dict.fromkeys(table.column(column).to_pylist()))
     return list(names)

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from shardpipe.config.parts import ExecuteConfig
 from shardpipe.config.registry import stage_class
+from shardpipe.core.work import Phase
 from shardpipe.executors import placing
 from shardpipe.executors.local import LocalExecutor
 from shardpipe.storage.store import open_store
@@ -33,9 +34,11 @@ def test_without_a_quota_all_bound_cores_count(tmp_path: Path, monkeypatch: pyte
     assert placing.num_cores() == len(os.sched_getaffinity(0))
 
 
-def places(execute: dict[str, Any], tmp_path: Path, *, uses_device: bool) -> tuple[int, tuple[str, ...]]:
+def places(
+    execute: dict[str, Any], tmp_path: Path, *, uses_device: bool, phase: Phase = "rows"
+) -> tuple[int, tuple[str, ...]]:
     store = open_store(str(tmp_path))
-    executor = placing.executor_for(ExecuteConfig.model_validate(execute), store, uses_device=uses_device)
+    executor = placing.executor_for(ExecuteConfig.model_validate(execute), store, phase=phase, uses_device=uses_device)
     assert isinstance(executor, LocalExecutor)
     return executor._settings.num_workers, executor._settings.devices
 
@@ -64,6 +67,21 @@ def test_models_get_the_gpus_and_all_else_the_cores(
     assert places(execute, tmp_path, uses_device=uses_device) == expected
     decoders = placing.num_decoders(ExecuteConfig.model_validate(execute), uses_device=uses_device)
     assert decoders == max(1, 8 // expected[0])
+
+
+def test_a_scene_network_shares_its_gpus_among_cutters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placing, "gpus", lambda: ["cuda:0", "cuda:1"])
+    monkeypatch.setattr(placing, "num_cores", lambda: 64)
+    assert places({}, tmp_path, uses_device=True, phase="cut") == (16, ("cuda:0", "cuda:1"))
+    assert places({"devices": ["cuda:1"]}, tmp_path, uses_device=True, phase="cut") == (8, ("cuda:1",))
+    assert places({"workers": 3}, tmp_path, uses_device=True, phase="cut") == (3, ("cuda:0", "cuda:1"))
+
+
+def test_workers_of_named_gpus_leave_the_cores_to_all_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placing, "num_cores", lambda: 64)
+    asked = {"devices": ["cuda:0"], "workers": 2}
+    assert places(asked, tmp_path, uses_device=True) == (2, ("cuda:0",))
+    assert places(asked, tmp_path, uses_device=False) == (64, ("cpu",))
 
 
 def test_without_a_gpu_models_get_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

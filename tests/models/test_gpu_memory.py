@@ -33,8 +33,8 @@ def test_items_that_fit() -> None:
 
 def test_what_torch_keeps_unused_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (30, 80))  # noqa: ARG005
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 20)  # noqa: ARG005
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 15)  # noqa: ARG005
+    stats = {"reserved_bytes": {"all": {"current": 20}}, "allocated_bytes": {"all": {"current": 15}}}
+    monkeypatch.setattr(torch.cuda, "memory_stats_as_nested_dict", lambda device: stats)  # noqa: ARG005
     assert GpuMemory("cuda:0").free_bytes() == 35
 
 
