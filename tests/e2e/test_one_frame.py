@@ -25,10 +25,11 @@ def needs_nothing(name: str) -> bool:
 STAGES: dict[str, dict[str, Any]] = {
     **{name: {"type": name} for name in stage_names() if needs_nothing(name)},
     "flow mv": {"type": "flow", "engine": "mv"},
+    "annotate": {"type": "annotate", "aes": None, "motion": "flow_px_s"},
 }
 
 BEFORE = ("flow", "camera_motion", "quality", "borders", "ocr")
-"""What `describe` reads the columns of."""
+"""What `describe` and `annotate` read the columns of."""
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +37,15 @@ def stills(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stills")
     for seed, size in enumerate([(320, 180), (180, 320), (16, 16)]):
         make_clip(folder / f"{seed}.mp4", duration_s=0.04, size=size, seed=seed)
-    return folder
+    table = folder / "stills.csv"
+    table.write_text("url,text\n" + "".join(f"{folder}/{seed}.mp4,A red car.\n" for seed in range(3)), encoding="utf-8")
+    return table
 
 
 @pytest.mark.parametrize("name", sorted(STAGES))
 def test_a_stage_takes_stills(name: str, stills: Path, tmp_path: Path) -> None:
     stage = STAGES[name]
-    before = [{"type": each} for each in BEFORE if stage["type"] == "describe"]
+    before = [{"type": each} for each in BEFORE if stage["type"] in ("describe", "annotate")]
     config = make_config(
         tmp_path / "root",
         stills,
