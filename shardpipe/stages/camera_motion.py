@@ -11,7 +11,7 @@ from pydantic import Field, PrivateAttr, model_validator
 from shardpipe.core.columns import Columns, float32, list_of, string
 from shardpipe.core.errors import StageError
 from shardpipe.core.frames import FrameRequest, Frames
-from shardpipe.core.stage import ClipError, ClipView, Result, Stage
+from shardpipe.core.stage import ClipError, ClipView, Result
 from shardpipe.core.weights import Weights, WeightsUrl, is_copy_of
 from shardpipe.stages._camera_path import (
     CameraPath,
@@ -22,6 +22,7 @@ from shardpipe.stages._camera_path import (
     smoothed,
     travel,
 )
+from shardpipe.stages._engines import EngineStage
 from shardpipe.stages._global_motion import GlobalMotion, at_rest, global_motion
 from shardpipe.stages._lone_thing import is_lone_thing
 from shardpipe.stages._motion_frames import MOTION_FRAMES
@@ -75,7 +76,7 @@ KINDS = (
 )
 
 
-class CameraMotion(Stage):
+class CameraMotion(EngineStage):
     """Names what the camera did, from the motion of the whole picture; things that move before it do not count.
 
     cmotion: some of pan_left, pan_right, tilt_up, tilt_down, zoom_in, zoom_out, roll and shake, in this order, or
@@ -142,16 +143,6 @@ class CameraMotion(Stage):
             {"licence": LICENCE, "num_bytes": NUM_BYTES} if is_copy_of(self.weights, PUBLISHED) else {}
         )
         return (Weights("tracker", self.weights, source=PUBLISHED_AT, **facts),)
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """Without the fields that its engine does not take."""
-        return {name: value for name, value in super().identity.items() if value is not None}
-
-    @property
-    def uses_device(self) -> bool:
-        """The network does."""
-        return bool(self.loads)
 
     def setup(self, device: str) -> None:
         """Loads the network, where the engine has one."""

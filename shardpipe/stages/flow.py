@@ -9,9 +9,10 @@ from pydantic import Field, PrivateAttr, ValidationInfo, field_validator, model_
 from shardpipe.core.columns import Columns, float32, list_of
 from shardpipe.core.errors import StageError
 from shardpipe.core.frames import FrameRequest, Frames, Rate
-from shardpipe.core.stage import ClipView, Result, Stage
+from shardpipe.core.stage import ClipView, Result
 from shardpipe.core.weights import Weights, WeightsUrl
 from shardpipe.stages._dis import PRESETS, dis_speeds, measured_pairs
+from shardpipe.stages._engines import EngineStage
 from shardpipe.stages._flow_pairs import (
     LEAST_SIDE,
     LONG_SIDE,
@@ -50,7 +51,7 @@ PAIRS_PER_S: Mapping[str, tuple[float, float]] = {
 }
 
 
-class Flow(Stage):
+class Flow(EngineStage):
     """Tells lively clips from still ones by the mean length of the optical flow between neighbouring frames.
 
     flow_px_s: mean speed over all pixels and pairs, in pixels a second in a picture whose long side is 256: 0 is a
@@ -200,16 +201,6 @@ class Flow(Stage):
     def loads(self) -> Sequence[Weights]:
         """The network's weights."""
         return () if self.weights is None else (weights_at(self.engine, self.weights),)
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """Without the fields that its engine does not take."""
-        return {name: value for name, value in super().identity.items() if value is not None}
-
-    @property
-    def uses_device(self) -> bool:
-        """The networks do."""
-        return bool(self.loads)
 
     def setup(self, device: str) -> None:
         """Loads the network, where the engine has one."""
