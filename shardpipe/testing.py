@@ -18,7 +18,7 @@ import numpy as np
 
 from shardpipe._synthetic import clip_facts, make_clip, make_shard, synthetic_clips
 from shardpipe.config.registry import stage_class
-from shardpipe.core.columns import NAME, RESERVED, ColumnType, Member, check_value
+from shardpipe.core.columns import ColumnType, Member, check_value, is_column_name
 from shardpipe.core.errors import StageError
 from shardpipe.core.fingerprint import canonical_json
 from shardpipe.core.frames import FrameRequest
@@ -140,7 +140,7 @@ def _check_declared(stage: Stage) -> None:
     for name, kind in stage.writes.items():
         if not isinstance(kind, ColumnType | Member):
             raise StageError(f"{stage.type}: column {name} needs a type of shardpipe.core.columns, not {kind!r}")
-        if not NAME.match(name) or name in RESERVED:
+        if not is_column_name(name):
             raise StageError(f"{stage.type}: {name!r} is no column name: small letters, digits and _, and not reserved")
     if isinstance(stage.reads, str) or not all(isinstance(name, str) for name in stage.reads):
         raise StageError(f"{stage.type}: `reads` is a list of column names, not {stage.reads!r}")

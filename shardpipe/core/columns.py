@@ -8,7 +8,9 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator
 
 from shardpipe.core.errors import StageError
 
@@ -17,6 +19,23 @@ NAME = re.compile(r"[a-z_][a-z0-9_]*\Z")
 MAX_LIST_NUMBERS = 64
 RESERVED = frozenset({"kept", "dropped_by", "error", "shard", "offset", "size", "xxh128", "members", "unit"})
 """What rows, folds and `query` say of a clip beside its data: no column of a stage or of the sources may be called so."""
+
+
+def is_column_name(name: str) -> bool:
+    """Whether a stage may write a column of this name."""
+    return NAME.match(name) is not None and name not in RESERVED
+
+
+def _column_name(name: str) -> str:
+    if not is_column_name(name):
+        raise ValueError(
+            f"{name!r} is no column name: small letters, digits and _, not first a digit, and not reserved"
+        )
+    return name
+
+
+ColumnName = Annotated[str, AfterValidator(_column_name)]
+"""The type of a stage's field that names a column which it writes."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from shardpipe.core.columns import NAME, RESERVED, Columns, ColumnType, Member
+from shardpipe.core.columns import Columns, ColumnType, Member, is_column_name
 from shardpipe.core.errors import ConfigError
 from shardpipe.core.fingerprint import fingerprint
 from shardpipe.core.frames import FrameRequest
@@ -235,7 +235,7 @@ def _check_new(
             f"{where} writes two columns of one name: its `rename` gives it to both, or one has it already"
         )
     for column in [*step.columns, *step.members]:
-        if not NAME.match(column) or column in RESERVED:
+        if not is_column_name(column):
             raise ConfigError(f"{where} writes {column!r}, which is no name for a column (or is taken by shardpipe)")
         if column in own:
             raise ConfigError(

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from shardpipe.core.columns import NAME, RESERVED, Columns, string
+from shardpipe.core.columns import ColumnName, Columns, string
 from shardpipe.core.stage import ClipError, ClipView, Result, Stage
 
 AES_WORDS = ("terrible", "very poor", "poor", "fair", "good", "very good", "excellent")
@@ -53,7 +53,9 @@ class Annotate(Stage):
 
     type: Literal["annotate"] = "annotate"
     column: str = Field(default="text", description="column that holds the caption")
-    into: str = Field(default="text_annotated", description="column for the caption with its annotation, or without")
+    into: ColumnName = Field(
+        default="text_annotated", description="column for the caption with its annotation, or without"
+    )
     style: Literal["worded", "numeric", "undo"] = "worded"
     aes: str | None = Field(default="aes", description="column of the aesthetic score")
     motion: str | None = Field(default="flow", description="column of the motion score")
@@ -69,13 +71,6 @@ class Annotate(Stage):
     leave_out: float = Field(default=0.2, ge=0, le=1, description="share of clips without it, for each score")
     leave_out_camera: float = Field(default=0.0, ge=0, le=1, description="share of clips without the camera's motion")
     seed: int = 42
-
-    @field_validator("into")
-    @classmethod
-    def _names_a_column(cls, into: str) -> str:
-        if not NAME.match(into) or into in RESERVED:
-            raise ValueError(f"{into!r} is no name for a column: small letters, digits and _, and not taken")
-        return into
 
     @model_validator(mode="after")
     def _fits(self) -> "Annotate":

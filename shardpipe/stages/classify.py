@@ -5,9 +5,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
-from shardpipe.core.columns import NAME, RESERVED, Columns, float32, list_of
+from shardpipe.core.columns import ColumnName, Columns, float32, list_of
 from shardpipe.core.errors import ConfigError, StageError
 from shardpipe.core.frames import Sampling, Uniform
 from shardpipe.core.stage import ClipError, ClipView, Result
@@ -49,7 +49,7 @@ class Classify(ImageStage):
     version: ClassVar[int] = 1
 
     type: Literal["classify"] = "classify"
-    name: str = Field(description="of its columns")
+    name: ColumnName = Field(description="of its columns")
     prompts: dict[str, tuple[str, ...]] | None = Field(
         default=None, description="texts of each class, the one that is scored first; give these or weights"
     )
@@ -65,15 +65,6 @@ class Classify(ImageStage):
 
     _head: Head | None = PrivateAttr(default=None)
     _classes: Embeddings | None = PrivateAttr(default=None)
-
-    @field_validator("name")
-    @classmethod
-    def _names_columns(cls, name: str) -> str:
-        if not NAME.match(name) or name in RESERVED:
-            raise ValueError(
-                f"{name!r} is no column name: small letters, digits and _, not first a digit, and not reserved"
-            )
-        return name
 
     @model_validator(mode="after")
     def _one_way(self) -> "Classify":

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from shardpipe.core.columns import NAME, RESERVED, Columns, bool_, list_of, string
+from shardpipe.core.columns import ColumnName, Columns, bool_, list_of, string
 from shardpipe.core.stage import ClipError, ClipView, Result, Stage
 from shardpipe.stages._openings import without_opening, without_opensora_opening
 from shardpipe.stages._opensora_text import t5_cleaned
@@ -76,7 +76,7 @@ class Clean(Stage):
 
     type: Literal["clean"] = "clean"
     column: str = Field(default="text", description="column that holds the text")
-    into: str = Field(default="text_clean", description="column for the cleaned text")
+    into: ColumnName = Field(default="text_clean", description="column for the cleaned text")
     preset: Literal["gentle", "opensora"] = "gentle"
     mojibake: bool = Field(default=True, description="mend text that was decoded wrongly (`cafÃ©`)")
     html: bool = Field(default=True, description="take out tags, and write entities (`&amp;`) as their characters")
@@ -100,15 +100,10 @@ class Clean(Stage):
         default=None, description="sentences, and phrases that loop, only once; null: true, opensora: false"
     )
 
-    @field_validator("into")
-    @classmethod
-    def _names_a_column(cls, into: str) -> str:
-        if not NAME.match(into) or into in RESERVED or into in OWN:
-            raise ValueError(f"{into!r} is no name for a column: small letters, digits and _, and not taken")
-        return into
-
     @model_validator(mode="after")
     def _fits(self) -> "Clean":
+        if self.into in OWN:
+            raise ValueError(f"into: {self.into} is another of its columns")
         if self.into == self.column:
             raise ValueError(f"column and into are both {self.into}: a column is written once, and the raw text stays")
         fields = type(self).model_fields

@@ -130,7 +130,7 @@ def test_undo_reads_the_caption_alone() -> None:
     ("fields", "message"),
     [
         ({"into": "text"}, "column and into are both text"),
-        ({"into": "kept"}, "no name for a column"),
+        ({"into": "kept"}, "no column name"),
         ({"aes": None, "motion": None, "camera": None}, "name at least one"),
         ({"aes_limits": (1, 2)}, "aes_limits: give 6 numbers"),
         ({"motion_limits": (1, 2, 2, 4, 5)}, "each greater"),

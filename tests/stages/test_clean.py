@@ -205,8 +205,8 @@ def test_the_preset_with_sentences() -> None:
     [
         ({"preset": "opensora", "urls": False}, "its own way with urls"),
         ({"into": "text"}, "column and into are both text"),
-        ({"into": "has_url"}, "no name for a column"),
-        ({"into": "Text"}, "no name for a column"),
+        ({"into": "has_url"}, "another of its columns"),
+        ({"into": "Text"}, "no column name"),
     ],
 )
 def test_fields_that_do_not_fit_are_refused(fields: dict[str, Any], message: str) -> None:
