@@ -7,6 +7,12 @@ BAR_LEVEL = 20
 MIN_ACTIVE = 0.4
 
 
+def without_bars(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pictures of uint8 [T, H, W] without black bars: a view of them."""
+    top, bottom, left, right = active_part(data)
+    return data[:, top:bottom, left:right]
+
+
 def active_part(data: NDArray[np.uint8]) -> tuple[int, int, int, int]:
     """Top, bottom, left and right of the picture of uint8 [T, H, W] without black bars. The whole picture where that
     leaves little: it is dark, not barred.

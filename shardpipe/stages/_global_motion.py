@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
-from shardpipe.core.frames import Frames
-from shardpipe.stages._active import active_part
 from shardpipe.stages._corners import MIN_CORNERS, Key, Picture, follow, jump, key_frame, prepare
 from shardpipe.stages._similarity import NONE, STILL, Fit, Similarity, area
 
@@ -49,11 +48,10 @@ class GlobalMotion:
     pictures: list[Picture] = field(repr=False)
 
 
-def global_motion(frames: Frames) -> GlobalMotion:
-    """Follows the picture through at least two frames. The same frames always give the same answer."""
+def global_motion(data: NDArray[np.uint8]) -> GlobalMotion:
+    """Follows the picture through at least two frames, uint8 [T, H, W] without black bars. The same frames always give the same answer."""
     rng = np.random.default_rng(0)
-    top, bottom, left, right = active_part(frames.data)
-    pictures = prepare(frames.data[:, top:bottom, left:right])
+    pictures = prepare(data)
     height, width = pictures[0].even.shape
     steps: list[Similarity | None] = []
     reaches: list[float] = []

@@ -3,8 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from shardpipe.core.frames import Frames
-from shardpipe.stages._active import active_part
 from shardpipe.stages._align import Alignment, Pyramid, align, pyramids, slopes
 from shardpipe.stages._blocks import grid_of
 from shardpipe.stages._similarity import STILL, Similarity
@@ -16,12 +14,11 @@ LEAST_ACROSS = 0.05
 EXPLAINED = 0.2
 
 
-def smooth_steps(frames: Frames) -> tuple[list[Similarity | None], tuple[int, int]]:
-    """The similarity from each frame to the next, None where it cannot be told; and the (width, height) of the picture in
-    whose pixels they are.
+def smooth_steps(data: NDArray[np.uint8]) -> tuple[list[Similarity | None], tuple[int, int]]:
+    """The similarity from each frame of uint8 [T, H, W] (without black bars) to the next, None where it cannot be told; and the
+    (width, height) of the picture in whose pixels they are.
     """
-    top, bottom, left, right = active_part(frames.data)
-    pictures = pyramids(frames.data[:, top:bottom, left:right])
+    pictures = pyramids(data)
     height, width = pictures[0].picture.shape
     if not all(map(is_shaded, (pictures[0], pictures[len(pictures) // 2], pictures[-1]))):
         return [None] * (len(pictures) - 1), (width, height)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardpipe.core.frames import Frames
-from shardpipe.stages._active import active_part
+from shardpipe.stages._active import without_bars
 from shardpipe.stages._align import Alignment, Pyramid, align, laid_over, pyramids
 from shardpipe.stages._blocks import Grid, grid_of
 from shardpipe.stages._camera_path import MIN_SHAKE_FRAMES, CameraPath, camera_path, shakiness, unexpected
@@ -50,10 +50,10 @@ Series = NDArray[np.float64]
 def still_picture_score(frames: Frames) -> float | None:
     """0 (live) to 1 (a still picture), of gray frames; None if it cannot be told."""
     times_s, data = _some(frames)
-    top, bottom, left, right = active_part(data)
-    if len(data) < MIN_FRAMES or min(bottom - top, right - left) < MIN_SIDE:
+    inside = without_bars(data)
+    if len(inside) < MIN_FRAMES or min(inside.shape[1:]) < MIN_SIDE:
         return None
-    pictures = pyramids(data[:, top:bottom, left:right])
+    pictures = pyramids(inside)
     looks = _looks(pictures)
     gaps_s = np.diff(times_s)
     told = np.array([look.explained is not None for look in looks])

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shardpipe.core.frames import Frames
-from shardpipe.stages._active import active_part
+from shardpipe.stages._active import without_bars
 from shardpipe.stages._align import Pyramid, nudge, pyramids
 from shardpipe.stages._blocks import grid_of
 
@@ -41,8 +41,7 @@ def stillness(frames: Frames, *, duration_s: float | None = None) -> Stillness |
     end_s = max(float(duration_s or 0.0), float(frames.times_s[-1]))
     if end_s <= 0 or (len(frames) == 1 and end_s <= HELD_S):
         return None
-    top, bottom, left, right = active_part(frames.data)
-    pictures = pyramids(frames.data[:, top:bottom, left:right])
+    pictures = pyramids(without_bars(frames.data))
     runs = still_runs(pictures, frames.times_s, end_s)
     counted = [run for run in runs if run >= min(MIN_RUN_S, end_s)]
     return Stillness(min(1.0, sum(counted) / end_s), max(counted, default=0.0), still_area(pictures))

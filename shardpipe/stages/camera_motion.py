@@ -13,6 +13,7 @@ from shardpipe.core.errors import StageError
 from shardpipe.core.frames import FrameRequest, Frames
 from shardpipe.core.stage import ClipError, ClipView, Result
 from shardpipe.core.weights import Weights, WeightsUrl, is_copy_of
+from shardpipe.stages._active import without_bars
 from shardpipe.stages._camera_path import (
     CameraPath,
     Travel,
@@ -167,20 +168,23 @@ class CameraMotion(EngineStage):
         if len(frames) < MIN_FRAMES:
             return dict.fromkeys(self.writes)
         gray = frames if self.engine == "corners" else grayed(frames)
+        inside = without_bars(gray.data)
         try:
-            motion = self._motion(frames, gray)
+            motion = global_motion(inside) if self.engine == "corners" else self._tracked(frames, gray)
         except NotFiniteError as error:
             return ClipError(str(error))
         path = camera_path(motion.steps, frames.times_s, motion.size)
-        found = found_along(motion.steps, path)
+        shake = shakiness(path)
+        found = found_along(motion.steps, path, shake)
         if found != [] and (
-            at_rest(motion.pictures) or (SHIFTS.issuperset(found or ()) and is_lone_thing(motion, gray))
+            at_rest(motion.pictures) or (SHIFTS.issuperset(found or ()) and is_lone_thing(motion, inside))
         ):
             return dict.fromkeys(self.writes, 0.0) | {"cmotion": ["static"]}
         if found is None:
-            steps, size = smooth_steps(gray)
+            steps, size = smooth_steps(inside)
             path = camera_path(steps, frames.times_s, size)
-            found = found_along(steps, path, shake_from=SMOOTH_SHAKE)
+            shake = shakiness(path)
+            found = found_along(steps, path, shake, shake_from=SMOOTH_SHAKE)
         if found is None:
             return dict.fromkeys(self.writes)
         right, down, growth, turn = (float(net) for net in path.at[-1] / path.known_s)
@@ -190,22 +194,21 @@ class CameraMotion(EngineStage):
             "cmotion_tilt": down,
             "cmotion_zoom": growth,
             "cmotion_roll": degrees(turn),
-            "cmotion_shake": shakiness(path),
+            "cmotion_shake": shake,
         }
 
-    def _motion(self, frames: Frames, gray: Frames) -> GlobalMotion:
-        if self.engine == "corners":
-            return global_motion(gray)
+    def _tracked(self, frames: Frames, gray: Frames) -> GlobalMotion:
         if self._net is None:
             raise StageError("camera_motion: process was called before setup")
         return tracked_motion(frames, gray, self._net)
 
 
-def found_along(steps: Sequence[Similarity | None], path: CameraPath, *, shake_from: float = SHAKE) -> list[str] | None:
-    """The labels along the axes that need the fewest of them; None where too little is known."""
+def found_along(
+    steps: Sequence[Similarity | None], path: CameraPath, shake: float, *, shake_from: float = SHAKE
+) -> list[str] | None:
+    """The labels along the axes that need the fewest of them; None where too little is known. `shake`: the path's shakiness."""
     if path.known_s < MIN_KNOWN * path.length_s:
         return None
-    shake = shakiness(path)
     found = labels(path, shake, shake_from)
     if {"zoom_in", "zoom_out", "roll"} & set(found):
         return min([found, *(labels(each, shake, shake_from) for each in along_first_axes(steps, path))], key=len)
