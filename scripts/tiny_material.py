@@ -27,7 +27,7 @@ def main(folder: Path) -> None:
         write_checkpoint(weights / "unimatch.pth")
     with (folder / "videos.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(["url", "text"])
+        table.writerow(["url", "text_raw"])
         table.writerows([ROOT / "tests" / "assets" / "videos" / name, text] for name, text in TEXTS.items())
 
 

@@ -53,6 +53,7 @@ def test_tiny_runs_from_raw_video_to_shards(tiny: Path, monkeypatch: pytest.Monk
     for sample in samples:
         sidecar = json.loads(sample["json"])
         assert sidecar["text"] == sample["txt"].decode()
+        assert sidecar["text"] == sidecar["text_raw"].lower()
         wanted = {"aes", "flow_px_s", "flow_times_s", "ocr", "slideshow", "match", "cmotion", "letterbox", "phash"}
         assert {*wanted, "description"} <= set(sidecar)
 
