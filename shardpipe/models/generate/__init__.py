@@ -1,0 +1,1 @@
+"""Text from models: one interface, and an engine a file behind it."""
