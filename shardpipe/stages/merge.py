@@ -28,7 +28,9 @@ class Merge(Stage):
     The columns must exist, and stay: a caption that another stage wrote as `text` needs another name (`rename`), or `into` does.
     The `description` of stage `describe` may be one of them.
 
-    Cost: next to none. Example rules: `text IS NOT NULL`, `NOT list_contains(text_from, 'description')`.
+    Cost: `join` 0.6 CPU-milliseconds for two captions of 100 words, else next to none.
+
+    Example rules: `text IS NOT NULL`, `NOT list_contains(text_from, 'description')`.
     """
 
     version: ClassVar[int] = 1
