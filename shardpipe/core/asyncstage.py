@@ -59,8 +59,8 @@ class AsyncStage(Stage):
     def submit(self, view: ClipView) -> "Future[Result]":
         """Begin with a clip. Its frames may be read until this returns: copy what is needed later. Must not block for long.
 
-        The future gives a result as `process` does. An exception in it becomes the clip's error, but for a ShardpipeError that is
-        none of the clip (UnitError: the server is gone), which ends the unit without an error in any row.
+        The future gives a result as `process` does. An exception in it becomes the clip's error; but a UnitError (the server is
+        gone) is none of the clip's, and ends the unit without an error in any row.
         """
 
     @property

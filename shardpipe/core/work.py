@@ -7,6 +7,18 @@ Phase = Literal["cut", "rows", "emit"]
 
 
 @dataclass(frozen=True)
+class WorkerNeeds:
+    """What a worker of a phase needs of the machine.
+
+    num_devices: GPUs at once, where it computes on GPUs. serves_all: one worker keeps all of a CPU, or of a server, busy.
+    """
+
+    uses_device: bool = False
+    num_devices: int = 1
+    serves_all: bool = False
+
+
+@dataclass(frozen=True)
 class UnitJob:
     """One unit to do. `cost` orders the queue, largest first (bytes of media, or clips).
 
@@ -30,7 +42,8 @@ class Usage:
     the store. Kept in `_run/` only, never in committed objects.
 
     num_decoded: clips whose mp4 was decoded for a pass's stages. num_from_stills: those that got cached frames, for all of
-    the stages or for some.
+    the stages or for some. num_idle: how often no clip was with an AsyncStage any more before one was sent again, from the
+    worker's first on; idle_s: the seconds of that.
     """
 
     wall_s: float = 0.0
@@ -41,6 +54,8 @@ class Usage:
     requests: int = 0
     num_decoded: int = 0
     num_from_stills: int = 0
+    num_idle: int = 0
+    idle_s: float = 0.0
 
     def __add__(self, other: "Usage") -> "Usage":
         return Usage(
@@ -52,6 +67,8 @@ class Usage:
             self.requests + other.requests,
             self.num_decoded + other.num_decoded,
             self.num_from_stills + other.num_from_stills,
+            self.num_idle + other.num_idle,
+            self.idle_s + other.idle_s,
         )
 
     def times(self, factor: float) -> "Usage":
@@ -65,6 +82,8 @@ class Usage:
             round(self.requests * factor),
             round(self.num_decoded * factor),
             round(self.num_from_stills * factor),
+            round(self.num_idle * factor),
+            self.idle_s * factor,
         )
 
 

@@ -20,10 +20,10 @@ from shardpipe.engine.decoders import Decoded, Decoder
 
 @dataclass(frozen=True)
 class Ticket:
-    """A clip that is on its way: `subject` is the caller's own, `done` is where it comes out with its frames."""
+    """A clip that is on its way: `subject` is the caller's own, `done` is where it comes out as (ticket, frames)."""
 
     subject: Any
-    done: "queue.SimpleQueue[tuple[Ticket, Decoded]]" = field(repr=False)
+    done: "queue.SimpleQueue[Any]" = field(repr=False)
 
 
 class Fetch(Protocol):

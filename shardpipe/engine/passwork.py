@@ -2,30 +2,31 @@
 
     begin(unit 2)  fold ─ rules ─ stages without frames ─ rules ─▶ clips to decode ─┐
                                                                                     ▼ (decode processes)
-    finish(unit 1) batches of decoded clips ─ stage ─ rules ─ stage ─ ... ─▶ rows, committed
+    events         decoded clips, a batch at a time ─▶ steps ─▶ AsyncStage ─▶ (sent, answered later) ─▶ steps ─▶ through
+    commit(unit 1) where all its clips are through ─▶ rows
 
-Two units are in flight, so that decoders and models do not wait for a unit's last clips or its commit.
+Two units are in flight, so that decoders and models do not wait for a unit's last clips or its commit; with an AsyncStage, as
+many as its clips in flight need.
 """
 
 import queue
-import time
-from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
+from shardpipe.core.asyncstage import AsyncStage, Opened, Opens
 from shardpipe.core.errors import IncompleteError
-from shardpipe.core.frames import FrameRequest, Frames
-from shardpipe.core.shared import SharedStage
 from shardpipe.core.work import Outcome, UnitJob
 from shardpipe.engine.clipmedia import MediaSource
 from shardpipe.engine.counts import outcome_of
 from shardpipe.engine.decoders import Decoded, DecodeProcess, Decoder, InProcessDecoder
+from shardpipe.engine.flight import Flight
 from shardpipe.engine.flow import DecodeFlow, Ticket
+from shardpipe.engine.inflight import Answered
 from shardpipe.engine.passweights import check_loads
-from shardpipe.engine.program import StageStep, Step, union_requests
 from shardpipe.engine.reuse import Reuse, settle
 from shardpipe.engine.sink import Sink
-from shardpipe.engine.stagebatch import ClipState, run_stage
+from shardpipe.engine.stagebatch import ClipState
+from shardpipe.engine.steprun import StepRunner
 from shardpipe.engine.tasks import PassTask
 from shardpipe.engine.units import input_layers
 from shardpipe.engine.worker import Jobs, Watch, failed
@@ -39,23 +40,8 @@ MAX_BATCH_BYTES = 256 << 20
 """A batch is run when its frames take so much memory, full or not."""
 
 UNITS_IN_FLIGHT = 2
-
-
-@dataclass
-class _Flight:
-    """A unit in flight."""
-
-    job: UnitJob
-    fold: Fold
-    clips: list[ClipState]
-    done: "queue.SimpleQueue[tuple[Ticket, Decoded]]"
-    num_decoding: int = 0
-    ready: list[ClipState] = field(default_factory=list)  # clips that need no decode
-    decode_cpu_s: float = 0.0
-    gpu_s: float = 0.0
-    num_decoded: int = 0
-    num_from_stills: int = 0
-    committed: RowsMeta | None = None  # by another worker, before this one began
+MOST_UNITS_IN_FLIGHT = 64
+"""With AsyncStages, whose clips in flight may be of many small units."""
 
 
 class PassWorker:
@@ -64,29 +50,42 @@ class PassWorker:
     def __init__(self, task: PassTask, store: Store, device: str, watch: Watch) -> None:
         self.task = task
         self.device = device
-        self.watch = watch
         self.store = MeteredStore(store)
         self.meter = Meter(self.store)
         self.view = View(self.store, input_layers(self.store, task.inputs))
         self.sink = Sink(self.store, task)
         self.reuse = Reuse(self.store, task)
         program = task.program
-        cut = program.num_before_frames
-        self._early, self._late = program.steps[:cut], program.steps[cut:]
-        self._for_others = program.for_others
-        self._framed = [step for step in self._late if isinstance(step, StageStep) and step.requests]
+        self._events: queue.SimpleQueue[tuple[Ticket, Decoded] | Answered] = queue.SimpleQueue()
+        self._steps = StepRunner(task, device, watch, self._events.put)
         self._media = MediaSource(self.store, num_stills=program.num_stills, stills_only=program.stills_only)
+        self._opened: list[Opened] = []
         self._flow = self._start_decoding()
         try:
-            for step in program.stages:
-                check_loads(task.name, step)
-                step.stage.setup(device)
+            self._set_up_stages()
         except BaseException:
             self.close()
             raise
 
+    def _set_up_stages(self) -> None:
+        """Stages with an engine of their own last: it fills what the others leave of a device."""
+        steps = self.task.program.stages
+        for step in steps:
+            check_loads(self.task.name, step)
+        for step in steps:
+            if not isinstance(step.stage, AsyncStage):
+                step.stage.setup(self.device.split(",")[0])
+        waiting = [step.stage for step in steps if isinstance(step.stage, AsyncStage)]
+        while waiting:
+            stages = engine_mates(waiting)
+            opened = joined_opens(stages).open(self.device.split(","))
+            self._opened.append(opened)
+            for stage in stages:
+                stage.use(opened)
+                waiting.remove(stage)
+
     def _start_decoding(self) -> DecodeFlow | None:
-        if not self._framed:
+        if not self._steps.framed:
             return None
         decoders: list[Decoder] = [InProcessDecoder()]
         if self.task.decoders:
@@ -98,60 +97,72 @@ class PassWorker:
                 process.start()
             decoders = list(processes)
         # a batch at the model, and the whole next one: else the model would wait for what was not decoded meanwhile
-        return DecodeFlow(decoders, max_held=2 * self.task.batch_clips + 2 * len(decoders))
+        max_held = 2 * self.task.batch_clips + 2 * len(decoders) + self._steps.most_held_in_flight
+        return DecodeFlow(decoders, max_held=max_held)
 
     def close(self) -> None:
-        """End the decoders."""
+        """End the decoders and engines."""
+        for opened in self._opened:
+            opened.close()
         if self._flow is not None:
             self._flow.close()
 
     def run(self, jobs: Jobs) -> Iterator[Outcome]:
-        """Units in order, the next one begun as soon as it is there, while batches of the one at hand still run."""
-        flights: deque[_Flight] = deque()
+        """Units in order, the next ones begun as soon as they are there, while clips of those at hand still run."""
+        flights: list[Flight] = []
         while True:
-            job = jobs.get(wait=not flights) if len(flights) < UNITS_IN_FLIGHT else None
+            job = None
+            if self._may_begin(flights):
+                job = jobs.get(wait=not flights, beyond=len(flights) >= UNITS_IN_FLIGHT)
             if job is not None:
                 try:
                     flights.append(self._begin(job))
                 except Exception as exc:  # noqa: BLE001  one unit's failure must not end the others
                     yield failed(job, exc)
-            elif flights:
-                flight = flights[0]
-                try:
-                    outcome = self._advance(flight)
-                except Exception as exc:  # noqa: BLE001
-                    self._drain(flight)
-                    outcome = failed(flight.job, exc)
-                if outcome is not None:
-                    flights.popleft()
-                    yield outcome
-            else:
+            elif not flights:
                 return
+            else:
+                yield from self._advance(flights)
 
-    def _begin(self, job: UnitJob) -> _Flight:
+    def _may_begin(self, flights: Sequence[Flight]) -> bool:
+        if len(flights) < UNITS_IN_FLIGHT:
+            return True
+        wanted = self._steps.most_in_flight
+        num_left = sum(flight.num_left for flight in flights)
+        return wanted > 0 and len(flights) < MOST_UNITS_IN_FLIGHT and num_left < wanted + 2 * self.task.batch_clips
+
+    def _begin(self, job: UnitJob) -> Flight:
         fold = self._fold(job)
         if (there := self.sink.there(job)) is not None:
-            return _Flight(job, fold, [], queue.SimpleQueue(), committed=there)
-        clips = [ClipState(row["key"], row) for row in fold.rows if row["kept"]]
-        if job.retry:
-            settle(self.store, self.task, job, clips)
-        self.reuse.fill(fold.unit, [clip for clip in clips if clip.alive])
-        flight = _Flight(job, fold, clips, queue.SimpleQueue())
-        for batch in self._batches(flight, clips):
-            self._run_steps(flight, self._early, batch, {})
-        for clip in clips:
-            media = self._media.of(clip.row, self._requests(clip)) if clip.alive else None
-            clip.unserved = media.unserved if media is not None else {}
-            requests = self._requests(clip)
-            if media is not None and requests:
-                assert self._flow is not None
-                flight.num_decoding += 1
-                flight.num_decoded += media.is_decoded
-                flight.num_from_stills += media.uses_stills
-                self._flow.submit(Ticket(clip, flight.done), media.fetch, requests)
-            else:
-                flight.ready.append(clip)
+            return Flight(job, fold, [], committed=there)
+        flight = Flight(job, fold, [ClipState(row["key"], row) for row in fold.rows if row["kept"]])
+        try:
+            if job.retry:
+                settle(self.store, self.task, job, flight.clips)
+            self.reuse.fill(fold.unit, [clip for clip in flight.clips if clip.alive])
+            self._steps.run_early(flight, flight.clips)
+            for clip in flight.clips:
+                if clip.alive:
+                    self._start(flight, clip)
+        except BaseException:
+            self._abandon(flight)
+            raise
         return flight
+
+    def _start(self, flight: Flight, clip: ClipState) -> None:
+        """Have a clip decoded, if one of its stages wants frames."""
+        flight.num_left += 1
+        media = self._media.of(clip.row, self._steps.requests(clip))
+        clip.unserved = media.unserved
+        requests = self._steps.requests(clip)
+        if not requests:
+            flight.ready.append(clip)
+            return
+        assert self._flow is not None
+        flight.num_decoding += 1
+        flight.num_decoded += media.is_decoded
+        flight.num_from_stills += media.uses_stills
+        self._flow.submit(Ticket((flight, clip), self._events), media.fetch, requests)
 
     def _fold(self, job: UnitJob) -> Fold:
         unit, part = job.name, None
@@ -166,36 +177,78 @@ class PassWorker:
             fold = replace(fold, rows=fold.rows[part * size : (part + 1) * size])
         return fold
 
-    def _needed(self, clip: ClipState) -> list[StageStep]:
-        """The stages that this clip's frames are decoded for."""
-        return [step for step in self._framed if self._wants(clip, step)]
+    def _advance(self, flights: list[Flight]) -> Iterator[Outcome]:
+        """Run what can be run, else wait for the next event; commit the units of which nothing is left."""
+        self._steps.send()
+        if not any(flight.ready or not flight.num_left for flight in flights):
+            self._take_events()
+        for flight in list(flights):
+            try:
+                self._run_ready(flight)
+                if flight.num_left:
+                    continue
+                outcome = self._commit(flight)
+            except Exception as exc:  # noqa: BLE001  one unit's failure must not end the others
+                self._abandon(flight)
+                outcome = failed(flight.job, exc)
+            flights.remove(flight)
+            yield outcome
 
-    def _requests(self, clip: ClipState) -> tuple[FrameRequest, ...]:
-        """The distinct frames that these want, less those that nothing may serve."""
-        return tuple(each for each in union_requests(self._needed(clip))[0] if each not in clip.unserved)
+    def _take_events(self) -> None:
+        """Wait for an event, and take all that are there: clips that were decoded, and answers."""
+        event = self._events.get()
+        while True:
+            if isinstance(event, Answered):
+                self._steps.take_answer(event)
+            else:
+                self._take_decoded(*event)
+            try:
+                event = self._events.get_nowait()
+            except queue.Empty:
+                return
 
-    def _wants(self, clip: ClipState, step: StageStep) -> bool:
-        """Whether this clip goes through a stage: not where its result, or that of all whom it works for, is reused."""
-        if isinstance(step.stage, SharedStage):
-            return any(other.result_id not in clip.reused for other in self._for_others[step.stage.column])
-        return step.result_id not in clip.reused
+    def _take_decoded(self, ticket: Ticket, frames: Decoded) -> None:
+        flight, clip = ticket.subject
+        flight.num_decoding -= 1
+        flight.decode_cpu_s += frames.cpu_s
+        if flight.failure is not None:
+            frames.release()
+            return
+        flight.failure = frames.raised
+        flight.frames[clip.key] = frames
+        flight.arrived.append(clip)
 
-    def _advance(self, flight: _Flight) -> Outcome | None:
-        """Run what is ready, or else a batch as it comes out of the decoders; commit the unit where nothing is left."""
+    def _run_ready(self, flight: Flight) -> None:
+        """The steps of clips that need no decode, of a batch that was decoded, and of those that were answered."""
+        if flight.failure is not None:
+            raise flight.failure
         ready, flight.ready = flight.ready, []
-        for batch in self._batches(flight, ready):
-            self._run_steps(flight, self._late, batch, {})
-        if flight.num_decoding:
-            self._run_decoded(flight)
-            return None
+        self._steps.run_late(flight, ready)
+        while batch := flight.next_batch(self.task.batch_clips, MAX_BATCH_BYTES):
+            self._steps.run_late(flight, batch)
+        self._steps.run_answered(flight)
+
+    def _abandon(self, flight: Flight) -> None:
+        """Give back the frames of a unit that failed, and those that are still to come."""
+        self._steps.forget(flight)
+        flight.failure = flight.failure or IncompleteError(f"unit {flight.job.name} failed")
+        flight.abandon()
+
+    def _commit(self, flight: Flight) -> Outcome:
         won = flight.committed or self.sink.commit(flight.job, flight.fold, flight.clips)
         self._check_current(flight, won)
         decode_cpu_s = flight.decode_cpu_s if self.task.decoders else 0.0
-        usage = self.meter.lap(extra_cpu_s=decode_cpu_s, gpu_s=flight.gpu_s)
-        usage = replace(usage, num_decoded=flight.num_decoded, num_from_stills=flight.num_from_stills)
+        usage = self.meter.lap(extra_cpu_s=decode_cpu_s, gpu_s=flight.gpu_s + self._steps.lap_gpu_s())
+        usage = replace(
+            usage,
+            num_decoded=flight.num_decoded,
+            num_from_stills=flight.num_from_stills,
+            num_idle=flight.num_idle,
+            idle_s=flight.idle_s,
+        )
         return outcome_of(flight.job.name, won.counts, usage, was_done=flight.committed is not None)
 
-    def _check_current(self, flight: _Flight, won: RowsMeta) -> None:
+    def _check_current(self, flight: Flight, won: RowsMeta) -> None:
         """Raise IncompleteError where another worker's rows are there, and were made from rows that count no more."""
         if won.inputs != flight.fold.inputs:
             self.view.refresh()
@@ -205,93 +258,24 @@ class PassWorker:
                     f"rows {reason}. Run again"
                 )
 
-    def _run_decoded(self, flight: _Flight) -> None:
-        decoded: dict[str, Decoded] = {}
-        try:
-            batch = self._take_decoded(flight, decoded)
-            for part in self._batches(flight, batch):
-                self._run_steps(flight, self._late, part, decoded)
-        finally:
-            for frames in decoded.values():
-                frames.release()
 
-    def _take_decoded(self, flight: _Flight, decoded: dict[str, Decoded]) -> list[ClipState]:
-        """A batch of clips as they come out of the decoders; their frames go into `decoded`."""
-        batch: list[ClipState] = []
-        num_bytes = 0
-        while flight.num_decoding and len(batch) < self.task.batch_clips and num_bytes < MAX_BATCH_BYTES:
-            ticket, frames = flight.done.get()
-            flight.num_decoding -= 1
-            batch.append(ticket.subject)
-            decoded[ticket.subject.key] = frames
-            num_bytes += frames.num_bytes
-            flight.decode_cpu_s += frames.cpu_s
-            if frames.raised is not None:
-                raise frames.raised
-        return batch
+def engine_mates(stages: Sequence[AsyncStage]) -> list[AsyncStage]:
+    """The first stage, and all that share an engine with it."""
+    opens: Opens = stages[0].opens
+    mates = [stages[0]]
+    for each in stages[1:]:
+        both = opens.joined(each.opens)
+        if both is not None:
+            opens = both
+            mates.append(each)
+    return mates
 
-    def _drain(self, flight: _Flight) -> None:
-        """Give back the frames of a unit that failed."""
-        while flight.num_decoding:
-            flight.done.get()[1].release()
-            flight.num_decoding -= 1
 
-    def _batches(self, flight: _Flight, clips: Sequence[ClipState]) -> Iterator[list[ClipState]]:
-        """Clips that may run together; one that was in a batch when a worker died runs alone."""
-        suspects = flight.job.suspects
-        plain = [clip for clip in clips if clip.key not in suspects]
-        size = self.task.batch_clips
-        for i in range(0, len(plain), size):
-            yield plain[i : i + size]
-        for clip in clips:
-            if clip.key in suspects:
-                yield [clip]
-
-    def _run_steps(
-        self, flight: _Flight, steps: Sequence[Step], batch: list[ClipState], decoded: dict[str, Decoded]
-    ) -> None:
-        for step in steps:
-            alive = [clip for clip in batch if clip.alive]
-            if not alive:
-                return
-            if isinstance(step, StageStep):
-                self._run_stage(flight, step, [clip for clip in alive if self._wants(clip, step)], decoded)
-            else:
-                reasons = step.dropped_by([clip.row for clip in alive], self.task.program.schema)
-                for clip, reason in zip(alive, reasons, strict=True):
-                    clip.dropped_by = reason
-
-    def _run_stage(self, flight: _Flight, step: StageStep, clips: list[ClipState], decoded: dict[str, Decoded]) -> None:
-        ready, frame_sets = [], []
-        for clip in clips:
-            frames = decoded.get(clip.key)
-            what, _, reason = flight.job.poisoned.get(clip.key, "").partition(": ")
-            if what == step.stage.type:
-                clip.fail(step, reason)
-            elif (missing := clip.error_before(step)) is not None:
-                clip.fail(step, missing)
-            elif step.requests and frames is not None and frames.error is not None:
-                clip.fail(step, frames.error)
-            else:
-                ready.append(clip)
-                frame_sets.append(self._frames_for(step, clip, frames))
-        if not ready:
-            return
-        began = time.monotonic()
-        self.watch.begin(flight.job.name, step.stage.type, [clip.key for clip in ready], self.task.batch_timeout_s)
-        try:
-            run_stage(step, ready, frame_sets)
-        finally:
-            self.watch.end(len(ready))
-        if self.device != "cpu" and step.stage.uses_device:
-            flight.gpu_s += time.monotonic() - began
-
-    def _frames_for(self, step: StageStep, clip: ClipState, decoded: Decoded | None) -> tuple[Frames, ...]:
-        """The frames of a clip that this stage asked for, out of the union."""
-        if decoded is None or not step.requests:
-            return ()
-        requests = self._requests(clip)
-        there = next(each for each in step.requests if each in requests)
-        # what a shared step makes of `there` in place of frames that are not to be had, nobody reads: who asked has failed
-        found = [requests.index(each if each in requests else there) for each in step.requests]
-        return tuple(decoded.frame_sets[i] for i in found)
+def joined_opens(stages: Sequence[AsyncStage]) -> Opens:
+    """What serves all of these, which share an engine."""
+    opens: Opens = stages[0].opens
+    for each in stages[1:]:
+        both = opens.joined(each.opens)
+        assert both is not None
+        opens = both
+    return opens

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from shardpipe.core.asyncstage import AsyncStage
 from shardpipe.core.columns import Columns, ColumnType, Member, is_column_name
 from shardpipe.core.errors import ConfigError
 from shardpipe.core.fingerprint import fingerprint
@@ -18,6 +19,7 @@ from shardpipe.core.shared import SharedStage, named_loads
 from shardpipe.core.stage import Stage
 from shardpipe.core.stills import TIMES_S
 from shardpipe.core.weights import Weights
+from shardpipe.core.work import WorkerNeeds
 from shardpipe.engine.cachedframes import check_never_decodes, must_decode, takes_stills
 from shardpipe.engine.rules import Rule, RuleSet
 from shardpipe.storage.dataset import MADE
@@ -91,6 +93,12 @@ class Program:
         return any(step.stage.uses_device for step in self.stages)
 
     @property
+    def needs(self) -> WorkerNeeds:
+        """What a worker of it needs."""
+        engines = [step.stage.opens.num_devices for step in self.stages if isinstance(step.stage, AsyncStage)]
+        return WorkerNeeds(self.uses_device, max([1, *engines]), serves_all=bool(engines))
+
+    @property
     def for_others(self) -> dict[str, list[StageStep]]:
         """The stages that read the result of each shared step, by its column."""
         return {
@@ -101,9 +109,11 @@ class Program:
 
     @property
     def num_before_frames(self) -> int:
-        """How many steps run before the first stage that sees frames: on whole units, before anything is decoded."""
+        """How many steps run before the first stage that sees frames, or answers later: on whole units, before anything is
+        decoded.
+        """
         for i, step in enumerate(self.steps):
-            if isinstance(step, StageStep) and step.requests:
+            if isinstance(step, StageStep) and (step.requests or isinstance(step.stage, AsyncStage)):
                 return i
         return len(self.steps)
 

@@ -118,13 +118,19 @@ def run_stage(step: StageStep, clips: Sequence[ClipState], frame_sets: Sequence[
 
     It sees rows and frames read-only: other stages see the same ones.
     """
-    for frames in (frames for frame_set in frame_sets for frames in frame_set):
-        frames.data.flags.writeable = frames.times_s.flags.writeable = False
+    for frame_set in frame_sets:
+        seal(frame_set)
     views = [
         ClipView(clip.key, MappingProxyType(clip.row), frames) for clip, frames in zip(clips, frame_sets, strict=True)
     ]
     for clip, result in zip(clips, _results(step, views), strict=True):
         clip.take(step, result)
+
+
+def seal(frame_set: Sequence[Frames]) -> None:
+    """Make frames read-only."""
+    for frames in frame_set:
+        frames.data.flags.writeable = frames.times_s.flags.writeable = False
 
 
 def _results(step: StageStep, views: Sequence[ClipView]) -> Sequence[Result]:

@@ -3,14 +3,14 @@
 What does the work (decoders, detectors, models) is imported where a worker is made, not where a run is planned.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from shardpipe.core.columns import Columns
 from shardpipe.core.cutting import WriteSpec
 from shardpipe.core.detector import Detector
 from shardpipe.core.scene import ScenePolicy
-from shardpipe.core.work import Phase
+from shardpipe.core.work import Phase, WorkerNeeds
 from shardpipe.engine.worker import Watch, Worker
 from shardpipe.storage.store import Store
 
@@ -32,9 +32,9 @@ class CutTask:
     phase: Phase = "cut"
 
     @property
-    def uses_device(self) -> bool:
-        """Whether its detector does."""
-        return self.detector.uses_device
+    def needs(self) -> WorkerNeeds:
+        """A device, where its detector does."""
+        return WorkerNeeds(self.detector.uses_device)
 
     def make(self, store: Store, device: str, watch: Watch) -> Worker:
         """A worker for units of this task, whose detector computes on `device`."""
@@ -61,9 +61,9 @@ class PassTask:
     phase: Phase = "rows"
 
     @property
-    def uses_device(self) -> bool:
-        """Whether one of its stages does."""
-        return self.program.uses_device
+    def needs(self) -> WorkerNeeds:
+        """What its stages need."""
+        return self.program.needs
 
     def make(self, store: Store, device: str, watch: Watch) -> Worker:
         """A worker with its stages set up on `device`."""
@@ -78,7 +78,7 @@ class EmitTask:
 
     name: str
     phase: Phase = "emit"
-    uses_device: bool = False
+    needs: WorkerNeeds = field(default_factory=WorkerNeeds)
 
     def make(self, store: Store, device: str, watch: Watch) -> Worker:  # noqa: ARG002  it needs no device
         """A worker; the plan is read once."""

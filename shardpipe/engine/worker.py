@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from shardpipe.core.errors import ShardpipeError
-from shardpipe.core.work import Outcome, Phase, UnitJob
+from shardpipe.core.work import Outcome, Phase, UnitJob, WorkerNeeds
 from shardpipe.storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,12 @@ class Watch(Protocol):
     def end(self, num_clips: int) -> None:
         """It is over; `num_clips` more clips were worked on."""
 
+    def sent(self, unit: str, what: str, key: str) -> None:
+        """An AsyncStage has a clip from now on, whatever else begins and ends meanwhile."""
+
+    def answered(self, unit: str, key: str) -> None:
+        """It has it no more: one more clip was worked on."""
+
     def note(self, text: str) -> None:
         """A line for the run's log."""
 
@@ -39,8 +45,11 @@ class Watch(Protocol):
 class Jobs(Protocol):
     """Where a worker gets its units."""
 
-    def get(self, *, wait: bool) -> UnitJob | None:
-        """The next unit; None if there is none now (`wait` False), or none any more (`wait` True)."""
+    def get(self, *, wait: bool, beyond: bool = False) -> UnitJob | None:
+        """The next unit; None if there is none now (`wait` False), or none any more (`wait` True).
+
+        beyond: the worker has as many as workers have by default, and asks for one more.
+        """
 
 
 class Worker(Protocol):
@@ -65,11 +74,11 @@ class Task(Protocol):
         """The phase."""
 
     @property
-    def uses_device(self) -> bool:
-        """Whether its workers compute on a device other than the CPU where there is one."""
+    def needs(self) -> WorkerNeeds:
+        """What its workers need."""
 
     def make(self, store: Store, device: str, watch: Watch) -> Worker:
-        """Set up a worker on `device` (a torch device string)."""
+        """Set up a worker on `device`: a torch device string, or several with commas between."""
 
 
 class UnitWorker(ABC):
@@ -108,7 +117,7 @@ class JobList:
     def __init__(self, jobs: Iterable[UnitJob]) -> None:
         self._jobs = deque(jobs)
 
-    def get(self, *, wait: bool) -> UnitJob | None:  # noqa: ARG002  nothing to wait for
+    def get(self, *, wait: bool, beyond: bool = False) -> UnitJob | None:  # noqa: ARG002  nothing to wait for
         """As the protocol says."""
         return self._jobs.popleft() if self._jobs else None
 
@@ -120,6 +129,12 @@ class NoWatch:
         """Ignored."""
 
     def end(self, num_clips: int) -> None:
+        """Ignored."""
+
+    def sent(self, unit: str, what: str, key: str) -> None:
+        """Ignored."""
+
+    def answered(self, unit: str, key: str) -> None:
         """Ignored."""
 
     def note(self, text: str) -> None:

@@ -1,9 +1,9 @@
 """The executor for one machine: spawned worker processes, one a device, that are replaced when they die.
 
-A worker says what it is at (`Watch.begin`), so a crash or a hang is blamed on the clips that it was at: they are run
-one by one in the next try, and a clip that was there at `tries` deaths, the last time alone, is committed as an error.
+A worker says what it is at (`Watch.begin`, `Watch.sent`), so a crash or a hang is blamed on the clips that it was at: they
+are run one by one in the next try, and a clip that was there at `tries` deaths, the last time alone, is committed as an error.
 (One death proves nothing: workers are also killed from outside.) Units go largest first, two to a worker at a time so
-that it never waits.
+that it never waits; one more each time that it asks, where an AsyncStage takes more clips than two units have.
 """
 
 import logging
@@ -48,6 +48,8 @@ class _Held:
     device: str
     jobs: dict[str, UnitJob] = field(default_factory=dict)
     at: tuple[str, str, list[str]] | None = None  # unit, what, keys
+    sent: dict[tuple[str, str], str] = field(default_factory=dict)  # unit, key: what
+    extra: int = 0  # units beyond AHEAD that it asked for
     deadline: float | None = None
     killed: str | None = None
     closed: bool = False
@@ -94,9 +96,10 @@ class LocalExecutor:
         return _Held(process, ours, device)
 
     def _hand_out(self) -> None:
-        for rank in range(AHEAD):
+        for rank in range(AHEAD + max((worker.extra for worker in self._workers), default=0)):
             for worker in self._workers:
-                if len(worker.jobs) <= rank and self._queue and not worker.closed:
+                may_have = rank < AHEAD + worker.extra
+                if may_have and len(worker.jobs) <= rank and self._queue and not worker.closed:
                     job = self._queue.popleft()
                     worker.jobs[job.name] = job
                     _send(worker, ("job", job))
@@ -132,27 +135,39 @@ class LocalExecutor:
                 message = worker.conn.recv()
             except (EOFError, OSError):
                 return
-            match message[0]:
-                case "begin":
-                    _, unit, what, keys, timeout_s = message
-                    worker.at, worker.deadline = (unit, what, keys), time.monotonic() + timeout_s
-                case "end":
-                    worker.at = worker.deadline = None
-                    progress.clips(message[1])
-                case "fatal":
-                    raise UnitError(f"no worker can be set up on {worker.device}: {message[1]}")
-                case "note":
-                    progress.note(message[1])
-                case "started":
-                    worker.started, self._deaths_at_start = True, 0
-                case "done":
-                    outcome: Outcome = message[1]
-                    job = worker.jobs.pop(outcome.unit)
-                    if outcome.error is not None and self._may_retry(job):
-                        progress.note(f"unit {job.name} failed, tried again: {outcome.error}")
-                        self._queue.append(job)
-                    else:
-                        yield outcome
+            if message[0] != "done":
+                self._hear(worker, message, progress)
+                continue
+            outcome: Outcome = message[1]
+            job = worker.jobs.pop(outcome.unit)
+            worker.extra = max(0, worker.extra - 1)
+            if outcome.error is not None and self._may_retry(job):
+                progress.note(f"unit {job.name} failed, tried again: {outcome.error}")
+                self._queue.append(job)
+            else:
+                yield outcome
+
+    def _hear(self, worker: _Held, message: tuple[Any, ...], progress: Progress) -> None:
+        """What a worker says of itself."""
+        match message:
+            case ("begin", unit, what, keys, timeout_s):
+                worker.at, worker.deadline = (unit, what, keys), time.monotonic() + timeout_s
+            case ("end", num_clips):
+                worker.at = worker.deadline = None
+                progress.clips(num_clips)
+            case ("sent", unit, what, key):
+                worker.sent[unit, key] = what
+            case ("answered", unit, key):
+                worker.sent.pop((unit, key), None)
+                progress.clips(1)
+            case ("more",):
+                worker.extra += 1
+            case ("fatal", why):
+                raise UnitError(f"no worker can be set up on {worker.device}: {why}")
+            case ("note", text):
+                progress.note(text)
+            case ("started",):
+                worker.started, self._deaths_at_start = True, 0
 
     def _may_retry(self, job: UnitJob) -> bool:
         self._tries[job.name] = self._tries.get(job.name, 0) + 1
@@ -169,28 +184,31 @@ class LocalExecutor:
             if self._deaths_at_start >= self._settings.tries:
                 raise UnitError(f"workers of {task.name} end while they are set up ({reason}): see the log above")
         for job in reversed(list(worker.jobs.values())):  # the first one is to be the first again
-            blamed = self._blame(job, worker.at, reason)
+            blamed = self._blame(job, worker, reason)
             if blamed is not None:
                 self._queue.appendleft(blamed)
-            elif worker.at is None and worker.started and not self._may_retry(job):
+            elif not _was_at(worker) and worker.started and not self._may_retry(job):
                 yield Outcome(job.name, error=f"the worker {reason}, {self._settings.tries} times")
             else:
                 self._queue.appendleft(job)
         if worker.jobs:
-            what = f" at {worker.at[1]} of {_short(worker.at[2])} in unit {worker.at[0]}" if worker.at else ""
+            what = _was_at(worker)
             progress.note(f"a worker of {task.name} {reason}{what}: replaced")
         if self._queue:
             self._workers.append(self._spawn(task, worker.device))
 
-    def _blame(self, job: UnitJob, at: tuple[str, str, list[str]] | None, reason: str) -> UnitJob | None:
+    def _blame(self, job: UnitJob, worker: _Held, reason: str) -> UnitJob | None:
         """The job as it is to be tried again: the clips that were worked on are suspects; a lone one, in the end, the culprit."""
-        if at is None or at[0] != job.name:
+        blamed = {key: what for (unit, key), what in worker.sent.items() if unit == job.name}
+        if worker.at is not None and worker.at[0] == job.name:
+            blamed |= dict.fromkeys(worker.at[2], worker.at[1])
+        if not blamed:
             return None
-        _, what, keys = at
-        self._deaths.update((job.name, key) for key in keys)
-        if len(keys) == 1 and self._deaths[job.name, keys[0]] >= self._settings.tries:
-            return replace(job, poisoned={**job.poisoned, keys[0]: f"{what}: the worker {reason} on this clip"})
-        return replace(job, suspects=job.suspects | frozenset(keys))
+        self._deaths.update((job.name, key) for key in blamed)
+        (key, what), *others = blamed.items()
+        if not others and self._deaths[job.name, key] >= self._settings.tries:
+            return replace(job, poisoned={**job.poisoned, key: f"{what}: the worker {reason} on this clip"})
+        return replace(job, suspects=job.suspects | frozenset(blamed))
 
     def _stop(self, *, graceful: bool) -> None:
         for worker in self._workers:
@@ -210,8 +228,15 @@ def _death(code: int | None) -> str:
     return f"died of {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended (exit {code})"
 
 
-def _short(keys: Sequence[str]) -> str:
-    return keys[0] if len(keys) == 1 else f"{len(keys)} clips"
+def _was_at(worker: _Held) -> str:
+    """What a worker was at, for a message; empty if it was at nothing."""
+    at = ""
+    if worker.at is not None:
+        unit, what, keys = worker.at
+        at = f" at {what} of {keys[0] if len(keys) == 1 else f'{len(keys)} clips'} in unit {unit}"
+    if worker.sent:
+        at += f"{', and' if at else ''} with {len(worker.sent)} clips at {', '.join(sorted(set(worker.sent.values())))}"
+    return at
 
 
 def _has_message(conn: Connection) -> bool:

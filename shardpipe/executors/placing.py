@@ -7,7 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from shardpipe.config.parts import ExecuteConfig
-from shardpipe.core.work import Phase
+from shardpipe.core.errors import ConfigError
+from shardpipe.core.work import Phase, WorkerNeeds
 from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.local import LocalExecutor, LocalSettings
 from shardpipe.storage.store import Store
@@ -19,35 +20,48 @@ CUTTERS = 8
 
 
 def executor_for(
-    execute: ExecuteConfig, store: Store, *, phase: Phase, uses_device: bool
+    execute: ExecuteConfig, store: Store, *, phase: Phase, needs: WorkerNeeds
 ) -> LocalExecutor | InlineExecutor:
-    """The executor that `execute:` asks for, of a phase whose workers do or do not compute on a device."""
-    devices = _devices(execute, uses_device=uses_device)
+    """The executor that `execute:` asks for, of a phase whose workers need this."""
+    devices = _devices(execute, needs)
     if execute.type == "inline":
         return InlineExecutor(store, devices[0])
-    num_workers = _num_workers(execute, devices, a_device=CUTTERS if phase == "cut" else 1)
+    num_workers = _num_workers(execute, devices, needs, a_device=CUTTERS if phase == "cut" else 1)
     return LocalExecutor(store.url, LocalSettings(num_workers, tuple(devices), execute.tries))
 
 
-def num_decoders(execute: ExecuteConfig, *, uses_device: bool) -> int:
+def num_decoders(execute: ExecuteConfig, needs: WorkerNeeds) -> int:
     """Decode processes of each worker of a pass: its share of the cores, one at least; none inline."""
     if execute.type == "inline":
         return 0
     if execute.decoders is not None:
         return execute.decoders
-    return max(1, num_cores() // _num_workers(execute, _devices(execute, uses_device=uses_device)))
+    return max(1, num_cores() // _num_workers(execute, _devices(execute, needs), needs))
 
 
-def _devices(execute: ExecuteConfig, *, uses_device: bool) -> Sequence[str]:
-    """The CPU for what uses no device, else what is asked for, else all GPUs."""
-    if not uses_device:
+def _devices(execute: ExecuteConfig, needs: WorkerNeeds) -> Sequence[str]:
+    """The CPU for what uses no device, else what is asked for, else all GPUs; in groups, where a worker needs several."""
+    if not needs.uses_device:
         return CPU
-    return execute.devices or gpus() or CPU
+    found = execute.devices or gpus() or CPU
+    if needs.num_devices == 1 or found == ["cpu"] or found is CPU:
+        return found
+    size = needs.num_devices
+    groups = [",".join(found[i : i + size]) for i in range(0, len(found) - size + 1, size)]
+    if not groups:
+        raise ConfigError(
+            f"a stage wants {size} GPUs a worker (tensor_parallel_size), and there are {len(found)}: {', '.join(found)}"
+        )
+    return groups
 
 
-def _num_workers(execute: ExecuteConfig, devices: Sequence[str], *, a_device: int = 1) -> int:
-    """What is asked for (on the devices that are named, where any are), else so many a device, and one a core."""
+def _num_workers(execute: ExecuteConfig, devices: Sequence[str], needs: WorkerNeeds, *, a_device: int = 1) -> int:
+    """What is asked for (on the devices that are named, where any are), else so many a device, and one a core; but only one
+    where one serves all.
+    """
     if devices is CPU:
+        if needs.serves_all:
+            return execute.workers or 1
         return num_cores() if execute.devices else execute.workers or num_cores()
     if execute.workers:
         return execute.workers

@@ -64,7 +64,7 @@ def _retry(store: Store, dataset: Dataset, units: list[tuple[str, int]], progres
     task = _task(store, dataset)
     jobs = [UnitJob(unit, generation=generation, retry=True) for unit, generation in units]
     progress.phase(task.name, task.phase, num_units=len(jobs), num_done=0)
-    executor = executor_for(ExecuteConfig(), store, phase=task.phase, uses_device=task.uses_device)
+    executor = executor_for(ExecuteConfig(), store, phase=task.phase, needs=task.needs)
     failed = {}
     with closing(executor.run(task, jobs, progress)) as outcomes:  # its workers end with it
         for outcome in outcomes:
@@ -127,7 +127,7 @@ def _pass_task(store: Store, info: DatasetInfo) -> PassTask:
         reuse=(),
         unit_clips=info.unit_clips,
         batch_clips=16,
-        decoders=num_decoders(execute, uses_device=program.uses_device),
+        decoders=num_decoders(execute, program.needs),
         clip_timeout_s=execute.clip_timeout_s,
         batch_timeout_s=execute.batch_timeout_s,
         clip_memory=execute.clip_memory,

@@ -71,9 +71,7 @@ class _Run:
         jobs = todo.jobs
         if not jobs:
             return
-        executor = self.executor or executor_for(
-            self.config.execute, self.store, phase=task.phase, uses_device=task.uses_device
-        )
+        executor = self.executor or executor_for(self.config.execute, self.store, phase=task.phase, needs=task.needs)
         if task.phase == "emit" and isinstance(executor, LocalExecutor) and self._is_quick(todo):
             jobs = []
             with closing(InlineExecutor(self.store).run(task, todo.jobs, self.progress)) as outcomes:
@@ -214,7 +212,7 @@ def _run_pass(run: _Run, each: PreparedPass) -> None:
     info = ensure_dataset(run.store, each.shape.info)
     dataset = Dataset(run.store, info)
     todo = pass_todo(run.store, dataset, inputs).limited(run.limit)
-    decoders = num_decoders(run.config.execute, uses_device=each.program.uses_device) if todo.jobs else 0
+    decoders = num_decoders(run.config.execute, each.program.needs) if todo.jobs else 0
     run.phase(pass_task(each, info, run.config, decoders=decoders), todo)
     if run.failed_of(name):
         run.pending[name] = "units failed; run again to try them again"

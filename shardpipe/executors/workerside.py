@@ -2,6 +2,7 @@
 
 ("job", UnitJob) ("end",)                                   ─▶ worker
 ("started",) ("begin", ...) ("end", n) ("done", Outcome)    ◀─ worker; ("fatal", why) where it cannot be set up
+("sent", ...) ("answered", ...) ("more",)                   ◀─ worker of AsyncStages
 """
 
 import logging
@@ -32,6 +33,12 @@ class _PipeWatch:
     def end(self, num_clips: int) -> None:
         self._send(("end", num_clips))
 
+    def sent(self, unit: str, what: str, key: str) -> None:
+        self._send(("sent", unit, what, key))
+
+    def answered(self, unit: str, key: str) -> None:
+        self._send(("answered", unit, key))
+
     def note(self, text: str) -> None:
         self._send(("note", text))
 
@@ -39,19 +46,23 @@ class _PipeWatch:
 class _PipeJobs:
     """Jobs that come over the pipe; a thread reads it, so that the executor's death ends the worker at once."""
 
-    def __init__(self, conn: Connection) -> None:
+    def __init__(self, conn: Connection, send: Callable[[tuple[Any, ...]], None]) -> None:
         self._queue: queue.SimpleQueue[UnitJob | None] = queue.SimpleQueue()
-        self._ended = False
+        self._send = send
+        self._ended = self._asked = False
         threading.Thread(target=self._read, args=(conn,), daemon=True).start()
 
-    def get(self, *, wait: bool) -> UnitJob | None:
+    def get(self, *, wait: bool, beyond: bool = False) -> UnitJob | None:
         if self._ended:
             return None
         try:
             job = self._queue.get(block=wait)
         except queue.Empty:
+            if beyond and not self._asked:
+                self._asked = True
+                self._send(("more",))
             return None
-        self._ended = job is None
+        self._ended, self._asked = job is None, False
         return job
 
     def _read(self, conn: Connection) -> None:
@@ -73,7 +84,7 @@ def worker_main(conn: Connection, root: str, task: Task, device: str, parent: in
         with lock:
             conn.send(message)
 
-    jobs = _PipeJobs(conn)
+    jobs = _PipeJobs(conn, send)
     try:
         worker = task.make(open_store(root), device, _PipeWatch(send))
     except Exception as exc:

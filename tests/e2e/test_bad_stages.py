@@ -251,7 +251,7 @@ def test_a_decoder_that_goes_wrong(
 
     monkeypatch.setattr(cutting, "cut_part", poisoned)
     monkeypatch.setattr(decoders, "serve", serve_badly)
-    monkeypatch.setattr(running, "num_decoders", lambda _, **__: 1)
+    monkeypatch.setattr(running, "num_decoders", lambda *_: 1)
     passes = [{"name": "score", "stages": [Scored(frames_wanted=True), Worded()], "max_failed": 1.0}]
     execute = {"type": "inline", "clip_timeout_s": 3.0}
     store = open_store(str(root))

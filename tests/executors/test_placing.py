@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from shardpipe.config.parts import ExecuteConfig
 from shardpipe.config.registry import stage_class
-from shardpipe.core.work import Phase
+from shardpipe.core.work import Phase, WorkerNeeds
 from shardpipe.executors import placing
 from shardpipe.executors.local import LocalExecutor
 from shardpipe.storage.store import open_store
@@ -38,7 +38,9 @@ def places(
     execute: dict[str, Any], tmp_path: Path, *, uses_device: bool, phase: Phase = "rows"
 ) -> tuple[int, tuple[str, ...]]:
     store = open_store(str(tmp_path))
-    executor = placing.executor_for(ExecuteConfig.model_validate(execute), store, phase=phase, uses_device=uses_device)
+    executor = placing.executor_for(
+        ExecuteConfig.model_validate(execute), store, phase=phase, needs=WorkerNeeds(uses_device)
+    )
     assert isinstance(executor, LocalExecutor)
     return executor._settings.num_workers, executor._settings.devices
 
@@ -65,7 +67,7 @@ def test_models_get_the_gpus_and_all_else_the_cores(
     monkeypatch.setattr(placing, "gpus", lambda: ["cuda:0", "cuda:1"])
     monkeypatch.setattr(placing, "num_cores", lambda: 8)
     assert places(execute, tmp_path, uses_device=uses_device) == expected
-    decoders = placing.num_decoders(ExecuteConfig.model_validate(execute), uses_device=uses_device)
+    decoders = placing.num_decoders(ExecuteConfig.model_validate(execute), WorkerNeeds(uses_device))
     assert decoders == max(1, 8 // expected[0])
 
 

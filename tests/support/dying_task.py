@@ -1,10 +1,10 @@
 """A task whose workers do one unit each and die at the next; some die while they are set up."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from shardpipe.core.work import Outcome, Phase, UnitJob
+from shardpipe.core.work import Outcome, Phase, UnitJob, WorkerNeeds
 from shardpipe.engine.worker import UnitWorker, Watch, Worker
 from shardpipe.storage.store import Store
 
@@ -17,7 +17,7 @@ class DyingTask:
     at_setup: tuple[int, ...]
     name: str = "score"
     phase: Phase = "rows"
-    uses_device: bool = False
+    needs: WorkerNeeds = field(default_factory=WorkerNeeds)
 
     def make(self, store: Store, device: str, watch: Watch) -> Worker:
         number = len(list(Path(self.folder).iterdir()))
