@@ -9,6 +9,7 @@ the engine dies ─▶ all that were in flight are suspects; new ones wait ─�
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 from shardpipe.core.errors import UnitError
 from shardpipe.models.generate.request import Answer, GenerateError, Request
@@ -22,8 +23,19 @@ MOST_DEATHS = 8
 """Deaths with no answer between them: then it is no request's fault."""
 
 
+ALONE = f"the engine died of this clip, {TRIES_ALONE} times when it had it alone"
+
+
 class EngineDied(Exception):  # noqa: N818  what happened, for the code that starts it again
     """The engine ended, or hangs, with this request in flight."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A request that was in flight when the engine died, and who waits for what becomes of it."""
+
+    request: Request
+    verdict: "asyncio.Future[Answer]"
 
 
 class Bisection:
@@ -39,7 +51,7 @@ class Bisection:
         self._is_well.set()
         self._num_in = 0
         self._all_out = asyncio.Event()
-        self._suspects: list[tuple[Request, asyncio.Future[Answer]]] = []
+        self._suspects: list[_Asked] = []
         self._recovery: asyncio.Task[None] | None = None
         self._num_deaths = 0
         self._gone: UnitError | None = None
@@ -55,7 +67,7 @@ class Bisection:
             made = await self._ask(request)
         except EngineDied as died:
             verdict: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-            self._suspects.append((request, verdict))
+            self._suspects.append(_Asked(request, verdict))
             self._is_well.clear()
             self._all_out.clear()
             if self._recovery is None:
@@ -79,9 +91,9 @@ class Bisection:
             await self._settle(suspects)
         except UnitError as error:
             self._gone = error
-            for _, verdict in suspects:
-                if not verdict.done():
-                    verdict.set_exception(error)
+            for each in suspects:
+                if not each.verdict.done():
+                    each.verdict.set_exception(error)
         finally:
             self._recovery = None
             self._is_well.set()
@@ -92,43 +104,35 @@ class Bisection:
             raise UnitError(f"the engine died {self._num_deaths} times without an answer between: see its log above")
         await self._restart()
 
-    async def _settle(self, group: Sequence[tuple[Request, "asyncio.Future[Answer]"]]) -> None:
+    async def _settle(self, group: Sequence[_Asked]) -> None:
         """Answer these, of which one or more may kill the engine. It runs before, and after."""
-        if len(group) == 1:
-            await self._settle_one(*group[0])
-            return
-        middle = len(group) // 2
+        middle = (len(group) + 1) // 2
         for half in (group[:middle], group[middle:]):
             died = await self._together(half)
+            for _ in range(TRIES_ALONE - 1):
+                if len(died) == 1 and len(half) == 1:
+                    await self._restarted()
+                    died = await self._together(half)
             if died:
                 await self._restarted()
+            if len(half) > 1 and died:
                 await self._settle(died)
+            elif died and not died[0].verdict.done():
+                died[0].verdict.set_exception(GenerateError(ALONE))
 
-    async def _settle_one(self, request: Request, verdict: "asyncio.Future[Answer]") -> None:
-        for _ in range(TRIES_ALONE):
-            if not await self._together([(request, verdict)]):
-                return
-            await self._restarted()
-        if not verdict.done():
-            verdict.set_exception(
-                GenerateError(f"the engine died on this clip, {TRIES_ALONE} times when it had it alone")
-            )
-
-    async def _together(
-        self, group: Sequence[tuple[Request, "asyncio.Future[Answer]"]]
-    ) -> list[tuple[Request, "asyncio.Future[Answer]"]]:
+    async def _together(self, group: Sequence[_Asked]) -> list[_Asked]:
         """Ask these at once; those that were in flight when the engine died."""
-        made = await asyncio.gather(*(self._ask(request) for request, _ in group), return_exceptions=True)
+        made = await asyncio.gather(*(self._ask(each.request) for each in group), return_exceptions=True)
         died = []
-        for (request, verdict), result in zip(group, made, strict=True):
+        for each, result in zip(group, made, strict=True):
             if isinstance(result, EngineDied):
-                died.append((request, verdict))
-            elif verdict.done():  # nobody waits any more
+                died.append(each)
                 continue
-            elif isinstance(result, BaseException):
-                self._num_deaths = 0
-                verdict.set_exception(result)
+            self._num_deaths = 0
+            if each.verdict.done():  # nobody waits any more
+                continue
+            if isinstance(result, BaseException):
+                each.verdict.set_exception(result)
             else:
-                self._num_deaths = 0
-                verdict.set_result(result)
+                each.verdict.set_result(result)
         return died

@@ -38,8 +38,13 @@ MOST_SHARE = 0.92
 GUIDED = {"backend": "guidance", "disable_any_whitespace": True}
 """Small models otherwise end in blanks between the parts of a JSON answer; and this backend knows bounds of lengths."""
 
-OURS = {"VLLM_WORKER_MULTIPROC_METHOD": "spawn", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
-"""A fork of a process with threads may hang; and nobody is told that anybody captions."""
+OURS = {
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+}
+"""A fork of a process with threads may hang; nobody is told that anybody captions; and the terminal is the pass's."""
 
 
 class VllmEngine:
