@@ -1,4 +1,4 @@
-"""A config of each built-in stage that loads weights, on tiny files made for it; the others are checked with their defaults."""
+"""A config of each built-in stage that needs one, on tiny files made for it; the others are checked with their defaults."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,8 @@ from support.tiny_clip import WIDTH, aesthetic_head, clip_folder
 
 def tiny_config(name: str, folder: Path) -> dict[str, Any]:
     """The config of stage `name` without its type; files go to `folder`."""
+    if name == "merge":
+        return {"columns": ["text_short", "text_long"]}
     if name not in ("aes", "match", "embed", "classify"):
         return {}
     common = {"backbone": clip_folder(folder / "clip"), "precision": "fp32"}
