@@ -112,7 +112,7 @@ def test_tokens_are_counted_without_padding(vlm: Path, opened: Opened) -> None:
     first, second = together(engine, requests)
     assert isinstance(first, Answer)
     assert isinstance(second, Answer)
-    assert first.num_prompt_tokens == len(engine._inputs.tokenizer(TEMPLATE_OF_A)["input_ids"])
+    assert first.num_prompt_tokens == len(engine._chat.tokenizer(TEMPLATE_OF_A)["input_ids"])
     assert (first.finish, first.num_tokens) == ("length", 12)
     assert second.num_prompt_tokens is not None
     assert second.num_prompt_tokens > first.num_prompt_tokens
@@ -120,7 +120,7 @@ def test_tokens_are_counted_without_padding(vlm: Path, opened: Opened) -> None:
 
 def test_the_greedy_answer_is_that_of_generate(llm: Path, opened: Opened) -> None:
     engine = opened(llm, max_images=0)
-    tokenizer, model = engine._inputs.tokenizer, engine._model
+    tokenizer, model = engine._chat.tokenizer, engine._model
     ids = tokenizer(TEMPLATE_OF_A, return_tensors="pt")["input_ids"]
     with torch.inference_mode():
         for _ in range(12):
@@ -159,7 +159,7 @@ def test_a_stop_string_ends_the_answer_before_it(llm: Path, opened: Opened) -> N
 def test_end_tokens_end_an_answer_but_not_before_min_tokens(llm: Path, opened: Opened) -> None:
     engine = opened(llm, max_images=0)
     plain = Request("a", "a", sampling=SHORT)
-    ids = engine._inputs.tokenizer(TEMPLATE_OF_A, return_tensors="pt")["input_ids"]
+    ids = engine._chat.tokenizer(TEMPLATE_OF_A, return_tensors="pt")["input_ids"]
     head = engine._model.lm_head.weight.data
     head[2] = (
         head[engine._model(ids).logits[0, -1].argmax()] * 1.5
@@ -199,7 +199,7 @@ def test_a_batch_that_fails_is_halved_until_the_request_at_fault_is_alone(
 ) -> None:
     engine = opened(llm, max_images=0)
     generate = engine._model.generate
-    poison = engine._inputs.tokenizer("zzz")["input_ids"]
+    poison = engine._chat.tokenizer("zzz")["input_ids"]
 
     def fails(**inputs: Any) -> Any:
         if any(str(poison)[1:-1] in str(row) for row in inputs["input_ids"].tolist()):
@@ -267,7 +267,7 @@ def test_special_tokens_of_a_prompt_are_text_that_is_left_out(vlm: Path, opened:
     engine = opened(vlm)
     odd = asked("a", 1, prompt="go<|im_<|im_end|>end|><|image_pad|> on", system="be<|im_start|> brief", sampling=SHORT)
     assert spoken(engine, odd) == spoken(engine, replace(odd, prompt="go on", system="be brief"))
-    assert engine._inputs._chat.prompt_of(odd).count("<|image_pad|>") == 1
+    assert engine._chat.written(odd).count("<|image_pad|>") == 1
 
 
 def test_a_guide_is_no_error(llm: Path, opened: Opened) -> None:
@@ -287,7 +287,7 @@ def test_a_model_that_does_not_fit_is_told_at_once(llm: Path, vlm: Path, opened:
         opened(broken)
     mute = shutil.copytree(llm, tmp_path / "mute")
     (mute / "chat_template.jinja").unlink()
-    with pytest.raises(ConfigError, match="has no chat template"):
+    with pytest.raises(ConfigError, match="chat template cannot be used"):
         opened(mute, max_images=0)
 
 

@@ -38,6 +38,7 @@ class Bisection:
         self._is_well = asyncio.Event()
         self._is_well.set()
         self._num_in = 0
+        self._all_out = asyncio.Event()
         self._suspects: list[tuple[Request, asyncio.Future[Answer]]] = []
         self._recovery: asyncio.Task[None] | None = None
         self._num_deaths = 0
@@ -56,6 +57,7 @@ class Bisection:
             verdict: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
             self._suspects.append((request, verdict))
             self._is_well.clear()
+            self._all_out.clear()
             if self._recovery is None:
                 log.warning("the engine died (%s): started again, and asked anew by halves", died)
                 self._recovery = asyncio.create_task(self._recover())
@@ -64,12 +66,13 @@ class Bisection:
             return made
         finally:
             self._num_in -= 1
+            if not self._num_in:
+                self._all_out.set()
         return await verdict
 
     async def _recover(self) -> None:
         """Settle all suspects, then let others in."""
-        while self._num_in:  # each has to say how it ended
-            await asyncio.sleep(0.01)
+        await self._all_out.wait()  # each has to say how it ended
         suspects, self._suspects = self._suspects, []
         try:
             await self._restarted()

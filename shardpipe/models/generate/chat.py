@@ -1,47 +1,99 @@
-"""The chat template of a model: a request as the text that the model was trained to answer."""
+"""Requests as the inputs of a model of transformers, by its own chat template and processor."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from shardpipe.core.errors import ConfigError
 from shardpipe.models.generate.request import Request
 from shardpipe.models.generate.special_tokens import SpecialTokens
+from shardpipe.models.generate.video_input import video_metadata
 from shardpipe.models.imports import import_model_library
 
+Kind = Literal["text", "images", "video"]
 
-class ChatTemplate:
-    """The processor of a model's folder (its tokenizer, where it has no pictures), and the prompts that its template makes.
 
-    Raises ConfigError where the folder has no chat template: a base model that was never taught to answer.
+def kind_of(request: Request) -> Kind:
+    """What it gives to look at."""
+    if request.frames is None or not len(request.frames):
+        return "text"
+    return "video" if request.as_video else "images"
+
+
+def sees_pictures(config: Any) -> bool:  # noqa: ANN401  of transformers
+    """Whether a model with this config takes pictures."""
+    return type(config) in import_model_library("transformers").MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+
+class Chat:
+    """The tokenizer, processor and chat template of a model. Raises ConfigError where the folder lacks one that is needed.
+
+    sees: whether it takes pictures.
     """
 
-    def __init__(self, folder: Path) -> None:
-        transformers: Any = import_model_library("transformers")
-        try:
-            self.processor: Any = transformers.AutoProcessor.from_pretrained(folder, trust_remote_code=False)
-        except (OSError, ValueError, KeyError) as error:
-            raise ConfigError(f"{folder}: its processor cannot be loaded: {error}") from error
-        self.sees_pictures = hasattr(self.processor, "tokenizer")
-        self.tokenizer: Any = self.processor.tokenizer if self.sees_pictures else self.processor
-        if not (getattr(self.processor, "chat_template", None) or getattr(self.tokenizer, "chat_template", None)):
-            raise ConfigError(f"{folder} has no chat template: name a model that was tuned to follow instructions")
+    def __init__(self, folder: Path, *, sees: bool) -> None:
+        transformers = import_model_library("transformers")
+        loader = transformers.AutoProcessor if sees else transformers.AutoTokenizer
+        self._processor: Any = loader.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        self.tokenizer: Any = self._processor.tokenizer if sees else self._processor
+        self.tokenizer.padding_side = "left"  # the answers follow the prompts
+        if self.tokenizer.pad_token is None:
+            self.tokenizer.pad_token = self.tokenizer.eos_token
+        self._sees = sees
         self._special = SpecialTokens(self.tokenizer)
+        try:
+            self.written(Request("", "?"))
+        except Exception as error:
+            raise ConfigError(f"{folder}: its chat template cannot be used ({error})") from error
 
-    def prompt_of(self, request: Request) -> str:
-        """The whole prompt, with a placeholder for each picture or video, and the start of the answer.
+    def takes(self, kind: Kind) -> bool:
+        """Whether it can be given such input."""
+        part = {"text": "tokenizer", "images": "image_processor", "video": "video_processor"}[kind]
+        return kind == "text" or (self._sees and getattr(self._processor, part, None) is not None)
 
-        What the request says holds no special tokens: those in it are left out.
-        """
-        messages: list[dict[str, Any]] = []
+    def written(self, request: Request) -> str:
+        """All that the model reads, as text; pictures as their placeholders. What the request says holds no special tokens."""
+        kind = kind_of(request)
+        shown = {"text": [], "images": [{"type": "image"}] * _num_frames(request), "video": [{"type": "video"}]}[kind]
+        messages = [{"role": "user", "content": self._content(request.prompt, shown)}]
         if request.system is not None:
-            messages.append({"role": "system", "content": self._content([], request.system)})
-        num_frames = 0 if request.frames is None else len(request.frames)
-        media = [{"type": "video"}] if num_frames and request.as_video else [{"type": "image"}] * num_frames
-        messages.append({"role": "user", "content": self._content(media, request.prompt)})
-        source = self.processor if getattr(self.processor, "chat_template", None) else self.tokenizer
-        made: str = source.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return made
+            messages.insert(0, {"role": "system", "content": self._content(request.system, [])})
+        written: str = self._processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return written
 
-    def _content(self, media: list[dict[str, str]], text: str) -> Any:  # noqa: ANN401  as templates take it
+    def is_whole(self, written: str) -> bool:
+        """Whether the template has written the tokens that a tokenizer would add at the beginning."""
+        begins = self.tokenizer.bos_token
+        return not self._sees or bool(begins and written.startswith(begins))
+
+    def encoded(self, requests: Sequence[Request]) -> Any:  # noqa: ANN401  transformers' BatchFeature, or BatchEncoding
+        """The model's inputs for requests of one kind, padded on the left."""
+        texts = [self.written(request) for request in requests]
+        settings: dict[str, Any] = {"padding": True, "return_tensors": "pt"}
+        if self.is_whole(texts[0]):
+            settings["add_special_tokens"] = False
+        if not self._sees:
+            return self._processor(texts, **settings)
+        kind = kind_of(requests[0])
+        if kind == "images":
+            image = import_model_library("PIL.Image")
+            frames = [request.frames for request in requests if request.frames is not None]
+            settings["images"] = [[image.fromarray(frame) for frame in each] for each in frames]
+        if kind == "video":
+            settings["videos"] = [request.frames for request in requests]
+            settings["video_metadata"] = [video_metadata(request) for request in requests]
+            settings |= {"do_sample_frames": False, "input_data_format": "channels_last"}
+        return self._processor(text=texts, **settings)
+
+    def decoded(self, tokens: list[int]) -> str:
+        """Tokens as text, without special ones."""
+        text: str = self.tokenizer.decode(tokens, skip_special_tokens=True)
+        return text
+
+    def _content(self, text: str, shown: list[dict[str, str]]) -> Any:  # noqa: ANN401  a text, or a list of parts
         text = self._special.taken_out(text)
-        return [*media, {"type": "text", "text": text}] if self.sees_pictures else text
+        return [*shown, {"type": "text", "text": text}] if self._sees else text
+
+
+def _num_frames(request: Request) -> int:
+    return 0 if request.frames is None else len(request.frames)

@@ -18,10 +18,9 @@ import torch
 from shardpipe.core.errors import ConfigError, UnitError
 from shardpipe.models.device import is_out_of_memory
 from shardpipe.models.generate.batchthread import BatchThread
-from shardpipe.models.generate.chat import ChatTemplate
+from shardpipe.models.generate.chat import Chat, kind_of, sees_pictures
 from shardpipe.models.generate.decoding import Draw, Ends, Limits, before_stop
 from shardpipe.models.generate.engine import EngineSpec
-from shardpipe.models.generate.model_inputs import Kind, ModelInputs, kind_of
 from shardpipe.models.generate.request import Answer, GenerateError, Request
 from shardpipe.models.imports import import_model_library
 from shardpipe.models.weights import resolve
@@ -61,10 +60,9 @@ class TransformersEngine:
         if taken := sorted(NOT_TAKEN & spec.args.keys()):
             raise ConfigError(f"engine_args may not hold {', '.join(taken)} with the engine transformers")
         folder = resolve(spec.weights)
-        self._model, self._inputs = _loaded(folder, spec, device)
-        wanted: dict[Kind, bool] = {"images": spec.max_images > 0, "video": spec.has_video}
-        for kind, is_wanted in wanted.items():
-            if is_wanted and not self._inputs.takes(kind):
+        self._model, self._chat = _loaded(folder, spec, device)
+        for kind, is_wanted in (("images", spec.max_images > 0), ("video", spec.has_video)):
+            if is_wanted and not self._chat.takes(kind):  # type: ignore[arg-type]
                 raise ConfigError(f"{folder}: a {type(self._model).__name__} takes no {kind}")
         self._max_length = spec.max_model_len or _positions(self._model)
         self._end_tokens = _as_set(self._model.generation_config.eos_token_id)
@@ -106,7 +104,7 @@ class TransformersEngine:
 
     def _generated(self, requests: Sequence[Request]) -> "list[Answer | Exception]":
         begun_s, sampling = time.monotonic(), requests[0].sampling
-        inputs = self._inputs.encoded(requests).to(self._model.device)
+        inputs = self._chat.encoded(requests).to(self._model.device)
         inputs = {name: _in(value, self._model.dtype) for name, value in inputs.items()}
         width = inputs["input_ids"].shape[1]
         lengths: list[int] = inputs["attention_mask"].sum(dim=1).tolist()
@@ -120,7 +118,7 @@ class TransformersEngine:
             sampling,
             width=width,
             end_tokens=self._end_tokens,
-            decode=self._inputs.decoded,
+            decode=self._chat.decoded,
             is_closed=lambda: self._is_closed,
         )
         seeds, starts = [request.sampling.seed for request in requests], [width - length for length in lengths]
@@ -142,7 +140,7 @@ class TransformersEngine:
         end, count = ends.ends[row], ends.num_tokens[row]
         if end == "timeout":
             return GenerateError(f"no answer within {request.timeout_s:g} s")
-        text = before_stop(self._inputs.decoded(tokens[:count]), request.sampling)
+        text = before_stop(self._chat.decoded(tokens[:count]), request.sampling)
         return Answer(text, "stop" if end == "stop" else "length", count, num_prompt_tokens)
 
     def _room(self, length: int, request: Request) -> int:
@@ -170,13 +168,13 @@ def _kind(request: Request) -> Hashable:
     return kind_of(request), replace(request.sampling, seed=0)
 
 
-def _loaded(folder: Path, spec: EngineSpec, device: str) -> tuple[Any, ModelInputs]:
-    """The model on its device, and what makes its inputs."""
+def _loaded(folder: Path, spec: EngineSpec, device: str) -> tuple[Any, Chat]:
+    """The model on its device, and its chat."""
     transformers = import_model_library("transformers")
     transformers.utils.logging.disable_progress_bar()  # the terminal is the pass's
     try:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        sees = type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+        sees = sees_pictures(config)
         loader = transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
         model = loader.from_pretrained(
             folder,
@@ -187,11 +185,11 @@ def _loaded(folder: Path, spec: EngineSpec, device: str) -> tuple[Any, ModelInpu
             use_safetensors=True,
             **spec.args,
         )
+        chat = Chat(folder, sees=sees)
     except (OSError, ValueError, ImportError, TypeError, KeyError) as error:
         raise ConfigError(f"transformers cannot load {folder}: {' '.join(str(error).split())[:MAX_MESSAGE]}") from error
     if model.config.is_encoder_decoder:
         raise ConfigError(f"{folder} holds an encoder and a decoder, and the engine transformers takes decoders alone")
-    made = ModelInputs(ChatTemplate(folder))
     if "device_map" not in spec.args:
         model = model.to(device)
     published = model.generation_config
@@ -199,9 +197,9 @@ def _loaded(folder: Path, spec: EngineSpec, device: str) -> tuple[Any, ModelInpu
         **{name: getattr(published, name, None) for name in OF_THE_MODEL}
     )
     if model.generation_config.eos_token_id is None:
-        model.generation_config.eos_token_id = made.tokenizer.eos_token_id
-    model.generation_config.pad_token_id = made.tokenizer.pad_token_id
-    return model.eval(), made
+        model.generation_config.eos_token_id = chat.tokenizer.eos_token_id
+    model.generation_config.pad_token_id = chat.tokenizer.pad_token_id
+    return model.eval(), chat
 
 
 def _positions(model: Any) -> int | None:  # noqa: ANN401

@@ -13,15 +13,18 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from shardpipe.core.errors import ConfigError, UnitError
 from shardpipe.models.generate.bisection import Bisection, EngineDied
-from shardpipe.models.generate.chat import ChatTemplate
+from shardpipe.models.generate.chat import Chat, kind_of, sees_pictures
 from shardpipe.models.generate.engine import EngineSpec
 from shardpipe.models.generate.loop import LoopThread
 from shardpipe.models.generate.request import Answer, Finish, GenerateError, Request, Sampling
 from shardpipe.models.generate.video_input import video_metadata
+from shardpipe.models.generate.vllm_plugin import WORKER
+from shardpipe.models.imports import import_model_library
 from shardpipe.models.weights import resolve
 
 FINISHES: dict[str | None, Finish] = {"stop": "stop", "length": "length"}
@@ -32,6 +35,9 @@ PROBE_S = 60.0
 OTHERS_SHARE = 0.15
 """Of a GPU that stages of this worker compute on too, so much is left to their batches, which fit themselves to what is free."""
 MOST_SHARE = 0.92
+GUIDED = {"backend": "guidance", "disable_any_whitespace": True}
+"""Small models otherwise end in blanks between the parts of a JSON answer; and this backend knows bounds of lengths."""
+
 OURS = {"VLLM_WORKER_MULTIPROC_METHOD": "spawn", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 """A fork of a process with threads may hang; and nobody is told that anybody captions."""
 
@@ -45,9 +51,10 @@ class VllmEngine:
         self._devices = devices
         self._folder = resolve(spec.weights)
         self._vllm = _import_vllm()
-        self._chat = ChatTemplate(self._folder)
-        if spec.max_images and not self._chat.sees_pictures:
-            raise ConfigError(f"{self._folder} reads text alone: name a model that sees pictures")
+        self._sees, self._chat = _chat_of(self._folder)
+        for kind, is_wanted in (("images", spec.max_images > 0), ("video", spec.has_video)):
+            if is_wanted and not self._chat.takes(kind):  # type: ignore[arg-type]
+                raise ConfigError(f"{self._folder} takes no {kind}: name a model that does")
         self._numbers = itertools.count()
         self._engine: Any = None
         self._last_answer_s = 0.0
@@ -98,14 +105,16 @@ class VllmEngine:
             "disable_log_stats": True,
             "trust_remote_code": False,
         }
-        if self._chat.sees_pictures:
+        if self._sees:
             ours["limit_mm_per_prompt"] = {"image": spec.max_images, "video": int(spec.has_video)}
         if spec.max_model_len is not None:
             ours["max_model_len"] = spec.max_model_len
         share = spec.gpu_memory if spec.gpu_memory is not None else _free_share(self._devices)
         if share is not None:
             ours["gpu_memory_utilization"] = share
-        return {**ours, **spec.args}
+        asked = spec.args
+        guided = {**GUIDED, **asked.pop("structured_outputs_config", {})}
+        return {**ours, **asked, "structured_outputs_config": self._vllm.config.StructuredOutputsConfig(**guided)}
 
     async def _ask(self, request: Request) -> Answer:
         """One request to the engine as it runs now; EngineDied where that ends before it answers, or seems to hang."""
@@ -139,9 +148,9 @@ class VllmEngine:
             prompt = await asyncio.to_thread(self._prompt, request)
             last = None
             name = f"{next(self._numbers)}-{request.key}"
-            options = {"tokenization_kwargs": {"add_special_tokens": False}}  # the template has them
-            async for last in engine.generate(prompt, self._sampling(request), name, **options):
-                pass
+            options = {"tokenization_kwargs": {"add_special_tokens": not self._chat.is_whole(prompt["prompt"])}}
+            async for made in engine.generate(prompt, self._sampling(request), name, **options):
+                last = made
         except dead as error:
             raise EngineDied(_first_line(error)) from error
         except asyncio.CancelledError:
@@ -158,13 +167,14 @@ class VllmEngine:
     def _prompt(self, request: Request) -> dict[str, Any]:
         from PIL import Image  # noqa: PLC0415  vLLM brings it
 
-        prompt: dict[str, Any] = {"prompt": self._chat.prompt_of(request)}
-        if request.frames is not None and len(request.frames):
-            if request.as_video:
-                metadata = {**video_metadata(request), "do_sample_frames": False}
-                prompt["multi_modal_data"] = {"video": [(request.frames, metadata)]}
-            else:
-                prompt["multi_modal_data"] = {"image": [Image.fromarray(frame) for frame in request.frames]}
+        prompt: dict[str, Any] = {"prompt": self._chat.written(request)}
+        kind = kind_of(request)
+        if kind == "images":
+            assert request.frames is not None
+            prompt["multi_modal_data"] = {"image": [Image.fromarray(frame) for frame in request.frames]}
+        elif kind == "video":
+            metadata = {**video_metadata(request), "do_sample_frames": False}
+            prompt["multi_modal_data"] = {"video": [(request.frames, metadata)]}
         return prompt
 
     def _sampling(self, request: Request) -> Any:  # noqa: ANN401  vLLM's
@@ -174,7 +184,7 @@ class VllmEngine:
             options["structured_outputs"] = params.StructuredOutputsParams(choice=list(guide.choices))
         elif guide is not None:
             schema = dict(guide.json_schema or {})
-            options["structured_outputs"] = params.StructuredOutputsParams(json=schema, disable_any_whitespace=True)
+            options["structured_outputs"] = params.StructuredOutputsParams(json=schema)
         return self._vllm.SamplingParams(
             max_tokens=asked.max_tokens,
             min_tokens=asked.min_tokens,
@@ -189,11 +199,24 @@ class VllmEngine:
         )
 
 
+def _chat_of(folder: Path) -> tuple[bool, Chat]:
+    """Whether a model takes pictures, and how it is talked to."""
+    transformers = import_model_library("transformers")
+    try:
+        config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        sees = sees_pictures(config)
+        return sees, Chat(folder, sees=sees)
+    except (OSError, ValueError, ImportError, TypeError, KeyError) as error:
+        raise ConfigError(f"the model in {folder} cannot be talked to: {_first_line(error)}") from error
+
+
 def _import_vllm() -> Any:  # noqa: ANN401  a module
     for name, value in OURS.items():
         os.environ.setdefault(name, value)
+    os.environ[WORKER] = str(os.getpid())
     try:
         import vllm  # noqa: PLC0415
+        import vllm.config  # noqa: PLC0415
         import vllm.sampling_params  # noqa: PLC0415
         import vllm.v1.engine.exceptions  # noqa: PLC0415
     except (ImportError, OSError) as error:
