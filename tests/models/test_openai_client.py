@@ -93,7 +93,7 @@ def test_how_an_answer_ends_is_told(tmp_path: Path, opened: Any) -> None:
 
 
 def test_no_more_are_in_flight_than_allowed(tmp_path: Path, opened: Any) -> None:
-    with serve(tmp_path / "log", Plan(delay_s=0.05)) as server:
+    with serve(tmp_path / "log", Plan(delay_s=0.1)) as server:
         client = opened(server.url, max_in_flight=3)
         for each in [client.submit(asked(f"a{i}")) for i in range(12)]:
             each.result()
@@ -102,17 +102,17 @@ def test_no_more_are_in_flight_than_allowed(tmp_path: Path, opened: Any) -> None
 
 
 def test_every_clip_has_its_own_answer_under_random_faults(tmp_path: Path, opened: Any) -> None:
-    rates = dict.fromkeys([*AGAIN, "hang"], 0.04)
-    with serve(tmp_path / "log", Plan(rates=rates, seed=3, retry_after="0.01", hang_s=5)) as server:
-        client = opened(server.url, retries=8)
-        futures = {i: client.submit(asked(f"clip{i}", i, i + 1, timeout_s=2)) for i in range(40)}
+    rates = dict.fromkeys(AGAIN, 0.05) | {"hang": 0.02}
+    with serve(tmp_path / "log", Plan(rates=rates, seed=3, retry_after="0.01")) as server:
+        client = opened(server.url, retries=30)
+        futures = {i: client.submit(asked(f"clip{i}", i, i + 1, timeout_s=4)) for i in range(40)}
         texts = {i: future.result().text for i, future in futures.items()}
         log = server.requests()
     assert texts == {i: f"It shows #{i} #{i + 1}." for i in range(40)}
     answered = [entry for entry in log if not entry["fault"]]
     assert sorted(entry["user"] for entry in answered) == sorted(f"clip{i}" for i in range(40))
     assert all(entry["seen"][0] == "#" + entry["user"].removeprefix("clip") for entry in answered)
-    assert len(log) > 50
+    assert len(log) > 45
 
 
 def test_a_server_that_goes_away_and_comes_back_costs_no_clip(tmp_path: Path, opened: Any) -> None:

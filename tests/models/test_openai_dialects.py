@@ -158,6 +158,17 @@ def test_a_video_comes_with_its_times(tmp_path: Path, opened: Any) -> None:
             client.submit(asked("a", 3, as_video=True, times_s=None)).result()
 
 
+def test_a_server_that_takes_no_times_of_frames_is_told_of(tmp_path: Path, opened: Any) -> None:
+    with serve(tmp_path / "log", Plan(trusts_media=False)) as server:
+        video = asked("a", 3, 9, as_video=True)
+        with pytest.raises(UnitError, match=r"--trust-request-mm-kwargs.* engine_args: {media_io_kwargs: null}"):
+            opened(server.url, has_video=True).submit(video).result()
+        client = opened(server.url, has_video=True, args_json='{"media_io_kwargs": null}')
+        assert client.submit(video).result().text == "It shows #3 #9."
+        with pytest.raises(ConfigError, match="drops frames of a video after 32"):
+            client.submit(asked("a", *range(33), as_video=True)).result()
+
+
 def test_half_a_character_is_the_clips_error(tmp_path: Path, opened: Any) -> None:
     with serve(tmp_path / "log") as server, pytest.raises(GenerateError, match="half a character"):
         opened(server.url).submit(Request("a", "\ud83d")).result()

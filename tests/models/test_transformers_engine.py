@@ -191,7 +191,7 @@ def test_a_request_that_takes_too_long_is_its_own_error(llm: Path, opened: Opene
     begun = time.monotonic()
     with pytest.raises(GenerateError, match=r"no answer within 0.2 s"):
         spoken(engine, slow)
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 5
 
 
 def test_a_batch_that_fails_is_halved_until_the_request_at_fault_is_alone(
@@ -257,7 +257,7 @@ def test_close_stops_what_runs_and_cancels_all(llm: Path, opened: Opened) -> Non
     time.sleep(0.1)
     begun = time.monotonic()
     engine.close()
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 5
     assert all(future.cancelled() for future in futures)
     with pytest.raises(RuntimeError, match="closed"):
         engine.submit(long)

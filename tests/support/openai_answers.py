@@ -53,7 +53,10 @@ class Handler(BaseHTTPRequestHandler):
         try:
             here.note({**entry, "body": {name: value for name, value in body.items() if name != "messages"}})
             here.stopping.wait(here.plan.hang_s if fault == "hang" else here.plan.delay_s)
-            self._answer(body, prompt, text, fault)
+            if body.get("media_io_kwargs") is not None and not here.plan.trusts_media:
+                self._fail("400", "Per-request media_io_kwargs are disabled by default because they can change much.")
+            else:
+                self._answer(body, prompt, text, fault)
         finally:
             with here.lock:
                 here.at_once -= 1

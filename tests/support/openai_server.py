@@ -37,6 +37,8 @@ class Plan:
 
     429, 429 later (with Retry-After), 500, 503, 400, 401, 404, hang, broken json, half (the connection is closed in the middle of
     the body), closed (before any of it), html, no choices, empty, refusal, filter, length
+
+    trusts_media: whether it takes `media_io_kwargs`, as vLLM does with --trust-request-mm-kwargs alone.
     """
 
     script: Sequence[str] = ()
@@ -50,6 +52,7 @@ class Plan:
     delay_s: float = 0.0
     key: str | None = None
     has_usage: bool = True
+    trusts_media: bool = True
 
     def fault(self, number: int, user: str) -> str:
         """What goes wrong with request `number` (from 0); nothing for an empty text."""

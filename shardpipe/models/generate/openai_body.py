@@ -17,6 +17,12 @@ JPEG_QUALITY = 95
 CHOICE = "answer"
 """The field that holds a choice, for servers that guide by JSON schemas alone."""
 
+MEDIA = "media_io_kwargs"
+"""Where a video's times stand. `engine_args: {media_io_kwargs: null}` leaves them out, for servers that refuse them."""
+
+UNTOLD_FRAMES = 32
+"""Frames of a video that a server of vLLM takes where it is not told how many there are."""
+
 OWN_KEYS = frozenset({"messages", "model", "n", "stream", "user"})
 """Keys of the body that `engine_args` may not hold: an answer must be whole, one, and of its own request."""
 
@@ -57,6 +63,11 @@ def settings_of(request: Request, spec: EngineSpec) -> dict[str, Any]:
         made |= {"max_completion_tokens": sampling.max_tokens}
         made |= {"top_p": sampling.top_p} if sampling.top_p != 1 else {}  # some models of OpenAI refuse any
         made |= {} if request.guide is None else {"response_format": _response_format(request.guide)}
+    if MEDIA in made and MEDIA in spec.args and request.frames is not None and len(request.frames) > UNTOLD_FRAMES:
+        raise ConfigError(
+            f"a server of vLLM drops frames of a video after {UNTOLD_FRAMES}, unless {MEDIA} is left to the client:"
+            " take it out of engine_args, or give fewer frames"
+        )
     return made | spec.args
 
 
@@ -77,8 +88,8 @@ def _for_vllm(request: Request) -> dict[str, Any]:
         made["structured_outputs"] = (
             {"choice": list(guide.choices)} if guide.json_schema is None else {"json": guide.json_schema}
         )
-    if request.frames is not None and request.as_video:  # without num_frames it drops frames after the 32nd
-        made["media_io_kwargs"] = {"video": {"num_frames": -1, **video_metadata(request)}}
+    if request.frames is not None and request.as_video:
+        made[MEDIA] = {"video": {"num_frames": -1, **video_metadata(request)}}
     return made
 
 

@@ -36,7 +36,7 @@ DEFAULT_URL = "http://localhost:8000/v1"
 NO_KEY = "no-key"
 """Sent where the environment has none: a server of vLLM asks for none."""
 
-FINISHES: dict[Any, Finish] = {
+FINISHES: dict[str, Finish] = {
     "stop": "stop",
     "length": "length",
     "repetition": "length",
@@ -44,6 +44,7 @@ FINISHES: dict[Any, Finish] = {
 }
 NO_LIST = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED})
 NAMED = 5  # models a message
+NAMED_REASON = 40  # characters
 log = getLogger(__name__)
 
 
@@ -230,11 +231,12 @@ def answer_of(made: object, *, is_wrapped: bool) -> Answer | Fault:
     if message is None:
         return broken("it holds no choice")
     text = getattr(message, "content", None) or ""
-    finish = FINISHES.get(getattr(first, "finish_reason", None))
+    reason = getattr(first, "finish_reason", None)
+    finish = FINISHES.get(reason) if isinstance(reason, str) else None
     if getattr(message, "refusal", None):
         finish = "content_filter"
     if finish is None or not isinstance(text, str):
-        return broken(f"it ends by {getattr(first, 'finish_reason', None)!r}")
+        return broken(f"it ends by {str(reason)[:NAMED_REASON]!r}")
     if is_wrapped and finish == "stop":
         choice = unwrapped(text)
         if choice is None:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import openai
 
 from shardpipe.models.generate.engine import EngineSpec
+from shardpipe.models.generate.openai_body import MEDIA
 
 Kind = Literal["own", "unit", "again", "unreachable"]
 
@@ -92,6 +93,11 @@ class Faults:
             return f"the key in {env} may not use model {self.spec.model} at {self.base_url}"
         if status == HTTPStatus.PAYMENT_REQUIRED or error.code == "insufficient_quota":
             return f"the account of the key in {env} has nothing left to spend at {self.base_url}"
+        if status == HTTPStatus.BAD_REQUEST and f"{MEDIA} are disabled" in error.message:
+            return (
+                "start it with --trust-request-mm-kwargs, so that it takes the times of a video's frames; or give frames as images;"
+                f" or set engine_args: {{{MEDIA}: null}}, and it takes them to be a second apart"
+            )
         if status == HTTPStatus.NOT_FOUND or status < HTTPStatus.BAD_REQUEST:
             return f"check model ({self.spec.model}) and base_url ({self.base_url}, which mostly ends in /v1)"
         return None
