@@ -89,9 +89,9 @@ class AskingStage(EngineFields):
     def answered(self, prompt: str, answer: Answer) -> Result:
         """A clip's result; `prompt` is the name of the one that was asked."""
 
-    @abstractmethod
     def unasked(self) -> Result:
-        """The result of a clip without a text to work on."""
+        """The result of a clip without a text to work on: nulls, and a subclass that may have such clips says why."""
+        return dict.fromkeys(self.writes)
 
     @property
     def max_images(self) -> int:

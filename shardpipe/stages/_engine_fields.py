@@ -54,7 +54,7 @@ HOW_ARGS: Mapping[EngineName, frozenset[str]] = {
         }
     ),
     "openai": frozenset({"user", "service_tier", "metadata", "store", "priority"}),
-    "transformers": frozenset({"device_map", "low_cpu_mem_usage", "max_memory", "offload_folder", "use_safetensors"}),
+    "transformers": frozenset({"device_map", "low_cpu_mem_usage", "max_memory", "offload_folder"}),
 }  # fmt: skip
 """Keys of `engine_args` that change no answer."""
 
@@ -69,6 +69,9 @@ OURS: Mapping[EngineName, Mapping[str, str]] = {
     "transformers": {"pretrained_model_name_or_path": "model", "torch_dtype": "dtype", "dtype": "dtype"},
 }  # fmt: skip
 """Keys of `engine_args` that stand as fields of the stage."""
+
+SECRET = frozenset({"hf_token", "token", "use_auth_token", "api_key", "headers", "extra_headers"})
+"""Keys of `engine_args` that would lie open in every Dataset's lineage."""
 
 IN_FLIGHT: Mapping[EngineName, int] = {"vllm": 256, "openai": 64}
 BATCH_SIZE = 8
@@ -151,6 +154,15 @@ class EngineFields(AsyncStage):
             canonical_json(args)
         except (TypeError, ValueError) as error:
             raise ValueError(f"only what JSON can say may stand here: {error}") from None
+        return args
+
+    @field_validator("engine_args")
+    @classmethod
+    def _without_secrets(cls, args: dict[str, Any]) -> dict[str, Any]:
+        if named := sorted(SECRET & args.keys()):
+            raise ValueError(
+                f"{', '.join(named)}: no key belongs into a config; HF_TOKEN of the environment is read, and api_key_env"
+            )
         return args
 
     @model_validator(mode="after")

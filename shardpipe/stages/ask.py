@@ -8,7 +8,6 @@ from shardpipe.core.columns import ColumnName, Columns, bool_, int64, string
 from shardpipe.core.stage import Result
 from shardpipe.models.generate.request import Answer, Guide
 from shardpipe.stages._answers import as_bool, as_choice, as_score, judged
-from shardpipe.stages._asking import NO_TEXT
 from shardpipe.stages._choices import check_choices, choices_form
 from shardpipe.stages._prompts import CUSTOM, Prompts, check_template
 from shardpipe.stages._seeing import SeeingStage
@@ -25,9 +24,9 @@ class Ask(SeeingStage):
     `<name>_finish` string: `stop` or `length`, there is an answer; without one `empty`, `refusal`, `content_filter` (a server's),
                     `unparsed` (the answer fits none).
 
-        {type: ask, model: M, name: is_screen, question: Is this a recording of a computer's screen?}
-        {type: ask, model: M, name: view, question: From where is it seen?, answer: choice, choices: [ground, air, water]}
-        {type: ask, model: M, name: action, question: How much happens? 1 is nothing. 5 is a lot., answer: score, range: [1, 5]}
+        {type: ask, model: M, name: is_screen, question: "Is this a recording of a computer's screen?"}
+        {type: ask, model: M, name: view, question: "From where is it seen?", answer: choice, choices: [ground, air, water]}
+        {type: ask, model: M, name: action, question: "How much happens? 1 is nothing, 5 a lot.", answer: score, range: [1, 5]}
 
     The question is a template over the row ("Does the clip show this: {{ text }}?"), as in `caption`; num_frames 0 asks without
     frames. The answer is guided where the engine guides; else it is looked for in what the model says: `Yes, it is.`, `4/5`.
@@ -118,7 +117,3 @@ class Ask(SeeingStage):
             case _:
                 value = as_score(text, *self.scores)
         return {self.name: value, f"{self.name}_finish": "unparsed" if value is None else finish}
-
-    def unasked(self) -> Result:
-        """Every clip is asked; a question has no text that it must work on."""
-        return {self.name: None, f"{self.name}_finish": NO_TEXT}

@@ -83,6 +83,8 @@ def test_frames(fields: dict[str, Any], request_: FrameRequest | None) -> None:
             "batch_size is for engine transformers; base_url is for engine openai",
         ),
         ({"engine": "transformers", "tensor_parallel_size": 2}, "tensor_parallel_size is for engine vllm"),
+        ({"engine_args": {"hf_token": "x"}}, "no key belongs into a config"),
+        ({"engine_args": {"limits": {1}}}, "only what JSON can say"),
         ({"engine_args": {"dtype": "half"}}, "engine_args.dtype: set the stage's own dtype"),
         ({"engine": "openai", "engine_args": {"max_completion_tokens": 5}}, "set the stage's own max_tokens"),
         ({"engine": "openai", "base_url": "http://user:key@host/v1"}, "no key belongs into an address"),
