@@ -11,7 +11,7 @@ from dataclasses import dataclass
 MOST_READ_CHARACTERS = 600
 LABEL = re.compile(
     r"\A[\s*_#>`~-]*(?:(?:assistant|answer|response|output|caption|description)\s*:[\s*_]*)?"
-    r"(?:(?:hello|hi|hey|well|ok|okay|oh|hm+|sure|thanks|thank you)\s*[,.!]\s*)?",
+    r"(?:(?:hello|hi|hey|hola|bonjour|hallo|ola|ciao|您好|你好|こんにちは|well|ok|okay|oh|hm+|sure|thanks|thank you)\s*[,.!]\s*)?",
 )
 """What may stand before the first word that counts."""
 QUOTE_PAIRS = {'"': '"', "'": "'", "\u300c": "\u300d", "\u300e": "\u300f", "\u00ab": "\u00bb", "\u201e": '"'}
@@ -51,18 +51,20 @@ class Language:
     def pattern(self) -> re.Pattern[str]:
         """Matches at the beginning of a folded text that refuses."""
         gap = rf"[^{self.stops}]{{0,60}}?[{self.stops}]?[^{self.stops}]{{0,30}}?"
-        return re.compile(
+        pattern = (
             rf"(?:{self.sorry}){gap}(?:{self.cannot}|{self.meek})"
             rf"|(?:{self.sorry})\W*\Z"
             rf"|(?:{self.as_ai})(?:[^{self.stops}]{{0,80}}?(?:{self.never})|\W*\Z)"
             rf"|(?:{self.cannot})"
         )
+        return re.compile(pattern.translate(SAME))
 
 
 MEDIA = (
     r"(?:videos?|images?|photos?|photographs?|pictures?|clips?|frames?|footage|media|files?|attachments?|urls?|links?)"
 )
-ASKED = rf"(?:{MEDIA}|content|requests?|questions?|prompt|people|persons?|individuals?|faces?|identity|descriptions?|captions?)"
+THE_MEDIA = rf"(?:the|this|that|your|any|an?)\s+(?:\w+\s+){{0,2}}{MEDIA}"
+ASKED = rf"(?:{MEDIA}|content|requests?|questions?|prompt|identity|descriptions?|captions?)"
 NOT_ABLE = (
     r"(?:cannot|can't|can not|could not|couldn't|will not|won't(?: be able to)?|am unable to|'m unable to"
     r"|(?:am|'m) (?:currently |simply )?(?:not able|unable|not allowed|not permitted|not equipped|not programmed|not designed|not in a position) to"
@@ -71,11 +73,11 @@ NOT_ABLE = (
 SELF = r"\b(?:i|we)(?:(?='m)| )(?:currently |also |simply |really |unfortunately |still |therefore |just |directly )?"
 TASK = (
     r"(?:directly |actually |currently |physically |fully |really )?(?:(?:assist|provide|identify|recogni[sz]e|analy[sz]e|process|generate|caption|comply"
-    r"|fulfil+|respond|view|access|interpret|summari[sz]e|transcribe|engage in|discuss|comment on|describe(?! how))\b"
+    r"|fulfil+|respond|view|access|interpret|summari[sz]e|transcribe|engage (?:in|with)|discuss|comment on|describe(?! how))\b"
     r"|help(?: you)?(?: with\b| identify\b| describe\b|\s*[.,!]|\s*\Z)"
-    rf"|(?:see|watch|open|play|display|read|tell|determine|give|offer|create|write|confirm|answer|complete)\b[^.!?\n]{{0,50}}\b{ASKED}\b)"
+    rf"|(?:see|watch|open|play|display|read) (?:{THE_MEDIA}|{MEDIA})\b"
+    rf"|(?:tell|determine|give|offer|create|write|confirm|answer|complete)\b[^.!?\n]{{0,50}}\b{ASKED}\b)"
 )
-THE_MEDIA = rf"(?:the|this|that|your|any|an?)\s+(?:\w+\s+){{0,2}}{MEDIA}"
 MODEL = (
     r"(?:large |multimodal |text-based |vision |helpful |responsible )*"
     r"(?:ai|a\.i\.|artificial intelligence|language model|llm|chatbot|virtual assistant)\b(?! (?:robot|character|figure|avatar|artist|generated))"
@@ -98,8 +100,13 @@ ENGLISH = Language(
         rf"|(?:unable|not able) to (?:view|see|access|process|load|open|analy[sz]e|describe|identify)\s+(?:{THE_MEDIA}|{MEDIA}|people|persons)\b(?!\s*,)"
         rf"|(?:there is |there's |i see )?no {MEDIA}(?: or {MEDIA})? (?:(?:is|was|were|are|has been|have been) )?{NOT_GIVEN}"
         rf"|it (?:seems|looks|appears) (?:like |that |as if )?(?:you (?:haven't|have not|didn't|did not|forgot)|there (?:is|was|are) no {MEDIA} {NOT_GIVEN}|no {MEDIA})"
-        rf"|please (?:provide|upload|share|attach|send)(?: me)? {THE_MEDIA}\b"
-        r"|(?:this|the|your) (?:request|content|prompt)\b[^.!?\n]{0,40}\b(?:violates?|goes against|(?:was|is|has been) (?:rejected|blocked|flagged|filtered|refused))\b"
+        rf"|(?:(?:could|can|would) you (?:please )?|please )(?:provide|upload|share|attach|send)(?: me)? {THE_MEDIA}\b"
+        rf"|{SELF}need (?:more|additional|further) (?:information|context|details)\b"
+        rf"|{SELF}(?:do not|don't) have (?:enough|sufficient) (?:information|context|details)\b"
+        r"|(?:i'm|i am) not comfortable (?:with )?\w+ing\b"
+        r"|(?:this|the|your) (?:request|content|prompt)\b[^.!?\n]{0,40}\b(?:violates?|goes against)\b"
+        r"|(?:this|your) (?:request|content|prompt) (?:was|is|has been) (?:rejected|blocked|flagged|filtered|refused)\b"
+        rf"|(?:{THE_MEDIA}|{MEDIA}) (?:(?:is|was|were|are) not {NOT_GIVEN}|(?:could not|couldn't|cannot|can't) be (?:loaded|opened|played|processed|accessed)\b)"
     ),
     as_ai=(rf"(?:as|i'm|i am|being)(?: just| only| merely)? an? {MODEL}"),
     never=(
@@ -108,8 +115,9 @@ ENGLISH = Language(
     meek=(
         rf"{SELF}{NOT_ABLE}(?: do (?:that|this|so|it))?\W*(?:\Z|[.!,])"
         rf"|{SELF}{NOT_ABLE} (?:\w+ )?(?:see|watch|tell|determine|give|offer|answer|continue|create|write|confirm|complete|make out|help(?! (?:but|\w+ing)\b))\b"
-        r"|\b(?:i|we) (?:do not|don't) (?:know|understand|recogni[sz]e|feel comfortable|have (?:any|enough|sufficient) (?:information|context))\b"
-        rf"|(?:^|\b)(?:the|this|that|your) {MEDIA} (?:you |is |was |isn't |cannot |can't |could |does |did |doesn't |didn't |seems |appears )"
+        r"|\b(?:i|we) (?:do not|don't) (?:know|understand|recogni[sz]e|feel comfortable|have any (?:information|context))\b"
+        rf"|\b(?:the|this|that|your) {MEDIA} (?:you |isn't |cannot |can't |could not |couldn't |doesn't |didn't )"
+        rf"|\b(?:the|this|that|your) {MEDIA} (?:is|was|seems|appears|does|did)\b[^.!?\n]{{0,20}}\b(?:not|too|unavailable|missing|corrupt\w*|inappropriate)\b"
     ),
 )
 SPANISH = Language(
@@ -189,7 +197,7 @@ CHINESE = Language(
     sorry=r"(?:非常|很|十分|真的|实在)?(?:抱歉|对不起|不好意思|遗憾)(?!的)",
     cannot=(
         r"(?:我(?:现在|目前|暂时|并)?|本(?:模型|助手))(?:无法|不能|没有办法|没办法|没有能力|没有权限|不具备|不便|看不到|没有看到|没有收到)[^\u3002\n,她他它]{0,8}"
-        r"(?:查看|看到|观看|访问|描述|提供|识别|处理|回答|帮助|帮忙|协助|打开|生成|确定|分析|满足|回应|讨论|播放|看见|辨认|为[您你]|视频|图|能力)"
+        r"(?:查看|看到|观看|访问|描述|提供|识别|处理|回答|帮助|帮忙|协助|打开|生成|确定|分析|满足|回应|讨论|播放|看见|辨认|给[到出您你]|为[您你]|视频|图|能力)"
         r"|(?:无法|不能)(?:直接)?(?:查看|观看|访问|描述|提供|识别|处理|打开|分析|播放|读取)[^\u3002\n,她他它]{0,6}(?:视频|图|内容|文件|请求|信息|描述)"
     ),
     as_ai=r"(?:作为|我(?:只)?是)(?:一个|一名|一款|一种)?[^\u3002\n,]{0,8}(?:ai|人工智能|语言模型|大模型)(?:助手|模型|语言模型|程序|系统)?(?:,|\s|我|$)",
@@ -200,10 +208,10 @@ CHINESE = Language(
 JAPANESE = Language(
     sorry=r"(?:(?:大変|誠に)?申し訳(?:ありません|ございません|ないです)|すみません|すいません|ごめんなさい|恐れ入ります|恐縮です|残念ながら|残念です)(?!と|でした)",
     cannot=(
-        r"(?:私|わたし|当方)(?:は|に|には|では)?[^\u3002\n]{0,40}"
+        r"(?:(?:私|わたし|当方)(?:は|に|には|では)?[^\u3002\n]{0,40}|(?:この|その)?(?:動画|画像|映像|ビデオ|写真)(?:の内容)?を(?:直接)?)"
         r"(?:閲覧|視聴|アクセス|表示|処理|説明|描写|提供|お手伝い|お答え|特定|識別|解析|分析|再生|見る|見|確認)(?:を?する|し)?(?:こと)?(?:は|が|を)?(?:できません|できない|いたしかねます|しかねます|られません)"
     ),
-    as_ai=r"(?:私は)?[^\u3002\n,]{0,8}(?:ai|人工知能|言語モデル)(?:モデル|アシスタント)?(?:として|なので|であるため|ですので|のため|です)(?:,|が)",
+    as_ai=r"(?:私は)?[^\u3002\n,]{0,8}(?:ai|人工知能|言語モデル)(?:言語|モデル|アシスタント)*(?:として|なので|であるため|ですので|のため|です)(?:,|が)",
     never=r"(?:ません|できない|かねます)",
     meek=r"(?:できません|できない|できかねます|かねます|わかりません|分かりません|見えません|られません|不可能です|ありません)(?!でした)",
     stops="\u3002!?\\n",

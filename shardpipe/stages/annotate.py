@@ -165,6 +165,6 @@ def camera_words(row: Mapping[str, Any], column: str | None) -> list[str]:
     value = None if column is None else row[column]
     labels = re.split(r"[+,]", value) if isinstance(value, str) else [] if value is None else value
     if not isinstance(labels, list | tuple) or not all(isinstance(label, str) for label in labels):
-        raise TypeError(f"its column {column} holds {value!r:.40}, and annotate wants labels of the camera's motion")
+        raise TypeError(f"its column {column} holds {value!r:.40}, which are no labels of the camera's motion")
     words = (" ".join(re.sub(r"[_.:\[\]]", " ", label).split()) for label in labels)
     return list(dict.fromkeys(each for each in words if each.casefold() not in UNTOLD))

@@ -1,4 +1,4 @@
-"""A config of each built-in stage that loads weights, on tiny files made for it; the others are checked with their defaults."""
+"""A config of each built-in stage that needs one, on tiny files made for it; the others are checked with their defaults."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +19,8 @@ def tiny_config(name: str, folder: Path) -> dict[str, Any]:
     """The config of stage `name` without its type; files go to `folder`."""
     if name in ASKING:  # answered by support.fake_engine
         return {"model": str(folder / "vlm"), **ASKING[name]}
+    if name == "merge":
+        return {"columns": ["text_short", "text_long"]}
     if name not in ("aes", "match", "embed", "classify"):
         return {}
     common = {"backbone": clip_folder(folder / "clip"), "precision": "fp32"}
