@@ -70,14 +70,14 @@ def write_table(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: i
         write_line(line)
 
 
-def _one_line(cell: str) -> str:
+def one_line(cell: str) -> str:
     """`cell` with line ends and other control characters written out: file names and messages may hold any."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in cell)
 
 
 def table_lines(header: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> list[str]:
     """The lines of a table."""
-    cells = [tuple(_one_line(cell) for cell in row) for row in (header, *rows)]
+    cells = [tuple(one_line(cell) for cell in row) for row in (header, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     lines = []
     for row in cells:

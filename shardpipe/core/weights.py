@@ -17,7 +17,8 @@ class Weights:
     """A file (or folder) of weights that a stage loads in `setup`.
 
     role: what the stage loads it as (`head`, `backbone`), unique within the stage.
-    url: a local path, `hf://org/repo/file`, `open_clip:ViT-L-14/openai`, or any fsspec URL; a sha256 may end it (`pinned`).
+    url: a local path, `hf://org/repo/file`, `hf://org/repo` (all of it, a folder), `open_clip:ViT-L-14/openai`, or any fsspec URL;
+    a sha256 may end it (`pinned`).
     sha256: of the file, where it is published; another content is refused.
     licence and source: of the published file, and the page where a person gets it; for messages and `shardpipe models`.
     num_bytes: size of the published file, at least nearly; None where it is not known.

@@ -5,6 +5,7 @@
         sha256/<hash of a path>.json    size, mtime and sha256 of the file there
         urls/<hash of a url>.json       which entry that url means now, and what it must be
         files/<hash of url and version>/model.safetensors
+      repositories/<hash>.json        which files of a hub's repository count (see `repository`)
 
 Nothing is at its final name before it is whole: files are written beside, then renamed.
 """
@@ -14,8 +15,8 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
 from shardpipe.core.errors import WeightsError
@@ -54,10 +55,10 @@ def offline_by() -> str | None:
     return None
 
 
-def sha256_at(path: Path) -> str:
-    """The identity of a file, or of a folder of weights; WeightsError where it cannot be read or holds none."""
+def sha256_at(path: Path, files: Sequence[Path]) -> str:
+    """The identity of a file, or of these files of a folder of weights; WeightsError where it cannot be read or holds none."""
     try:
-        return folder_sha256(path) if path.is_dir() else file_sha256(path)
+        return folder_sha256(path, files) if path.is_dir() else file_sha256(path)
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error.strerror or error}") from error
 
@@ -89,9 +90,9 @@ def hash_file(path: Path) -> str:
     return digest.hexdigest()
 
 
-def folder_sha256(folder: Path) -> str:
-    """The hash over the names and hashes of a folder's weight, config and tokenizer files, sorted, hidden ones left out."""
-    files = weight_files(folder)
+def folder_sha256(folder: Path, files: Sequence[Path] | None = None) -> str:
+    """The hash over the names and hashes of these files of a folder, which are sorted; of all that count where none are given."""
+    files = weight_files(folder) if files is None else files
     if not files:
         raise WeightsError(f"{folder} holds no weights: no file of {', '.join(sorted(SUFFIXES))}")
     return fingerprint([[path.relative_to(folder).as_posix(), file_sha256(path)] for path in files])
@@ -99,13 +100,13 @@ def folder_sha256(folder: Path) -> str:
 
 def weight_files(folder: Path) -> list[Path]:
     """The files of a folder that count as its weights, sorted by name."""
-    found = [path for path in folder.rglob("*") if _counts(path.relative_to(folder)) and path.is_file()]
+    found = [path for path in folder.rglob("*") if counts(path.relative_to(folder)) and path.is_file()]
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def num_bytes_at(path: Path) -> int:
-    """Bytes of a file, or of the files of a folder that count."""
-    return sum(each.stat().st_size for each in weight_files(path)) if path.is_dir() else path.stat().st_size
+def files_at(path: Path) -> list[Path]:
+    """A file itself, or the files of a folder that count as its weights."""
+    return weight_files(path) if path.is_dir() else [path]
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -130,7 +131,8 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
         raise
 
 
-def _counts(name: Path) -> bool:
+def counts(name: PurePath) -> bool:
+    """Whether a file of a folder of weights is of its identity, by its path there: a tensor file, config or tokenizer."""
     hidden = any(part.startswith(".") for part in name.parts)
     return not hidden and name.suffix.lower() in SUFFIXES and name.stem.lower() not in PROSE
 

@@ -1,4 +1,4 @@
-"""Weights on a model hub: `hf://org/repo/file[@revision]`, and `open_clip:NAME/TAG`, which names such a file.
+"""A file on a model hub: `hf://org/repo/file[@revision]`, and `open_clip:NAME/TAG`, which names such a file.
 
 They lie in the hub's own cache, where other tools find them: HF_HUB_CACHE, HF_HOME/hub, or its default. Where SHARDPIPE_CACHE is
 set and neither of these is, that is its folder `hub`, so that one variable moves all weights.
@@ -27,58 +27,50 @@ SAFE = ".safetensors"
 
 @dataclass(frozen=True)
 class HubPlace:
-    """A file of a repository. `files`: the names that it may have, the first that is there counts."""
+    """A file of a repository. `names`: those that it may have, the first that is there counts."""
 
     repo: str
-    files: tuple[str, ...]
+    names: tuple[str, ...]
     revision: str | None = None
     is_local: bool = False
 
-    @staticmethod
-    def parse(url: str) -> "HubPlace":
-        """`hf://org/repo/path/file[@revision]`; WeightsError for anything else."""
-        path, _, revision = url.removeprefix("hf://").partition("@")
-        org, repo, *names = path.split("/")[:2] + path.split("/", 2)[2:]
-        if not (org and repo and names and names[0]) or ("@" in url and not revision):
-            raise WeightsError(f"{url} names no file: give hf://org/repo/file, or hf://org/repo/file@revision")
-        return HubPlace(f"{org}/{repo}", (names[0],), revision or None)
-
     def find(self) -> Path | None:
         """The cached file of this revision, by what the hub said of it last; WeightsError where its bytes are damaged."""
-        path = self._cached(_hub())
-        if path is not None and not _is_whole(path):
+        path = self.cached()
+        if path is not None and not is_whole(path):
             raise WeightsError(f"{path.resolve()}, the copy of {self}, is damaged: pull it again")
         return path
 
     def fetch(self, report: Report) -> Path:
         """The file as the hub has it now; WeightsError where it cannot be had."""
-        hub = _hub()
-        there = self._cached(hub)
-        if there is not None and not _is_whole(there):
+        there = self.cached()
+        if there is not None and not is_whole(there):
             self.forget(there)  # the hub would take it for whole
-        path = self._download(hub, report)
-        if not _is_whole(path):
+        path = self._download(hub_library(), report)
+        if not is_whole(path):
             self.forget(path)
             raise WeightsError(f"{self}: the bytes that came are not those that the hub names; pull it again")
         return path
 
-    def _cached(self, hub: Any) -> Path | None:  # noqa: ANN401  a module
-        for name in self.files:
-            with self._errors():
-                found = hub.try_to_load_from_cache(self.repo, name, cache_dir=_cache_dir(), revision=self.revision)
+    def cached(self) -> Path | None:
+        """The cached file of this revision, whole or damaged."""
+        hub = hub_library()
+        for name in self.names:
+            with hub_errors(self):
+                found = hub.try_to_load_from_cache(self.repo, name, cache_dir=hub_cache(), revision=self.revision)
             if isinstance(found, str):
                 return Path(found)
         return None
 
     def _download(self, hub: Any, report: Report) -> Path:  # noqa: ANN401
-        options: dict[str, Any] = {"cache_dir": _cache_dir(), "revision": self.revision}
+        options: dict[str, Any] = {"cache_dir": hub_cache(), "revision": self.revision}
         if "tqdm_class" in inspect.signature(hub.hf_hub_download).parameters:  # not in older releases
             options["tqdm_class"] = _bar(hub, report)
-        with self._errors():
-            for name in self.files[:-1]:
+        with hub_errors(self):
+            for name in self.names[:-1]:
                 with contextlib.suppress(hub.errors.EntryNotFoundError):
                     return Path(hub.hf_hub_download(self.repo, name, **options))
-            return Path(hub.hf_hub_download(self.repo, self.files[-1], **options))
+            return Path(hub.hf_hub_download(self.repo, self.names[-1], **options))
 
     def forget(self, path: Path) -> None:
         """Take the file, and its name in the snapshot, out of the hub's cache."""
@@ -86,16 +78,27 @@ class HubPlace:
         path.unlink(missing_ok=True)
         blob.unlink(missing_ok=True)
 
-    def __str__(self) -> str:
-        return f"hf://{self.repo}/{self.files[0]}" + (f"@{self.revision}" if self.revision else "")
+    def files(self, path: Path) -> list[Path]:
+        """The file itself."""
+        return [path]
 
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:  # the hub's own, its client's, the disk's
-            first = (str(error).strip().splitlines() or [""])[0]
-            raise WeightsError(f"{self} cannot be fetched: {type(error).__name__}: {first}") from error
+    def __str__(self) -> str:
+        return f"hf://{self.repo}/{self.names[0]}" + (f"@{self.revision}" if self.revision else "")
+
+
+def repository_and_file(url: str) -> tuple[str, str, str | None]:
+    """Repository, file (empty for the whole of it) and revision of `hf://org/repo[/path/file][@revision]`.
+
+    WeightsError for anything else.
+    """
+    path, mark, revision = url.removeprefix("hf://").partition("@")
+    org, _, rest = path.partition("/")
+    repo, _, file = rest.partition("/")
+    if not (org and repo) or (mark and not revision):
+        raise WeightsError(
+            f"{url} names no repository: give hf://org/repo for all of it, hf://org/repo/file, or either with @revision"
+        )
+    return f"{org}/{repo}", file, revision or None
 
 
 def open_clip_place(url: str) -> Place:
@@ -116,17 +119,29 @@ def open_clip_place(url: str) -> Place:
     return HubPlace(repo, tuple(dict.fromkeys((*(CHECKPOINTS[:1] if file == CHECKPOINTS[1] else ()), safe, file))))
 
 
-def _hub() -> Any:  # noqa: ANN401  a module
+def hub_library() -> Any:  # noqa: ANN401  a module
+    """The hub's client; ConfigError where it is not installed."""
+    import_model_library("huggingface_hub.errors")
     return import_model_library("huggingface_hub")
 
 
-def _cache_dir() -> Path | None:
+def hub_cache() -> Path | None:
     """The hub's cache where it is ours to say; None for its own."""
     own = any(os.environ.get(name) for name in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"))
     return cache_folder().parent / "hub" if os.environ.get("SHARDPIPE_CACHE") and not own else None
 
 
-def _is_whole(path: Path) -> bool:
+@contextlib.contextmanager
+def hub_errors(place: object) -> Iterator[None]:
+    """Errors of the hub, its client and the disk as one WeightsError."""
+    try:
+        yield
+    except Exception as error:
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise WeightsError(f"{place} cannot be fetched: {type(error).__name__}: {first}") from error
+
+
+def is_whole(path: Path) -> bool:
     """Whether a file's bytes are those that the hub names: a large file's etag, and so its blob's name, is its sha256."""
     named = path.resolve().name
     return SHA256.match(named) is None or file_sha256(path) == named

@@ -12,7 +12,9 @@ OPERATORS = ("nms", "qnms")
 """The compiled operators that torchvision's Python names while it is imported."""
 
 
-NEEDS_NO_TORCHVISION = frozenset({"torch", "huggingface_hub", "safetensors.torch", "tokenizers"})
+NEEDS_NO_TORCHVISION = frozenset(
+    {"torch", "huggingface_hub", "huggingface_hub.errors", "safetensors.torch", "tokenizers"}
+)
 
 
 def import_model_library(name: str) -> ModuleType:

@@ -1,4 +1,4 @@
-"""Where weights may be: a local path, a file of a model hub, any fsspec URL; each knows how to look and how to fetch."""
+"""Where weights may be: a local path, a file or a repository of a model hub, any fsspec URL; each knows how to look and how to fetch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from shardpipe.core.errors import WeightsError
+from shardpipe.models.cache import files_at
 
 Report = Callable[[int, int | None], None]
 """Told (bytes so far, bytes in all or None) while something is fetched."""
@@ -28,6 +29,9 @@ class Place(Protocol):
     def fetch(self, report: Report) -> Path:
         """Ask the remote, and bring what is not here; the file is whole, or WeightsError is raised and nothing counts."""
 
+    def files(self, path: Path) -> list[Path]:
+        """The files that count of what `find` gave: itself, or those of a folder, sorted by name."""
+
     def forget(self, path: Path) -> None:
         """Take what `find` gave out of the cache."""
 
@@ -49,21 +53,28 @@ class LocalPlace:
             raise WeightsError(f"{self.path}: there is no such file or folder")
         return self.path
 
+    def files(self, path: Path) -> list[Path]:
+        """The file, or those of a folder that count."""
+        return files_at(path)
+
     def forget(self, path: Path) -> None:
         """It is the user's: left as it is."""
 
 
 def place_of(url: str) -> Place:
     """The place that a url of weights names; WeightsError for one that is none."""
-    from shardpipe.models.hub import HubPlace, open_clip_place  # noqa: PLC0415  they import this module
+    from shardpipe.models.hub import open_clip_place  # noqa: PLC0415  they import this module
     from shardpipe.models.remote import RemotePlace  # noqa: PLC0415
+    from shardpipe.models.repository import hub_place  # noqa: PLC0415
 
     if not url.strip():
-        raise WeightsError("an empty url of weights: give a path, hf://org/repo/file, open_clip:NAME/TAG or a URL")
+        raise WeightsError(
+            "an empty url of weights: give a path, hf://org/repo, hf://org/repo/file, open_clip:NAME/TAG or a URL"
+        )
     if url.startswith("open_clip:"):
         return open_clip_place(url)
     if url.startswith("hf://"):
-        return HubPlace.parse(url)
+        return hub_place(url)
     if url.startswith("file://") or ("://" not in url and "::" not in url):
         return LocalPlace(Path(url.removeprefix("file://")).expanduser().absolute())
     return RemotePlace.parse(url)

@@ -84,6 +84,10 @@ class RemotePlace:
                 return path
             return self._copy(fs, remote, info, report)
 
+    def files(self, path: Path) -> list[Path]:
+        """The file itself."""
+        return [path]
+
     def forget(self, path: Path) -> None:
         """Take a copy, and the note that it counts, out of the cache."""
         self._pointer.unlink(missing_ok=True)

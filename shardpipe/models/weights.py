@@ -1,4 +1,4 @@
-"""The one place that resolves weights: a local path, `hf://org/repo/file`, `open_clip:NAME/TAG` or any fsspec URL to a file.
+"""The one place that resolves weights: a local path, `hf://org/repo[/file]`, `open_clip:NAME/TAG` or any fsspec URL to a file.
 
     state     is it here? asks no network                       a plan, `shardpipe models`
     sha256_of what is here, as the fingerprint names it          a plan, a worker before it loads
@@ -15,7 +15,7 @@ from typing import Literal
 
 from shardpipe.core.errors import ConfigError, WeightsError
 from shardpipe.core.weights import Weights, pinned
-from shardpipe.models.cache import num_bytes_at, offline_by, sha256_at
+from shardpipe.models.cache import offline_by, sha256_at
 from shardpipe.models.places import Place, Report, no_report, place_of
 from shardpipe.models.statedict import load_state
 
@@ -55,9 +55,11 @@ def state(weights: Weights) -> State:
     try:
         path = place.find()
         if path is not None:
-            sha256 = sha256_at(path)
+            files = place.files(path)
+            sha256 = sha256_at(path, files)
             _check(weights, path, sha256)
-            return State("local" if place.is_local else "cached", path, num_bytes_at(path), sha256)
+            num_bytes = sum(file.stat().st_size for file in files)
+            return State("local" if place.is_local else "cached", path, num_bytes, sha256)
     except (ConfigError, OSError) as error:
         return _missing(weights, str(error), can_be_pulled=not place.is_local)
     if place.is_local:
@@ -121,7 +123,7 @@ def _checked(place: Place, weights: Weights, path: Path) -> Path:
     """`path`, if it has the sha256 that it must have; else it is taken out of the cache and WeightsError raised."""
     if weights.sha256 is not None:
         try:
-            _check(weights, path, sha256_at(path))
+            _check(weights, path, sha256_at(path, place.files(path)))
         except WeightsError:
             place.forget(path)
             raise

@@ -266,9 +266,10 @@ def test_a_copy_that_was_damaged_is_pulled_again(server: Files) -> None:
     [
         ("nothing://x/a.pt", "nothing://x/a.pt cannot be opened"),
         ("zip://a.pt::nothing://x/a.zip", "cannot be opened"),
-        ("hf://org/repo", "names no file"),
-        ("hf://org/repo/", "names no file"),
-        ("hf://org/repo/file@", "names no file"),
+        ("hf://org", "names no repository"),
+        ("hf://org//file", "names no repository"),
+        ("hf://org/repo@", "names no repository"),
+        ("hf://org/repo/file@", "names no repository"),
         ("open_clip:ViT-L-14", "give open_clip:NAME/TAG"),
         (" ", "an empty url of weights"),
         ("memory://nowhere/a.pt", "there is no such file"),
