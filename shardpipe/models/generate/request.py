@@ -59,12 +59,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came of it. num_tokens: generated, the end token counted or not as the engine counts."""
+    """What came of it. num_tokens: generated, the end token counted or not as the engine counts; None where a server does not say."""
 
     text: str
     finish: Finish
-    num_tokens: int
-    num_prompt_tokens: int
+    num_tokens: int | None
+    num_prompt_tokens: int | None
 
 
 class GenerateError(Exception):
