@@ -18,7 +18,7 @@ from shardpipe.core.stage import ClipError, ClipView, Result
 from shardpipe.models.generate.engine import TextEngine
 from shardpipe.models.generate.request import Answer, GenerateError, Guide, Request, Sampling
 from shardpipe.stages._engine_fields import EngineFields
-from shardpipe.stages._presets import FENCE, SAMPLES
+from shardpipe.stages._presets import FENCE
 from shardpipe.stages._prompts import KNOWN_TEXT, PromptError, Prompts, as_data, printed, render
 
 NO_TEXT = "no_text"
@@ -44,9 +44,6 @@ class AskingStage(EngineFields):
     facts: tuple[str, ...] = Field(
         default=(), description="columns whose values end the prompt as measured facts, such as [cmotion, ocr_text]"
     )
-    samples: int | tuple[str, ...] = Field(
-        default=0, description="descriptions that show the manner of writing: your own, or 1 to 3 of ours"
-    )
     max_text_chars: int = Field(
         default=4000, ge=1, description="of each text of a row that goes into a prompt; the rest is cut"
     )
@@ -61,8 +58,6 @@ class AskingStage(EngineFields):
         more += ["repetition_penalty"] if self.repetition_penalty != 1 else []
         if self.dialect == "openai" and more:
             raise ValueError(f"OpenAI's API has no {', '.join(more)}: leave it out, or set dialect: vllm")
-        if isinstance(self.samples, int) and not 0 <= self.samples <= len(SAMPLES):
-            raise ValueError(f"samples: there are {len(SAMPLES)}; for more give a list of your own")
         return self
 
     @property
@@ -74,6 +69,11 @@ class AskingStage(EngineFields):
     def known_column(self) -> str | None:
         """The column whose text a prompt calls `known_text`."""
         return None
+
+    @property
+    def manner(self) -> str:
+        """What shows how to write."""
+        return ""
 
     @property
     def form(self) -> str:
@@ -187,10 +187,7 @@ class AskingStage(EngineFields):
     @property
     def _ending(self) -> list[str]:
         """What follows the prompt in all clips alike."""
-        texts = SAMPLES[: self.samples] if isinstance(self.samples, int) else self.samples
-        shown = "\n".join(f"- {text}" for text in texts)
-        manner = "These describe other clips, and show only the manner of writing; take no fact from them:\n"
-        return [manner + shown if shown else "", self.form]
+        return [self.manner, self.form]
 
     def _facts_of(self, row: Mapping[str, Any]) -> str:
         lines = [

@@ -25,7 +25,7 @@ from shardpipe.stages._prompts import KNOWN_TEXT, PromptField, Prompts, check_pr
 from shardpipe.stages._refusals import is_refusal
 from shardpipe.stages._schema import object_schema
 from shardpipe.stages._seeing import SeeingStage
-from shardpipe.stages._written import BESIDE, not_written, written, written_columns
+from shardpipe.stages._written import BESIDE, WritingStage, not_written, written, written_columns
 
 JSON_PRESET = "structured_json"
 HERE = tuple(name for name, preset in PRESETS.items() if preset.sees)
@@ -49,7 +49,7 @@ MAX_ITEM_CHARS = 100
 PAIR = 2
 
 
-class Caption(SeeingStage):
+class Caption(WritingStage, SeeingStage):
     """Describes each clip by a vision-language model, on frames spread over it (see docs/captions.md).
 
     `<into>`           string, by default `text`: the description; null where there is none, and `<into>_finish` says why.

@@ -8,17 +8,17 @@ from shardpipe.core.columns import ColumnName, Columns
 from shardpipe.core.stage import Result
 from shardpipe.models.generate.request import Answer, Guide
 from shardpipe.stages._answers import as_choice, judged
-from shardpipe.stages._asking import NO_TEXT, AskingStage
+from shardpipe.stages._asking import NO_TEXT
 from shardpipe.stages._choices import check_choices, choices_form
 from shardpipe.stages._presets import PRESETS
 from shardpipe.stages._prompts import KNOWN_TEXT, PromptField, Prompts, check_prompt
-from shardpipe.stages._written import not_written, written, written_columns
+from shardpipe.stages._written import WritingStage, not_written, written, written_columns
 
 HERE = tuple(name for name, preset in PRESETS.items() if not preset.sees)
 CLASSIFY = "classify"
 
 
-class Llm(AskingStage):
+class Llm(WritingStage):
     """Works on a text of each clip with a language model: writes it anew, enriches it, checks it, or classifies it. Sees no frames.
 
     `<into>`           string, by default `text_llm`: the new text, or one of `choices`; null where there is none, and

@@ -3,16 +3,13 @@
 from pathlib import Path
 
 import pytest
-from support.fake_engine import FakeEngine
-from support.tiny_stages import ASKING, tiny_config
+from support.tiny_stages import tiny_config
 
 from shardpipe.config.registry import stage_class, stage_names
 from shardpipe.testing import check_stage
 
 
 @pytest.mark.parametrize("name", stage_names())
-def test_stage_passes_check_stage(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if name in ASKING:
-        FakeEngine().install(monkeypatch)
+def test_stage_passes_check_stage(name: str, tmp_path: Path) -> None:
     config = tiny_config(name, tmp_path)
     check_stage(stage_class(name).model_validate(config), tolerance=1e-4 if config else 1e-6)

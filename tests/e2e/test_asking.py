@@ -1,11 +1,11 @@
 """Stages that ask an engine, in a pass: one engine for all of them, each clip its own answer, rules on answers, retry."""
 
-from collections.abc import Callable
+import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.fake_engine import FakeEngine
+from support.openai_server import MODEL, Plan, serve
 from support.runs import make_config, rows_of, run_inline
 
 from shardpipe.core.errors import ConfigError
@@ -21,7 +21,6 @@ from shardpipe.stages.tags import Tags
 from shardpipe.storage.store import open_store
 
 SERVER = {"engine": "openai", "model": "org/Big", "base_url": "http://127.0.0.1:9/v1", "num_in_flight": 4}
-Make = Callable[..., dict[str, Any]]
 
 
 def answers(request: Request) -> str:
@@ -93,3 +92,25 @@ def test_a_prompt_that_reads_an_unknown_column_is_told(videos: Path, tmp_path: P
         ConfigError, match=r"reads column 'durations_s', which nothing before it writes: did you mean duration_s\?"
     ):
         run_inline(make_config(tmp_path, videos, [one]))
+
+
+def test_a_server_that_fails_now_and_then(videos: Path, tmp_path: Path) -> None:
+    """Of five clips, through the client: each has the numbers of its own frames, as text, fields, tags and answer."""
+    plan = Plan(script=["429", "", "500", "broken json", "", "half"])
+    with serve(tmp_path / "log.jsonl", plan) as server:
+        here = {"engine": "openai", "model": MODEL, "base_url": server.url, "num_frames": 2, "num_in_flight": 3}
+        stages = [
+            Caption(**here, fields={"what": "string", "n": "int"}),
+            Tags(**here, keys=("objects",)),
+            Ask(**here, name="view", question="Which?", answer="choice", choices=("a", "b", "c")),
+            Caption(**here, into="text_plain"),
+        ]
+        assert not run_inline(make_config(tmp_path / "root", videos, [{"name": "text", "stages": stages}])).pending
+    rows = rows_of(open_store(str(tmp_path / "root")), "text")
+    for key, row in rows.items():
+        first, last = (int(number) for number in re.findall(r"#(\d+)", row["text_plain"]))
+        start = int(key.rsplit("_", 1)[1]) * 12 // 1000
+        assert start <= first < last < start + 12
+        assert (row["text"], row["text_n"]) == (f"what #{first} #{last}.", first)
+        assert (row["objects"], row["view"]) == ([f"objects #{first} #{last}"], "abc"[first % 3])
+        assert row["text_finish"] == row["tags_finish"] == row["view_finish"] == "stop"
