@@ -52,6 +52,8 @@ class AskingStage(EngineFields):
     def _sampling_fits(self) -> "AskingStage":
         if self.temperature == 0 and (self.top_p != 1 or self.top_k != 0):
             raise ValueError("top_p and top_k do nothing at temperature 0: leave them out, or set temperature above 0")
+        if "" in self.stop:
+            raise ValueError("stop: an empty text ends every answer before it begins")
         if self.min_tokens > self.max_tokens:
             raise ValueError(f"min_tokens is {self.min_tokens}, and max_tokens only {self.max_tokens}")
         more = [name for name in ("min_tokens", "top_k") if getattr(self, name)]

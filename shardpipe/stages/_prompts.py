@@ -27,6 +27,9 @@ TOKENS = re.compile(r"<(?=[|\uff5c/!\w])|\[(?=/?[A-Z][A-Z_]*\])")
 """How special tokens begin: `<|im_end|>`, `<image>`, `</s>`, `[INST]`."""
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
+WORD = re.compile(r"[A-Za-z0-9_-]+\Z")
+"""What can only be the name of a preset."""
+
 PromptField = str | dict[str, float]
 
 
@@ -78,10 +81,10 @@ def check_prompt(prompt: PromptField, presets: Collection[str]) -> PromptField:
             if not (math.isfinite(weight) and weight > 0):
                 raise ValueError(f"{name}: {weight} is no share; give a number above 0")
         return prompt
-    if " " in prompt.strip() or "{{" in prompt or "{%" in prompt:
-        check_template(prompt)
-    else:
+    if WORD.match(prompt):
         _check_preset(prompt, presets)
+    else:
+        check_template(prompt)
     return prompt
 
 
@@ -106,7 +109,7 @@ def _check_preset(name: str, presets: Collection[str]) -> None:
         raise ValueError(f"preset {name} is for another stage; here there are {', '.join(presets)}")
     near = difflib.get_close_matches(name, presets, n=1)
     hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(presets)}"
-    raise ValueError(f"{name!r} is no preset: {hint} (a prompt of your own has a space, or {{{{column}}}}, in it)")
+    raise ValueError(f"{name!r} is no preset: {hint} (a prompt of your own is more than one word)")
 
 
 @lru_cache(maxsize=256)

@@ -62,8 +62,8 @@ class Caption(WritingStage, SeeingStage):
     `<into>_<field>`   with `fields`: string, int64, float64, bool or list of string; null where the answer has none that fits.
 
     `prompt` is a preset, a mix of presets by their shares (`{video: 0.7, short: 0.3}`; a clip's key and the seed decide), or a
-    template of your own over the row: "Describe the clip. {% if cmotion %}The camera: {{ cmotion }}.{% endif %}". A text with a
-    space or {{ in it is a template. Columns that it names must exist. Lists are joined by commas, null is nothing, texts of
+    template of your own over the row: "Describe the clip. {% if cmotion %}The camera: {{ cmotion }}.{% endif %}". Anything but a
+    single word is a template. Columns that it names must exist. Lists are joined by commas, null is nothing, texts of
     the row are data: cut at max_text_chars, never rendered, special tokens in them taken apart.
 
     presets: `image` (one frame, by default the middle one), `frames`, `video`, `short` (one to three sentences), `person`,

@@ -93,6 +93,7 @@ def test_frames(fields: dict[str, Any], request_: FrameRequest | None) -> None:
         ({"engine": "openai", "dialect": "openai", "frames_as": "video"}, "takes no videos"),
         ({"top_p": 0.5}, "do nothing at temperature 0"),
         ({"min_tokens": 300}, "max_tokens only 256"),
+        ({"stop": ["a", ""]}, "an empty text ends every answer"),
         ({"samples": 4}, "there are 3"),
         ({"num_frames": 4, "fps": 2}, "num_frames and fps are two ways"),
         ({"max_frames": 4}, "max_frames is for fps"),

@@ -102,6 +102,11 @@ def test_prompts_that_are_none(prompt: Any, message: str) -> None:
         check_prompt(prompt, ("image", "video"))
 
 
+@pytest.mark.parametrize("prompt", ["Describe it.", "Describe\nit", "描述这段视频。", "{{text}}"])
+def test_more_than_a_word_is_a_template(prompt: str) -> None:
+    assert list(Prompts.of(check_prompt(prompt, ("image", "video")), seed=0).templates.values()) == [prompt]
+
+
 def test_a_mix_follows_its_shares_its_seed_and_the_key_alone() -> None:
     mix = Prompts.of({"video": 0.7, "short": 0.3}, seed=1)
     keys = [f"clip-{i}" for i in range(4000)]
