@@ -67,7 +67,8 @@ def write_sample(sample: Sample, names: Sequence[str]) -> None:
     for name in names:
         table.add_column(Text(one_line(name), style="underline"), ratio=1, overflow="fold")
     table.add_row(*_texts([each.text for each in sample.captions], console.color_system is not None))
-    table.add_row(*(_details(each) for each in sample.captions))
+    if any(each.details for each in sample.captions):
+        table.add_row(*(_details(each) for each in sample.captions))
     _write(console, Text(one_line(sample.key), style="bold"), table)
 
 

@@ -22,7 +22,16 @@ from pydantic import (
 )
 from pydantic_core import InitErrorDetails
 
-from shardpipe.config.parts import STRICT, AnyStage, EmitConfig, ExecuteConfig, Prices, ScenesConfig, fault
+from shardpipe.config.parts import (
+    STRICT,
+    AnyStage,
+    CaptionFiles,
+    EmitConfig,
+    ExecuteConfig,
+    Prices,
+    ScenesConfig,
+    fault,
+)
 from shardpipe.config.registry import nearest
 from shardpipe.config.sizes import NumBytes
 from shardpipe.core.columns import NAME as COLUMN
@@ -69,6 +78,12 @@ class CutConfig(BaseModel):
 
     sources: Names = Field(
         description="a folder, glob, prefix, list file, tars, csv or parquet with a url column; or a list of these"
+    )
+    captions: CaptionFiles = Field(
+        default={},
+        description=(
+            "texts in files beside the videos, or in their tars, as columns: `{txt: text}` the whole file, `{json: {caption: text}}` keys"
+        ),
     )
     scenes: ScenesConfig = Field(description="the detector, and which scenes become clips")
     write: WriteSpec = Field(default_factory=WriteSpec, description="how a clip's mp4 is made")

@@ -1,8 +1,10 @@
 """The parts of a config that say how scenes are found, what is emitted, who works and what it costs."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -18,11 +20,14 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from shardpipe.config.registry import detector_class, detector_names, stage_class, stage_names
 from shardpipe.config.sizes import NumBytes
+from shardpipe.core.clip import CLIP_COLUMNS, UNIT_LIST
+from shardpipe.core.columns import is_column_name
 from shardpipe.core.detector import Detector
 from shardpipe.core.errors import ConfigError
 from shardpipe.core.scene import EPS_S, ScenePolicy
 from shardpipe.core.stage import Stage
 
+EXT = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\Z")
 STRICT = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
 
@@ -104,6 +109,31 @@ class ScenesConfig(BaseModel):
     def _join(self, info: SerializationInfo) -> dict[str, Any]:
         mode = info.mode
         return {**self.detector.model_dump(mode=mode), **self.policy.model_dump(mode=mode)}
+
+
+def _caption_files(value: dict[str, str | dict[str, str]]) -> dict[str, str | dict[str, str]]:
+    taken = {*CLIP_COLUMNS, *UNIT_LIST}
+    columns: list[str] = []
+    for ext, wanted in value.items():
+        if not EXT.match(ext):
+            raise ValueError(f"{ext!r} is no extension: letters, digits, . _ and -, without the dot before it")
+        if ext == "json" and isinstance(wanted, str):
+            raise ValueError(f"json: say which key is the caption: {{caption: {wanted}}}")
+        columns += [wanted] if isinstance(wanted, str) else wanted.values()
+    for name in columns:
+        if not is_column_name(name) or name.startswith("_"):
+            raise ValueError(
+                f"{name!r} is no column name: small letters, digits and _, first a letter, and not reserved"
+            )
+        if name in taken:
+            raise ValueError(f"{name!r} is a column that `cut` writes itself: give another name")
+        if columns.count(name) > 1:
+            raise ValueError(f"{name!r} is named twice: each text goes to a column of its own")
+    return value
+
+
+CaptionFiles = Annotated[dict[str, str | dict[str, str]], AfterValidator(_caption_files)]
+"""Extension to the column of the file's text, or to the keys of its JSON and the column of each."""
 
 
 class EmitConfig(BaseModel):

@@ -40,6 +40,9 @@ CLIP_COLUMNS: Columns = {
 }
 """In the order in which rows have them. The sources' passthrough columns follow, then STATE and LOCATION."""
 
+UNIT_LIST = frozenset({"unit", "url", "etag", "container", "part", "start_edge_s", "end_edge_s", "cost"})
+"""What a batch of sources says of a video beside its passthrough columns (with `size` and `offset`)."""
+
 STATE: Columns = {"kept": bool_, "dropped_by": string, "error": string}
 """What a layer says of a clip: still kept, else the rule or stage that dropped it; the error where there was one."""
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 from shardpipe.config.models import CLIPS, CutConfig
 from shardpipe.core.columns import Columns
 from shardpipe.core.errors import ConfigError
+from shardpipe.engine.captionfiles import Files, caption_columns, read_captions
 from shardpipe.engine.cutplan import PART_COLUMNS, plan_units
 from shardpipe.engine.rawfile import times_reader
 from shardpipe.engine.scenesettings import needs_frames
@@ -20,7 +21,7 @@ from shardpipe.storage.store import Store
 
 
 def first_batch(store: Store, cut: CutConfig, listing: Listing, passthrough: Columns) -> None:
-    """Create the first batch; if another driver was faster, its batch counts."""
+    """Create the first batch, of a listing with its captions; if another driver was faster, its batch counts."""
     _create(store, 0, listing.videos, cut, passthrough, facts={"sources": list(cut.source_list)}, first_unit=0)
 
 
@@ -32,6 +33,8 @@ def add_batch(store: Store, cut: CutConfig, listing: Listing, passthrough: Colum
         new = [video for video in listing.videos if place(video.url, video.container) not in known]
         if not new:
             return 0
+        if cut.captions:
+            new = read_captions(new, cut.captions)
         if _create(store, len(paths), new, cut, passthrough, facts={"sources": [url]}, first_unit=len(units)):
             return len(new)
 
@@ -69,9 +72,10 @@ def unit_costs(batches: Sequence[pa.Table]) -> dict[str, float]:
     return costs
 
 
-def list_added(store: Store, url: str, passthrough: Columns) -> Listing:
+def list_added(store: Store, url: str, passthrough: Columns, captions: Files) -> Listing:
     """The videos that `--add-sources URL` means; raises ConfigError if there are none, or their columns do not fit."""
-    listing = list_sources([url], root=store.url, where="--add-sources")
+    listing = list_sources([url], root=store.url, where="--add-sources", texts=captions)
+    caption_columns(captions, listing.columns, url)
     if extra := {name: kind for name, kind in listing.columns.items() if passthrough.get(name) != kind}:
         raise ConfigError(
             f"--add-sources: {url} has the columns {_named(extra)}, and the first batch has {_named(passthrough) or 'none'} "

@@ -1,12 +1,10 @@
 """The child's side of a decode process: reads a clip, checks it, and puts its frames into a shared slot."""
 
-import ctypes
 import hashlib
 import mmap
 import os
 import resource
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,11 +17,11 @@ from numpy.typing import NDArray
 
 from shardpipe.core.errors import MediaError
 from shardpipe.core.frames import FrameRequest, Frames
+from shardpipe.core.parent import die_with
 from shardpipe.media.sample import Allocate, sample
 from shardpipe.media.stills import Stills
 
 ALIGN = 64
-PR_SET_PDEATHSIG = 1
 NEARLY = 0.95
 
 
@@ -174,11 +172,3 @@ def _address_space() -> int | None:
         return None
     with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
         return int(file.read().split()[0]) * mmap.PAGESIZE
-
-
-def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies, whatever it is at then (Linux; elsewhere it sees the pipe's end)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before we asked
-            os._exit(1)

@@ -16,6 +16,7 @@ from shardpipe.core.errors import ConfigError, IncompleteError
 from shardpipe.core.fingerprint import difference, fingerprint
 from shardpipe.core.stills import ASKED, TIMES_S, num_stills
 from shardpipe.core.weights import Weights
+from shardpipe.engine.captionfiles import caption_columns
 from shardpipe.engine.emitplan import check_emit
 from shardpipe.engine.passweights import find_weights, used_weights
 from shardpipe.engine.program import Program, compile_program, pass_identity
@@ -96,15 +97,16 @@ def _clips_shape(store: Store, cut: CutConfig | None) -> tuple[Shape, Listing | 
             raise ConfigError(f"cut: left out, but {store.url}/{CLIPS} has no Dataset: give `cut`, or another `root`")
         return _shape_of_clips(found), None
     has_units = bool(store.list(f"{CLIPS}/sources"))
-    listing = None if has_units else list_sources(cut.source_list, root=store.url)
-    passthrough = (
-        passthrough_columns(found) if found is not None and has_units else dict((listing or Listing([], {})).columns)
-    )
+    listing = None if has_units else list_sources(cut.source_list, root=store.url, texts=cut.captions)
+    own = dict((listing or Listing([], {})).columns)
+    own |= caption_columns(cut.captions, own, "a table of cut.sources")
+    passthrough = passthrough_columns(found) if found is not None and has_units else own
     identity = {
         "format": FORMAT,
         "sources": list(cut.source_list),
         "scenes": scenes_identity(cut.scenes.detector, cut.scenes.policy),
         "write": cut.write.model_dump(mode="json"),
+        **({"captions": cut.captions} if cut.captions else {}),
     }
     columns = {**CLIP_COLUMNS, **passthrough}
     info = DatasetInfo(

@@ -88,15 +88,11 @@ class Program:
         return [step for step in self.steps if isinstance(step, StageStep)]
 
     @property
-    def uses_device(self) -> bool:
-        """Whether one of its stages computes on a device."""
-        return any(step.stage.uses_device for step in self.stages)
-
-    @property
     def needs(self) -> WorkerNeeds:
         """What a worker of it needs."""
-        engines = [step.stage.opens.num_devices for step in self.stages if isinstance(step.stage, AsyncStage)]
-        return WorkerNeeds(self.uses_device, max([1, *engines]), serves_all=bool(engines))
+        stages = [step.stage for step in self.stages]
+        engines = [stage.opens.num_devices for stage in stages if isinstance(stage, AsyncStage)]
+        return WorkerNeeds(any(stage.uses_device for stage in stages), max([1, *engines]), serves_all=bool(engines))
 
     @property
     def for_others(self) -> dict[str, list[StageStep]]:

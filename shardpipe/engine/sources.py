@@ -9,7 +9,7 @@ import logging
 import os
 import re
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
@@ -34,7 +34,8 @@ log = logging.getLogger(__name__)
 class Found:
     """One raw video: a file, or (size at `offset`) a member of the tar `container`.
 
-    `etag` identifies its content: the store's etag, or its size and modification time.
+    `etag` identifies its content: the store's etag, or its size and modification time. `beside`: by extension the texts that lie
+    beside it, each with its offset and size in the container, or None for a file of its own; None where nobody has looked yet.
     """
 
     url: str
@@ -43,6 +44,7 @@ class Found:
     container: str | None = None
     offset: int = 0
     passthrough: dict[str, Any] = field(default_factory=dict)
+    beside: Mapping[str, tuple[int, int] | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,16 +55,19 @@ class Listing:
     columns: dict[str, ColumnType]
 
 
-def list_sources(sources: Sequence[str], *, root: str, where: str = "cut.sources") -> Listing:
+def list_sources(
+    sources: Sequence[str], *, root: str, where: str = "cut.sources", texts: Collection[str] = ()
+) -> Listing:
     """Find the videos; raises ConfigError, which names `where`, for a source that is not there, cannot be read, or has no video.
 
-    What lies below `root` (a store's url) is passed over in folders: the run's own shards are no sources.
+    What lies below `root` (a store's url) is passed over in folders: the run's own shards are no sources. texts: the extensions of
+    texts to be noted beside the videos, of one stem with them.
     """
     found: dict[str, Found] = {}
     columns: dict[str, ColumnType] = {}
     for text in sources:
         try:
-            kinds, videos = _list_one(text, root)
+            kinds, videos = _list_one(text, root, texts)
         except ConfigError as exc:
             raise ConfigError(f"{where}: {exc}") from None
         except Exception as exc:  # each backend has its own errors (OSError, Arrow's, botocore's, aiohttp's)
@@ -107,27 +112,24 @@ def identity_of(info: dict[str, Any]) -> str | None:
     return None if moment is None else f"{info.get('size')}-{moment}"
 
 
-def _list_one(text: str, root: str) -> tuple[dict[str, ColumnType], list[Found]]:
+def _list_one(text: str, root: str, texts: Collection[str]) -> tuple[dict[str, ColumnType], list[Found]]:
     if not text.strip():
         raise ConfigError("an empty name; give a folder, a glob, a list or a video")
     fs, path = locate(text)
     suffix = PurePosixPath(path).suffix.lower()
     if WILD.search(text) and not fs.exists(path):
-        return {}, _some(text, _below(fs, text, fs.glob(path, detail=True), root, is_glob=True))
+        return {}, _some(text, _below(fs, text, fs.glob(path, detail=True), root, texts, is_glob=True))
     if fs.isdir(path):
-        return {}, _some(text, _below(fs, text, fs.find(path, detail=True), root, is_glob=False))
+        return {}, _some(text, _below(fs, text, fs.find(path, detail=True), root, texts, is_glob=False))
     if not fs.exists(path):
         raise ConfigError(f"{text} does not exist")
     if suffix == ".tar":
-        try:
-            return {}, _some(text, list(_members(text)))
-        except tarfile.TarError as exc:
-            raise ConfigError(f"{text} cannot be read as a tar: {exc} (compressed ones are not taken)") from exc
+        return {}, _some(text, _all_members(text, texts))
     if suffix in (".csv", ".parquet"):
         with fs.open(path, "rb") as file:
             table = read_table(file, text, is_csv=suffix == ".csv")
-        videos = zip(_files([url for url, _ in table.rows]), table.rows, strict=True)
-        return table.columns, [replace(video, passthrough=extra) for video, (_, extra) in videos]
+        rows = zip(_files([url for url, _ in table.rows]), table.rows, strict=True)
+        return table.columns, [replace(video, passthrough=extra) for video, (_, extra) in rows]
     if suffix in (".txt", ".list", ".lst"):
         with fs.open(path, "rb") as file:
             urls = _lines(file.read(), text)
@@ -153,7 +155,15 @@ def _some(text: str, videos: list[Found]) -> list[Found]:
     return videos
 
 
-def _below(fs: Any, text: str, infos: dict[str, dict[str, Any]], root: str, *, is_glob: bool) -> list[Found]:  # noqa: ANN401  an fsspec file system
+def _below(
+    fs: Any,  # noqa: ANN401  an fsspec file system
+    text: str,
+    infos: dict[str, dict[str, Any]],
+    root: str,
+    texts: Collection[str],
+    *,
+    is_glob: bool,
+) -> list[Found]:
     """The videos among `infos`, by name; tars among them give their members. Hidden files and folders are passed over."""
     fixed = None if is_glob else text.rstrip("/")
     top = fs._strip_protocol(fixed).rstrip("/") if fixed is not None else None  # noqa: SLF001  fsspec has no public form
@@ -169,11 +179,13 @@ def _below(fs: Any, text: str, infos: dict[str, dict[str, Any]], root: str, *, i
         url = _unicode(f"{fixed}/{inner}" if fixed is not None else _like(fs, text, path))
         suffix = PurePosixPath(path).suffix.lower()
         if suffix == ".tar":
-            found += _members_or_error(url, info)
-        elif suffix in SUFFIXES and info.get("islink"):
-            found.append(_file(url))  # a listing tells of the link, and what counts is the file that it leads to
+            found += _members_or_error(url, info, texts)
         elif suffix in SUFFIXES:
-            found.append(Found(url, info.get("size"), identity_of(info)))
+            # of a link a listing tells of itself, and what counts is the file that it leads to
+            video = _file(url) if info.get("islink") else Found(url, info.get("size"), identity_of(info))
+            stem = path[: -len(suffix)]
+            there = None if is_glob else {ext: None for ext in texts if f"{stem}.{ext}" in infos}
+            found.append(replace(video, beside=there))
     return found
 
 
@@ -230,20 +242,50 @@ def _file(url: str) -> Found:
     return Found(url, info.get("size"), identity_of(info))
 
 
-def _members(url: str) -> Iterator[Found]:
-    fs, path = locate(url)
-    etag = identity_of(fs.info(path))
-    with fs.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-        for member in tar:
-            is_video = member.isfile() and PurePosixPath(member.name).suffix.lower() in SUFFIXES
-            if is_video and not _is_hidden(member.name):
-                name = _unicode(f"{url}::{member.name}")
-                yield Found(name, member.size, etag, container=url, offset=member.offset_data)
-
-
-def _members_or_error(url: str, info: dict[str, Any]) -> Iterator[Found]:
-    """As `_members`; a tar that cannot be read, or not to its end, gives itself as well and becomes an error row."""
+def _members(url: str, texts: Collection[str]) -> tuple[list[Found], Exception | None]:
+    """The videos of a tar, each with the texts beside it, as far as the tar can be read; and what was in the way, if anything."""
+    videos: dict[str, Found] = {}
+    places: dict[str, tuple[int, int]] = {}
+    endings = tuple(f".{ext}" for ext in texts)
+    error: Exception | None = None
     try:
-        yield from _members(url)
-    except Exception:  # noqa: BLE001  each backend has its own errors; the cut tells this one
-        yield Found(url, info.get("size"), identity_of(info))
+        fs, path = locate(url)
+        etag = identity_of(fs.info(path))
+        with fs.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
+                name, at, size = member.name, member.offset_data, member.size
+                if not member.isfile() or _is_hidden(name):
+                    continue
+                if PurePosixPath(name).suffix.lower() in SUFFIXES:
+                    videos.setdefault(name, Found(_unicode(f"{url}::{name}"), size, etag, container=url, offset=at))
+                elif name.endswith(endings):
+                    places.setdefault(name, (at, size))
+    except Exception as raised:  # noqa: BLE001  each backend has its own errors; who asks tells it, or the cut does
+        error = raised
+    return [replace(video, beside=_beside(name, places, texts)) for name, video in videos.items()], error
+
+
+def _beside(
+    name: str, places: Mapping[str, tuple[int, int]], texts: Collection[str]
+) -> dict[str, tuple[int, int] | None]:
+    """The texts of a video's stem in its tar, else those of its key, which ends at the first dot, as WebDataset has it."""
+    folder, slash, base = name.rpartition("/")
+    stems = [f"{folder}{slash}{stem}" for stem in (base.rpartition(".")[0], base.partition(".")[0])]
+    found = {ext: next((places[at] for stem in stems if (at := f"{stem}.{ext}") in places), None) for ext in texts}
+    return {ext: place for ext, place in found.items() if place is not None}
+
+
+def _all_members(url: str, texts: Collection[str]) -> list[Found]:
+    """The videos of a tar that can be read to its end."""
+    videos, error = _members(url, texts)
+    if isinstance(error, tarfile.TarError):
+        raise ConfigError(f"{url} cannot be read as a tar: {error} (compressed ones are not taken)") from error
+    if error is not None:
+        raise error
+    return videos
+
+
+def _members_or_error(url: str, info: dict[str, Any], texts: Collection[str]) -> list[Found]:
+    """The videos of a tar; one that cannot be read, or not to its end, gives itself as well and becomes an error row."""
+    videos, error = _members(url, texts)
+    return videos if error is None else [*videos, Found(url, info.get("size"), identity_of(info))]

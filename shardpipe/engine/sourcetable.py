@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from shardpipe.core.clip import CLIP_COLUMNS
+from shardpipe.core.clip import CLIP_COLUMNS, UNIT_LIST
 from shardpipe.core.columns import NAME, RESERVED, ColumnType, float64, int64, string
 from shardpipe.core.columns import bool_ as bool_column
 from shardpipe.core.errors import ConfigError
@@ -25,9 +25,6 @@ MAX_INT64 = 2**63 - 1
 LEADING_ZERO = r"^\s*[+-]?0[0-9]"
 LONG = r"^\s*[+-]?[0-9]{16,}\s*$"
 """What a number would not give back as it was written: leading zeros, and, of a float, digits beyond its precision."""
-
-UNIT_LIST = frozenset({"unit", "url", "etag", "container", "part", "start_edge_s", "end_edge_s", "cost"})
-"""What a batch of sources says of a video beside its passthrough columns (with `size` and `offset`)."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from shardpipe.core.errors import ConfigError, PassFailed, ShardpipeError
 from shardpipe.core.report import RunReport
 from shardpipe.core.work import Outcome, Progress, Silent, UnitJob
 from shardpipe.engine.batches import add_batch, first_batch, list_added
+from shardpipe.engine.captionfiles import with_captions
 from shardpipe.engine.emitplan import make_plan
 from shardpipe.engine.index import finish
 from shardpipe.engine.plansettings import PlanSettings
@@ -168,15 +169,16 @@ def list_asked(store: Store, prepared: Prepared, only: str | None, add_sources: 
         raise ConfigError("--add-sources: the config has no `cut`")
     if only not in (None, CLIPS):
         raise ConfigError(f"--add-sources: --pass {only} cuts nothing; leave out --pass, or give --pass {CLIPS}")
-    return list_added(store, add_sources, passthrough_columns(prepared.clips.info))
+    return list_added(store, add_sources, passthrough_columns(prepared.clips.info), prepared.cut.captions)
 
 
 def _run_cut(run: _Run, prepared: Prepared, add_sources: str | None, added: Listing | None) -> None:
     assert prepared.cut is not None
     check_encoder(prepared.cut.write)
+    listing = None if prepared.listing is None else with_captions(prepared.listing, prepared.cut.captions)
     info = ensure_dataset(run.store, prepared.clips.info)
-    if prepared.listing is not None:
-        first_batch(run.store, prepared.cut, prepared.listing, passthrough_columns(prepared.clips.info))
+    if listing is not None:
+        first_batch(run.store, prepared.cut, listing, passthrough_columns(prepared.clips.info))
     if add_sources is not None and added is not None:
         count = add_batch(run.store, prepared.cut, added, passthrough_columns(prepared.clips.info), url=add_sources)
         run.progress.note(f"{count} new videos at {add_sources}")

@@ -15,8 +15,8 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from shardpipe.core.errors import ShardpipeError
+from shardpipe.core.parent import die_with
 from shardpipe.core.work import UnitJob
-from shardpipe.engine.decodechild import die_with
 from shardpipe.engine.worker import Task
 from shardpipe.storage.store import open_store
 

@@ -19,6 +19,7 @@ NOT_ITS_OWN = r"(?:short|brief|given|provided|entire|whole|same|first|last|next|
 MEDIUM = re.compile(
     rf"\b(?:the|this|these|that|each|every) (?:{NOT_ITS_OWN} )*(?:videos?|footage|(?:video )?clips?|(?:video )?frames?|images?|photos?|photographs?|pictures?)\b"
     r"(?! (?:game|games|camera|call|wall|frame|frames|store|album|hanging|on the wall|of the (?:door|window|bed|bike|bicycle)))"
+    r"|(?:\A|[.!?] )an? (?:(?!an? |the |his |her )[\w,]+ ){0,6}?(?:video|clip|footage|image|photo|photograph|picture)\b[^.!?]{0,40}?\b(?:of|shows?|showing|in which|where|depict\w*|captur\w*)\b"
     r"|\b(?:across|between|throughout) (?:\w+ )?(?:video )?frames\b"
     r"|\b(?:el|este|del|al) videos?\b|\b(?:la|esta|las|estas) (?:imagen|imagenes|foto|fotografia)\b"
     r"|\b(?:la|cette|les|ces) (?:videos?|photos?)\b|\b(?:l'|cette |les |ces )images?\b"

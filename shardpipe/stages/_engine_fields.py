@@ -50,7 +50,7 @@ HOW_ARGS: Mapping[EngineName, frozenset[str]] = {
             *("block_size", "swap_space", "cpu_offload_gb", "kv_cache_memory_bytes", "num_gpu_blocks_override"),
             *("disable_log_stats", "disable_custom_all_reduce", "distributed_executor_backend", "async_scheduling"),
             *("max_parallel_loading_workers", "compilation_config", "skip_mm_profiling", "scheduling_policy"),
-            *("download_dir", "mm_encoder_tp_mode", "max_num_partial_prefills", "long_prefill_token_threshold"),
+            *("download_dir", "mm_encoder_tp_mode", "max_num_partial_prefills", "mm_processor_cache_gb", "long_prefill_token_threshold"),
         }
     ),
     "openai": frozenset({"user", "service_tier", "metadata", "store", "priority"}),

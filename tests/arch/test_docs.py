@@ -145,6 +145,8 @@ def test_what_replaces_a_script_is_there(text: str) -> None:
         parse_config(CLIPS | {"cut": {"sources": "videos", "scenes": yaml.safe_load(scenes)}})
     elif re.match(r"(cut\.)?write: ", text):
         parse_config(CLIPS | {"cut": CLIPS["cut"] | {"write": yaml.safe_load(text.split("write: ", 1)[1])}})  # type: ignore[operator]
+    elif text.startswith("cut.captions: "):
+        parse_config(CLIPS | {"cut": CLIPS["cut"] | {"captions": yaml.safe_load(text.split(": ", 1)[1])}})  # type: ignore[operator]
     elif text.startswith(("emit: ", "shard_bytes: ")):
         one = {"name": "train", "from": "clips", "emit": "shards"} | yaml.safe_load(text.replace("...", "codec"))
         parse_config(CLIPS | {"passes": [one]})

@@ -256,3 +256,24 @@ def test_a_config_without_cut(tmp_path: Path) -> None:
     assert config.cut is None
     assert config.pass_named("a") is config.passes[0]
     assert config.pass_named("b") is None
+
+
+@pytest.mark.parametrize(
+    ("captions", "message"),
+    [
+        ("{.txt: text}", "'.txt' is no extension"),
+        ("{json: text}", "json: say which key is the caption: {caption: text}"),
+        ("{txt: Text}", "'Text' is no column name"),
+        ("{txt: kept}", "'kept' is no column name"),
+        ("{txt: duration_s}", "'duration_s' is a column that `cut` writes itself"),
+        ("{txt: etag}", "'etag' is a column that `cut` writes itself"),
+        ("{txt: text, json: {caption: text}}", "'text' is named twice"),
+        ("[txt]", "cut.captions"),
+    ],
+)
+def test_captions_that_are_refused(tmp_path: Path, captions: str, message: str) -> None:
+    text = GOOD.replace("  scenes:", f"  captions: {captions}\n  scenes:", 1)
+    with pytest.raises(ConfigError) as raised:
+        load(tmp_path, text)
+    assert message in str(raised.value)
+    assert "run.yaml:4" in str(raised.value)

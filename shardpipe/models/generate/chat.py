@@ -20,6 +20,11 @@ def kind_of(request: Request) -> Kind:
     return "video" if request.as_video else "images"
 
 
+def sees_pictures(config: Any) -> bool:  # noqa: ANN401  of transformers
+    """Whether a model with this config takes pictures."""
+    return type(config) in import_model_library("transformers").MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+
+
 class Chat:
     """The tokenizer, processor and chat template of a model. Raises ConfigError where the folder lacks one that is needed.
 
@@ -56,13 +61,17 @@ class Chat:
         written: str = self._processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         return written
 
+    def is_whole(self, written: str) -> bool:
+        """Whether the template has written the tokens that a tokenizer would add at the beginning."""
+        begins = self.tokenizer.bos_token
+        return not self._sees or bool(begins and written.startswith(begins))
+
     def encoded(self, requests: Sequence[Request]) -> Any:  # noqa: ANN401  transformers' BatchFeature, or BatchEncoding
         """The model's inputs for requests of one kind, padded on the left."""
         texts = [self.written(request) for request in requests]
-        begins = self.tokenizer.bos_token
         settings: dict[str, Any] = {"padding": True, "return_tensors": "pt"}
-        if not self._sees or (begins and texts[0].startswith(begins)):
-            settings["add_special_tokens"] = False  # the template has written them
+        if self.is_whole(texts[0]):
+            settings["add_special_tokens"] = False
         if not self._sees:
             return self._processor(texts, **settings)
         kind = kind_of(requests[0])

@@ -18,7 +18,7 @@ import torch
 from shardpipe.core.errors import ConfigError, UnitError
 from shardpipe.models.device import is_out_of_memory
 from shardpipe.models.generate.batchthread import BatchThread
-from shardpipe.models.generate.chat import Chat, kind_of
+from shardpipe.models.generate.chat import Chat, kind_of, sees_pictures
 from shardpipe.models.generate.decoding import Draw, Ends, Limits, before_stop
 from shardpipe.models.generate.engine import EngineSpec
 from shardpipe.models.generate.request import Answer, GenerateError, Request
@@ -174,7 +174,7 @@ def _loaded(folder: Path, spec: EngineSpec, device: str) -> tuple[Any, Chat]:
     transformers.utils.logging.disable_progress_bar()  # the terminal is the pass's
     try:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        sees = type(config) in transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+        sees = sees_pictures(config)
         loader = transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
         model = loader.from_pretrained(
             folder,
