@@ -95,7 +95,14 @@ def type_text(annotation: Any) -> str:  # noqa: ANN401, PLR0911  a type expressi
         return f"mapping of {type_text(inner[0])} to {type_text(inner[1])}"
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return "stage" if annotation is Stage else "mapping"
-    names = {bool: "true or false", int: "whole number", float: "number", str: "text", types.NoneType: "null"}
+    names = {
+        Any: "anything",
+        bool: "true or false",
+        int: "whole number",
+        float: "number",
+        str: "text",
+        types.NoneType: "null",
+    }
     return names.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from shardpipe.config.models import CLIPS, Config
+from shardpipe.core.asyncstage import AsyncStage
 from shardpipe.core.errors import ConfigError, IncompleteError, UnitError
 from shardpipe.core.shared import named_loads
 from shardpipe.core.stage import Stage
@@ -96,11 +97,13 @@ def find_weights(
 
 
 def used_weights(program: Program) -> list[UsedWeights]:
-    """What `dataset.json` says of the weights of a pass."""
+    """What `dataset.json` says of the weights of a pass, and of the config of stages that ask an engine: their identity does not
+    say how, and a retry must know.
+    """
     used = []
     steps = [step for step in program.steps if not (isinstance(step, StageStep) and step.is_shared)]
     for i, step in enumerate(steps):
-        if isinstance(step, StageStep) and step.weights:
+        if isinstance(step, StageStep) and (step.weights or isinstance(step.stage, AsyncStage)):
             files = [
                 UsedFile(name=name, url=each.url, sha256=step.weights[name], licence=each.licence, source=each.source)
                 for name, each in named_loads(step.stage).items()

@@ -43,7 +43,7 @@ class UsedFile(BaseModel):
 
 
 class UsedWeights(BaseModel):
-    """What one stage of a pass loads: its place in the identity's `steps`, its whole config, its files."""
+    """What one stage of a pass loads, or how it asks a server: its place in the identity's `steps`, its whole config, its files."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -72,7 +72,7 @@ class DatasetInfo(BaseModel):
     unit_clips: int | None = None
     """Clips a slice of a unit; None: a unit is not sliced."""
     weights: list[UsedWeights] = []
-    """Of the stages that load any: lineage. Their hashes are in the identity too, where they lay is not."""
+    """Of the stages that load any, or ask a server: lineage. Their hashes are in the identity too, where they lay is not."""
     versions: dict[str, str] = {}
     """Of shardpipe and of the libraries that results depend on: lineage, no part of the fingerprint."""
 

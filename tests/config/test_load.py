@@ -111,7 +111,7 @@ def test_forms_of_emit(tmp_path: Path, emit: str, members: list[str], shuffle: i
         (
             "{type: flow, engine: dis}",
             "{engine: dis}",
-            "run.yaml:11: passes.0.stages.0.type: required; one of 'aes', 'annotate', 'borders'",
+            "run.yaml:11: passes.0.stages.0.type: required; one of 'aes', 'annotate', 'ask'",
         ),
         ("threshold", "treshold", "cut.scenes.treshold: unknown key (did you mean 'threshold'?)"),
         (
