@@ -19,9 +19,6 @@ log = logging.getLogger(__name__)
 TRIES_ALONE = 2
 """How often an engine dies of a request that it has alone: processes are also killed from outside."""
 
-MOST_DEATHS = 8
-"""Deaths with no answer between them: then it is no request's fault."""
-
 
 ALONE = f"the engine died of this clip, {TRIES_ALONE} times when it had it alone"
 
@@ -39,7 +36,8 @@ class _Asked:
 
 
 class Bisection:
-    """Asks an engine that may die. `ask` raises EngineDied then; `restart` makes it run again, or raises UnitError.
+    """Asks an engine that may die. `ask` raises EngineDied then; `restart` makes it run again, and sees to it that it does, or
+    raises UnitError.
 
     All of it runs in one event loop.
     """
@@ -53,7 +51,7 @@ class Bisection:
         self._all_out = asyncio.Event()
         self._suspects: list[_Asked] = []
         self._recovery: asyncio.Task[None] | None = None
-        self._num_deaths = 0
+        self._num_deaths = self._most_deaths = 0  # with no answer between them
         self._gone: UnitError | None = None
 
     async def answer(self, request: Request) -> Answer:
@@ -86,6 +84,8 @@ class Bisection:
         """Settle all suspects, then let others in."""
         await self._all_out.wait()  # each has to say how it ended
         suspects, self._suspects = self._suspects, []
+        # halving to one, and to a few beside it that kill too; more than these is no request's fault
+        self._most_deaths = len(suspects).bit_length() + 4 * TRIES_ALONE
         try:
             await self._restarted()
             await self._settle(suspects)
@@ -100,7 +100,7 @@ class Bisection:
 
     async def _restarted(self) -> None:
         self._num_deaths += 1
-        if self._num_deaths > MOST_DEATHS:
+        if self._num_deaths > self._most_deaths:
             raise UnitError(f"the engine died {self._num_deaths} times without an answer between: see its log above")
         await self._restart()
 

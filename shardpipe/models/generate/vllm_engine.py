@@ -99,6 +99,8 @@ class VllmEngine:
     async def _restart(self) -> None:
         await self._stop()
         await self._start()
+        if not await self._responds(self._engine):
+            raise UnitError(f"vLLM gives no token any more with {self._folder}, started again: see its log above")
 
     def _settings(self) -> dict[str, Any]:
         spec = self._spec
