@@ -85,7 +85,7 @@ def test_captions_questions_and_tags_of_one_engine(tmp_path: Path, videos: Path,
 def test_a_killed_run_ends_its_engine_and_repeats_only_what_was_in_flight(
     tmp_path: Path, videos: Path, vlm: Path
 ) -> None:
-    settings = {"max_tokens": 700, "min_tokens": 700, "num_in_flight": 4, "num_frames": 1}
+    settings = {"max_tokens": 500, "min_tokens": 500, "num_in_flight": 4, "num_frames": 1}
     path = config(tmp_path, videos, [{"type": "caption", **engine(vlm), **settings}])
     process = start(path)
     rows = tmp_path / "root" / "text" / "rows"
@@ -107,6 +107,6 @@ def test_a_killed_run_ends_its_engine_and_repeats_only_what_was_in_flight(
     assert len(after) == 6
     assert {name: after[name] for name in before} == before
     found = rows_of(open_store(str(tmp_path / "root")), "text")
-    assert [row["text_tokens"] for row in found.values()] == [700] * 12
+    assert [row["text_tokens"] for row in found.values()] == [500] * 12
     timed = [json.loads(each.read_text()) for each in (tmp_path / "root" / "_run" / "text" / "rows").glob("*.json")]
     assert sum(each["num_clips"] for each in timed) == 12
