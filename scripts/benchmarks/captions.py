@@ -16,7 +16,7 @@ NUM_CLIPS, NUM_UNITS, NUM_TOKENS = 200, 8, 256
 SIDE = ROOT / "scripts" / "benchmarks" / "captions_side.py"
 CUT = """
 root: {root}
-cut: {{sources: {videos}, scenes: {{type: fixed, every_s: 0.9}}, write: {{method: encode, short_side: 180, preset: ultrafast, gop_s: 1}}}}
+cut: {{sources: {videos}, scenes: {{type: fixed, every_s: 0.9, min_s: 0.5}}, write: {{method: encode, short_side: 180, preset: ultrafast, gop_s: 1}}}}
 """
 
 
