@@ -171,6 +171,16 @@ class WrongMember(Good):
         return [{"good": "text"} for _ in batch]
 
 
+class Ordered(Good):
+    """Its first class is what counts, which no stored config tells."""
+
+    classes: dict[str, str] = {"watermark": "a watermark", "clean": "a photo"}
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return super().identity | {"first": next(iter(self.classes))}
+
+
 BROKEN: dict[Callable[[], Stage], str] = {
     TooFew: "one each",
     WrongType: "expected float32, got str",
@@ -189,6 +199,7 @@ BROKEN: dict[Callable[[], Stage], str] = {
     OneText: "list of column names",
     NoMessage: "without a message",
     WrongMember: "must be bytes",
+    Ordered: "order of a mapping's keys",
 }
 
 

@@ -126,6 +126,14 @@ def test_the_order_of_the_classes_is_part_of_the_identity(folder: str) -> None:
     )
 
 
+def test_the_identity_holds_what_it_held_before_classes_were_stored_as_pairs(folder: str) -> None:
+    """Finished scores stay what they are, by their fingerprints."""
+    assert classify(folder, prompts=PROMPTS).identity["prompts"] == PROMPTS
+    assert classify(folder, prompts=[[name, texts] for name, texts in PROMPTS.items()]) == classify(
+        folder, prompts=PROMPTS
+    )
+
+
 def test_several_stand_side_by_side(folder: str) -> None:
     first, second = classify(folder, prompts=PROMPTS), classify(folder, prompts=PROMPTS, name="nsfw")
     assert not set(first.writes) & set(second.writes)
