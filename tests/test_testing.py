@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 import webdataset
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from shardpipe.core.columns import ColumnType, Member, Writes, float32, list_of, string
 from shardpipe.core.errors import ConfigError, MediaError, StageError
@@ -174,7 +174,7 @@ class WrongMember(Good):
 class Ordered(Good):
     """Its first class is what counts, which no stored config tells."""
 
-    classes: dict[str, str] = {"watermark": "a watermark", "clean": "a photo"}
+    classes: dict[str, str] = Field(default={"watermark": "a watermark", "clean": "a photo"})
 
     @property
     def identity(self) -> dict[str, Any]:
