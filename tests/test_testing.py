@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 import webdataset
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict
 
 from shardpipe.core.columns import ColumnType, Member, Writes, float32, list_of, string
 from shardpipe.core.errors import ConfigError, MediaError, StageError
@@ -171,16 +171,6 @@ class WrongMember(Good):
         return [{"good": "text"} for _ in batch]
 
 
-class Ordered(Good):
-    """Its first class is what counts, which no stored config tells."""
-
-    classes: dict[str, str] = Field(default={"watermark": "a watermark", "clean": "a photo"})
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        return super().identity | {"first": next(iter(self.classes))}
-
-
 BROKEN: dict[Callable[[], Stage], str] = {
     TooFew: "one each",
     WrongType: "expected float32, got str",
@@ -199,7 +189,6 @@ BROKEN: dict[Callable[[], Stage], str] = {
     OneText: "list of column names",
     NoMessage: "without a message",
     WrongMember: "must be bytes",
-    Ordered: "order of a mapping's keys",
 }
 
 
