@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from shardpipe.config.load import load_config, parse_config
     from shardpipe.config.models import Config
+    from shardpipe.core.asyncstage import AsyncStage
     from shardpipe.core.columns import (
         Columns,
         ColumnType,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "shardpipe.config.load": ("load_config", "parse_config"),
     "shardpipe.config.models": ("Config",),
+    "shardpipe.core.asyncstage": ("AsyncStage",),
     "shardpipe.core.columns": (
         *("ColumnType", "Columns", "Member", "Writes"),
         *("bool_", "float32", "float64", "int64", "list_of", "string"),
@@ -60,6 +62,7 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AsyncStage",
     "ClipError",
     "ClipView",
     "ColumnType",

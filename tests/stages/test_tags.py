@@ -153,3 +153,11 @@ def test_any_answer_gives_clean_tags(text: str) -> None:
 def test_fields_that_do_not_fit_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         tags(**fields)
+
+
+def test_a_key_that_each_clip_has_a_column_of_gets_another_one() -> None:
+    stage = Tags(model="org/Big", keys=("objects", "scene", "style"))
+    assert list(stage.writes) == ["objects", "scene_tags", "style", "tags_finish"]
+    assert list(Tags(model="org/Big", keys=("scene",), prefix="tag_").writes) == ["tag_scene", "tag_tags_finish"]
+    made = stage.answered("custom", Answer('{"scene": ["beach"]}', "stop", 5, 5))
+    assert made["scene_tags"] == ["beach"]
