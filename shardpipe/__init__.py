@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         list_of,
         string,
     )
+    from shardpipe.core.datasetstage import DatasetStage
     from shardpipe.core.detector import Detector, DetectorRun, Transition
     from shardpipe.core.errors import (
         ConfigError,
@@ -46,6 +47,7 @@ _HOMES = {
         *("ColumnType", "Columns", "Member", "Writes"),
         *("bool_", "float32", "float64", "int64", "list_of", "string"),
     ),
+    "shardpipe.core.datasetstage": ("DatasetStage",),
     "shardpipe.core.detector": ("Detector", "DetectorRun", "Transition"),
     "shardpipe.core.errors": (
         *("ConfigError", "IncompleteError", "IntegrityError", "MediaError", "PassFailed"),
@@ -66,6 +68,7 @@ __all__ = [
     "Columns",
     "Config",
     "ConfigError",
+    "DatasetStage",
     "Detector",
     "DetectorRun",
     "Fractions",
