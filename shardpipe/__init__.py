@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         list_of,
         string,
     )
+    from shardpipe.core.datasetstage import DatasetStage
     from shardpipe.core.detector import Detector, DetectorRun, Transition
     from shardpipe.core.errors import (
         ConfigError,
@@ -48,6 +49,7 @@ _HOMES = {
         *("ColumnType", "Columns", "Member", "Writes"),
         *("bool_", "float32", "float64", "int64", "list_of", "string"),
     ),
+    "shardpipe.core.datasetstage": ("DatasetStage",),
     "shardpipe.core.detector": ("Detector", "DetectorRun", "Transition"),
     "shardpipe.core.errors": (
         *("ConfigError", "IncompleteError", "IntegrityError", "MediaError", "PassFailed"),
@@ -69,6 +71,7 @@ __all__ = [
     "Columns",
     "Config",
     "ConfigError",
+    "DatasetStage",
     "Detector",
     "DetectorRun",
     "Fractions",

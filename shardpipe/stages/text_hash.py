@@ -61,9 +61,13 @@ class TextHash(Stage):
     def _result(self, text: Any) -> Result:  # noqa: ANN401  whatever the column holds
         if text is not None and not isinstance(text, str):
             return ClipError(f"its column {self.column} holds {text!r:.40}, and text_hash reads text")
-        plain = normalised(text or "", ignore_case=self.ignore_case, ignore_marks=self.ignore_marks)
-        digest = hashlib.sha256(plain.encode(errors="surrogatepass")).hexdigest()
-        return {self.into: digest[:16] if plain else None}
+        return {self.into: text_digest(text or "", ignore_case=self.ignore_case, ignore_marks=self.ignore_marks)}
+
+
+def text_digest(text: str, *, ignore_case: bool = True, ignore_marks: bool = True) -> str | None:
+    """16 hexadecimal digits of the sha256 of what counts of a text; None where that is nothing."""
+    plain = normalised(text, ignore_case=ignore_case, ignore_marks=ignore_marks)
+    return hashlib.sha256(plain.encode(errors="surrogatepass")).hexdigest()[:16] if plain else None
 
 
 def normalised(text: str, *, ignore_case: bool = True, ignore_marks: bool = True) -> str:
