@@ -126,6 +126,8 @@ class StepRunner:
                 for clip, reason in zip(alive, reasons, strict=True):
                     clip.dropped_by = reason
                 continue
+            for clip in alive:
+                clip.take_reused(step)
             ready = self._ready(flight, step, [clip for clip in alive if self._wants(clip, step)])
             if isinstance(step.stage, AsyncStage):
                 self._in_flight.put([Sent(flight, clip, step, at, frames) for clip, frames in ready])

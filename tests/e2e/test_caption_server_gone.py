@@ -3,17 +3,12 @@
 Once it is back, the rest is asked. `retry` asks about the clips with errors alone.
 """
 
-import json
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support.openai_server import Plan, Served, free_port, serve
-from support.planted import asked_keys, captioning, check_pairing, committed_rows, copy_of, cut_root
-from support.processes import MarkedRun, marked_run
+from support.caption_runs import ended, finish, in_mid_pass, write_config
+from support.openai_server import Plan, free_port, serve
+from support.planted import asked_keys, check_pairing, committed_rows, cut_root
 from support.runs import rows_of
 
 from shardpipe.storage.store import open_store
@@ -28,67 +23,7 @@ def cut(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cut_root(tmp_path_factory.mktemp("gone"), 3)
 
 
-def write_config(folder: Path, cut: Path, url: str, *, workers: int = 1, unit_clips: int = 4, **stage: Any) -> str:
-    """A config over a copy of the root, `folder`/root, as JSON (which is YAML)."""
-    root = folder / "root"
-    if not root.exists():
-        copy_of(cut, root)
-    caption = captioning(url, **{"num_in_flight": 4, **stage})
-    one = {
-        "name": "text",
-        "from": "clips",
-        "stages": [caption],
-        "unit_clips": unit_clips,
-        "emit": "rows",
-        "max_failed": 1.0,
-    }
-    sources = str(cut.parent / "videos")
-    scenes = {"type": "fixed", "every_s": 1, "min_s": 0.5}
-    execute = {"type": "local", "workers": workers, "decoders": 1}
-    path = folder / "run.yaml"
-    path.write_text(
-        json.dumps(
-            {
-                "root": str(root),
-                "cut": {"sources": sources, "scenes": scenes, "max_failed": 0.9},
-                "passes": [one],
-                "execute": execute,
-            }
-        ),
-        encoding="utf-8",
-    )
-    return str(path)
-
-
-def ended(*arguments: str, env: dict[str, str] | None = None) -> tuple[int, str]:
-    """A run of the command line: its exit code, and all that it printed."""
-    with marked_run(*arguments, env=env) as run:
-        code, out, err = run.wait(240)
-        run.assert_gone()
-    return code, out + err
-
-
-@contextmanager
-def in_mid_pass(config: str, server: Served, num_requests: int) -> Iterator[MarkedRun]:
-    """A run that has asked about so many clips."""
-    with marked_run("run", config) as run:
-        while run.process.poll() is None and len(server.requests()) < num_requests:
-            time.sleep(0.02)
-        yield run
-        run.assert_gone()
-
-
-def finish(config: str, root: Path, server: Served) -> None:
-    """Run again: what is committed is not asked about, and all clips have their captions."""
-    done, before = set(committed_rows(root, "text")), len(server.requests())
-    code, said = ended("run", config)
-    assert code == 0, said
-    rows = check_pairing(open_store(str(root)), "text", server.requests())
-    assert {row["error"] for row in rows.values()} == {None}
-    assert set(asked_keys(server.requests()[before:])) == set(rows) - done
-
-
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_server_that_stays_away(cut: Path, tmp_path: Path, workers: int) -> None:
     """The run ends, whatever is left to do: no unit after the others waits for it, and is decoded for nothing."""
     root = tmp_path / "root"
@@ -142,7 +77,7 @@ def test_a_key_is_never_told(cut: Path, tmp_path: Path) -> None:
         assert any(error is not None and "***" in error for error in errors)
 
 
-@pytest.mark.parametrize("fault", ["401", "404"])
+@pytest.mark.parametrize("fault", ["401", pytest.param("404", marks=pytest.mark.slow)])
 def test_a_server_that_refuses_all_in_mid_pass(cut: Path, tmp_path: Path, fault: str) -> None:
     """A key that was revoked: few requests more, and no unit after the other."""
     root = tmp_path / "root"
