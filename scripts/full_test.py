@@ -13,7 +13,7 @@ REPORT = ROOT / "docs" / "full-test.md"
 
 
 def main(arguments: list[str]) -> int:
-    junit = ROOT / "build" / "full-test.xml"
+    junit, of_vllm = ROOT / "build" / "full-test.xml", ROOT / "build" / "full-test-vllm.xml"
     junit.parent.mkdir(exist_ok=True)
     command = [
         sys.executable,
@@ -31,14 +31,17 @@ def main(arguments: list[str]) -> int:
     ]
     began = time.monotonic()
     code = subprocess.run([*command, f"--junitxml={junit}", *arguments], cwd=ROOT, check=False).returncode
-    if not arguments:
-        REPORT.write_text(summary(junit, time.monotonic() - began, code), encoding="utf-8")
+    if arguments:
+        return code
+    vllm = [ROOT / "scripts" / "test_vllm", "-vv", f"--junitxml={of_vllm}"]
+    code = subprocess.run(vllm, cwd=ROOT, check=False).returncode or code
+    REPORT.write_text(summary([junit, of_vllm], time.monotonic() - began, code), encoding="utf-8")
     return code
 
 
-def summary(junit: Path, seconds: float, code: int) -> str:
+def summary(reports: list[Path], seconds: float, code: int) -> str:
     """A Markdown page: counts by folder, and everything that did not pass."""
-    cases = ET.parse(junit).getroot().iter("testcase")  # noqa: S314  our own pytest wrote it
+    cases = [case for junit in reports for case in ET.parse(junit).getroot().iter("testcase")]  # noqa: S314  our own pytest wrote it
     folders: dict[str, list[int]] = {}
     odd = []
     for case in cases:

@@ -1,4 +1,4 @@
-"""What configs/tiny.yaml needs: FOLDER/weights, tiny models with random values, and FOLDER/videos.csv, videos with a text each.
+"""What configs/tiny.yaml needs: FOLDER/weights, tiny models with random values, and FOLDER/videos.csv, videos with a title each.
 
 Numbers of random models mean nothing; the files are read, hashed and run as real ones are.
 """
@@ -11,9 +11,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
 from support.tiny_clip import WIDTH, aesthetic_head, clip_folder  # noqa: E402  the tests build them in the same way
+from support.tiny_vlm import make_tiny_llm, make_tiny_vlm  # noqa: E402
 from support.unimatch_weights import write_checkpoint  # noqa: E402
 
-TEXTS = {"carphone_pristine.mp4": "A man sits in a moving car. He talks, and the landscape passes behind him."}
+TITLES = {"carphone_pristine.mp4": "A man sits in a moving car. He talks, and the landscape passes behind him."}
 
 
 def main(folder: Path) -> None:
@@ -25,10 +26,14 @@ def main(folder: Path) -> None:
         aesthetic_head(weights / "aesthetic.pth", num_in=WIDTH)
     if not (weights / "unimatch.pth").exists():
         write_checkpoint(weights / "unimatch.pth")
+    if not (weights / "vlm").is_dir():
+        make_tiny_vlm(weights / "vlm")
+    if not (weights / "llm").is_dir():
+        make_tiny_llm(weights / "llm")
     with (folder / "videos.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(["url", "text_raw"])
-        table.writerows([ROOT / "tests" / "assets" / "videos" / name, text] for name, text in TEXTS.items())
+        table.writerow(["url", "title"])
+        table.writerows([ROOT / "tests" / "assets" / "videos" / name, title] for name, title in TITLES.items())
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ class _BeforeTorchvision(MetaPathFinder):
             torch.ops.load_library(str(compiled))
         except OSError:
             self.declared = torch.library.Library("torchvision", "FRAGMENT")
-            for operator in ("nms", "qnms"):
+            for operator in (name for name in ("nms", "qnms") if not hasattr(torch.ops.torchvision, name)):
                 self.declared.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 

@@ -7,6 +7,7 @@ def test_brightness():
     assert results["black"] == {"brightness": 0.0}
 """
 
+import json
 import math
 import pickle
 from collections.abc import Mapping, Sequence
@@ -108,12 +109,17 @@ def _after(
 
 
 def _made(stage: Stage | Mapping[str, Any]) -> Stage:
-    """A fresh stage, by way of the config that a YAML file would hold."""
-    config = stage.model_dump(mode="json") if isinstance(stage, Stage) else dict(stage)
-    kind = type(stage) if isinstance(stage, Stage) else stage_class(str(config.get("type", "")))
-    made = kind.model_validate(config)
-    if isinstance(stage, Stage) and made != stage:
+    """A fresh stage, by way of the config that a YAML file, and a Dataset's lineage, would hold."""
+    if not isinstance(stage, Stage):
+        return stage_class(str(stage.get("type", ""))).model_validate(dict(stage))
+    made = type(stage).model_validate(json.loads(canonical_json(stage.model_dump(mode="json"))))
+    if made != stage:
         raise StageError(f"{made.type}: its fields do not survive being written as YAML: {stage!r} became {made!r}")
+    if made.identity != stage.identity:
+        raise StageError(
+            f"{made.type}: its identity depends on the order of a mapping's keys, which are sorted where its config is stored, so "
+            "that no retry could make it again; a field whose order counts is written as pairs (a field_serializer)"
+        )
     return made
 
 

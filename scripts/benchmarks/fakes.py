@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,8 @@ from pydantic import PrivateAttr
 from shardpipe.core.columns import Writes, int64
 from shardpipe.core.frames import FrameRequest, Rate
 from shardpipe.core.stage import ClipView, Result, Stage
+from shardpipe.models.generate.request import Request
+from shardpipe.stages.caption import Caption
 
 
 class Nothing(Stage):
@@ -54,3 +57,27 @@ class Sleeper(Stage):
         self._spans.append((began, time.monotonic(), len(batch)))
         Path(self.log).with_suffix(f".{id(self)}").write_text(json.dumps(self._spans), encoding="utf-8")
         return [{"num_seen_frames": len(view.frames)} for view in batch]
+
+
+class TimedCaption(Caption):
+    """A captioner that leaves in `log` when a clip was submitted, and when it was answered."""
+
+    type: Literal["timed_caption"] = "timed_caption"  # type: ignore[assignment]
+    log: str = ""
+
+    def submit(self, view: ClipView) -> "Future[Result]":
+        """As a captioner, with a line for each end."""
+        self._note()
+        made = super().submit(view)
+        made.add_done_callback(lambda _: self._note())
+        return made
+
+    def request_of(self, view: ClipView) -> Request:
+        """What it asks of a clip."""
+        made = self._request(view, next(iter(self.prompts.templates.values())))
+        assert isinstance(made, Request)
+        return made
+
+    def _note(self) -> None:
+        with Path(self.log).open("a", encoding="utf-8") as file:
+            file.write(f"{time.monotonic()}\n")

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import captions
 import cut
 import decode
 import emit
@@ -24,6 +25,7 @@ BENCHMARKS = {
     "emit": emit.bench,
     "memory": memory.bench,
     "models": models.bench,
+    "captions": captions.bench,
     "gpu": gpu.bench,
 }
 

@@ -99,6 +99,8 @@ def write_funnel(
     )
     if usage.num_decoded or usage.num_from_stills:
         write_line(f"saw   {usage.num_decoded:,} clips decoded, {usage.num_from_stills:,} from cached frames")
+    if usage.num_idle:
+        write_line(f"idle  an engine had no clip {usage.num_idle:,} times, {usage.idle_s:.1f} s in all")
     if prices is not None and total is not None:
         each_1000 = "" if per_1000 is None else f", {money(per_1000)} for 1,000 kept clips"
         write_line(f"cost  {money(total)} {prices.currency}{each_1000}")

@@ -44,6 +44,6 @@ def _let_torchvision_import() -> None:
         torch.ops.load_library(str(compiled))
     except OSError:
         library = torch.library.Library("torchvision", "FRAGMENT")
-        for operator in OPERATORS:
+        for operator in (name for name in OPERATORS if not hasattr(torch.ops.torchvision, name)):
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         importlib.import_module("torchvision").__dict__["_shardpipe_operators"] = library  # as long as it lives

@@ -173,6 +173,10 @@ class EngineFields(AsyncStage):
         if idle:
             which = "; ".join(f"{name} is for engine {' or '.join(ONLY_FOR[name])}" for name in idle)
             raise ValueError(f"{which}; the engine here is {self.engine}: leave {', '.join(idle)} out")
+        if "trust_remote_code" in self.engine_args:
+            raise ValueError(
+                "engine_args.trust_remote_code: code that lies beside weights is never run; name another model"
+            )
         for name in self.engine_args:
             if (field := OURS[self.engine].get(name)) is not None:
                 raise ValueError(f"engine_args.{name}: set the stage's own {field} instead")

@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, field_serializer, field_validator, model_validator
 
 from shardpipe.core.columns import ColumnName, Columns, float32, list_of
 from shardpipe.core.errors import ConfigError, StageError
@@ -18,6 +18,7 @@ from shardpipe.stages._image_encoder import NUM_FRAMES, Embeddings, ImageStage, 
 
 Activation = Literal["sigmoid", "softmax", "none"]
 LOGIT_SCALE = 100.0
+PAIR = 2
 
 
 class Classify(ImageStage):
@@ -66,6 +67,18 @@ class Classify(ImageStage):
     _head: Head | None = PrivateAttr(default=None)
     _classes: Embeddings | None = PrivateAttr(default=None)
 
+    @field_validator("prompts", mode="before")
+    @classmethod
+    def _from_pairs(cls, prompts: Any) -> Any:  # noqa: ANN401  whatever stands in the config
+        if isinstance(prompts, list) and all(isinstance(pair, list | tuple) and len(pair) == PAIR for pair in prompts):
+            return dict(prompts)
+        return prompts
+
+    @field_serializer("prompts", when_used="json")
+    def _in_order(self, prompts: dict[str, tuple[str, ...]] | None) -> list[list[Any]] | None:
+        """Pairs: where a pass's config is stored keys are sorted, and the first class is the one that is scored."""
+        return None if prompts is None else [[name, list(texts)] for name, texts in prompts.items()]
+
     @model_validator(mode="after")
     def _one_way(self) -> "Classify":
         if (self.prompts is None) == (self.weights is None):
@@ -86,7 +99,10 @@ class Classify(ImageStage):
     @property
     def identity(self) -> dict[str, Any]:
         """With the order of the classes, which a mapping in a fingerprint has not."""
-        return super().identity | ({"classes": list(self.prompts)} if self.prompts is not None else {})
+        if self.prompts is None:
+            return super().identity
+        texts = {name: list(texts) for name, texts in self.prompts.items()}
+        return super().identity | {"prompts": texts, "classes": list(texts)}
 
     @property
     def loads(self) -> Sequence[Weights]:

@@ -34,8 +34,9 @@ class Tags(SeeingStage):
                            server's), `unparsed`, `no_text` (`column` is null or empty, and nothing was asked).
 
     keys: `objects`, `actions`, `scene`, `style`, and any of your own, with `meanings: {vehicles: cars, ships and aircraft}` where the
-    name alone does not say it. Without `column` it looks at frames; with `column: text` it reads that caption; with both `column`
-    and num_frames (or fps, fractions) it does both. `prompt` replaces the task by a template of yours.
+    name alone does not say it; `scene` wants a `prefix`, as each clip has a column of that name. Without `column` it looks at frames;
+    with `column: text` it reads that caption; with both `column` and num_frames (or fps, fractions) it does both. `prompt` replaces
+    the task by a template of yours.
 
     The answer is guided to JSON where the engine guides; else JSON is looked for in what the model says, then lists in brackets
     (`objects: [dog, ball]`, or of a single key `[dog, ball]`). Tags of more than max_tag_chars are sentences, and left out.

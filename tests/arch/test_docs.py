@@ -19,6 +19,7 @@ from shardpipe.config.registry import detector_types, stage_types
 from shardpipe.core.clip import CLIP_COLUMNS
 from shardpipe.core.stage import Stage
 from shardpipe.engine.expression import parse
+from shardpipe.executors.plan import plan_config
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
@@ -57,6 +58,17 @@ def test_yaml_blocks_are_configs(text: str) -> None:
         parse_config(values)
     else:  # a part of a config, shown alone
         parse_config(CLIPS | values)
+
+
+@pytest.mark.parametrize("text", [each for each in blocks("yaml") if "passes:" in str(each.values)])
+def test_yaml_blocks_have_the_columns_that_they_name(text: str, tmp_path: Path) -> None:
+    values = CLIPS | yaml.safe_load(text)
+    for stage in [stage for each in values["passes"] for stage in each.get("stages", [])]:
+        if "model" in stage:
+            stage |= {"engine": "openai", "base_url": "http://127.0.0.1:9/v1"}  # nothing to pull
+    video = ROOT / "tests" / "assets" / "videos" / "carphone_pristine.mp4"
+    values |= {"root": str(tmp_path), "cut": {"scenes": {"type": "none"}, "sources": str(video)}}
+    assert plan_config(parse_config(values)).phases
 
 
 @pytest.mark.parametrize("text", list(blocks("bash")))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from support.fakes import CALLS, Scored
 from support.runs import calls, make_config, rows_of, run_inline
+from support.tiny_clip import clip_folder
 from support.weighted import PAGE, Weighted, write_number
 
 from shardpipe.config.models import Config
@@ -21,6 +22,7 @@ from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.plan import plan_config
 from shardpipe.executors.retry import retry_root
 from shardpipe.executors.run import emit_pass
+from shardpipe.stages.classify import Classify
 from shardpipe.stages.embed import Embed
 from shardpipe.storage.dataset import Dataset, DatasetInfo
 from shardpipe.storage.store import open_store
@@ -230,6 +232,23 @@ def test_retry_loads_what_was_loaded(head: Path, videos: Path, tmp_path: Path, m
     encoder.unlink()
     with pytest.raises(ConfigError, match="there is no such file"):
         retry_root(str(root))
+
+
+def test_retry_of_classes_in_any_order(
+    head: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first class is the one that is scored; what is stored of a pass has its keys sorted."""
+    root = tmp_path / "root"
+    kinds = {"weighted": Weighted, "classify": Classify}
+    monkeypatch.setattr(retrying, "stage_class", kinds.__getitem__)
+    monkeypatch.setattr(retrying, "executor_for", lambda _, store, **__: InlineExecutor(store))
+    prompts = {"watermark": ("a watermark",), "clean": ("a photo",)}
+    mark = Classify(backbone=clip_folder(tmp_path / "clip"), name="mark", num_frames=1, prompts=prompts)
+    run_inline(score(root, videos, mark, Weighted(weights=str(head), fails=(1000,))))
+    before = {key: row["mark"] for key, row in rows_of(open_store(str(root)), "score").items()}
+    assert retry_root(str(root)).passes == ("score",)
+    after = rows_of(open_store(str(root)), "score")
+    assert {key: row["mark"] for key, row in after.items()} == before
 
 
 def test_a_plan_needs_no_torch(head: Path, videos: Path, tmp_path: Path) -> None:

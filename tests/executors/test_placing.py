@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from shardpipe.config.parts import ExecuteConfig
 from shardpipe.config.registry import stage_class
+from shardpipe.core.errors import ConfigError
 from shardpipe.core.work import Phase, WorkerNeeds
 from shardpipe.executors import placing
 from shardpipe.executors.local import LocalExecutor
@@ -121,3 +122,44 @@ def test_what_is_no_device_is_refused(device: str) -> None:
 )
 def test_which_stages_want_a_gpu(fields: dict[str, Any], expected: bool) -> None:  # noqa: FBT001
     assert stage_class(fields["type"]).model_validate(fields).uses_device is expected
+
+
+@pytest.mark.parametrize(
+    ("execute", "expected"),
+    [
+        ({}, (2, ("cuda:0,cuda:1", "cuda:2,cuda:3"))),
+        ({"devices": ["cuda:1", "cuda:3", "cuda:4"]}, (1, ("cuda:1,cuda:3",))),
+        ({"devices": ["cpu"]}, (1, ("cpu",))),
+        ({"workers": 1}, (1, ("cuda:0,cuda:1", "cuda:2,cuda:3"))),
+    ],
+)
+def test_a_worker_gets_all_gpus_that_its_engine_needs(
+    execute: dict[str, Any], expected: tuple[int, tuple[str, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placing, "gpus", lambda: [f"cuda:{i}" for i in range(5)])
+    needs = WorkerNeeds(uses_device=True, num_devices=2, serves_all=True)
+    executor = placing.executor_for(
+        ExecuteConfig.model_validate(execute), open_store(str(tmp_path)), phase="rows", needs=needs
+    )
+    assert isinstance(executor, LocalExecutor)
+    assert (executor._settings.num_workers, executor._settings.devices) == expected
+
+
+def test_too_few_gpus_for_an_engine_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placing, "gpus", lambda: ["cuda:0"])
+    needs = WorkerNeeds(uses_device=True, num_devices=4, serves_all=True)
+    with pytest.raises(ConfigError, match=r"4 GPUs a worker \(tensor_parallel_size\), and there are 1: cuda:0"):
+        placing.executor_for(ExecuteConfig(), open_store(str(tmp_path)), phase="rows", needs=needs)
+
+
+@pytest.mark.parametrize(("execute", "workers", "decoders"), [({}, 1, 8), ({"workers": 2}, 2, 4)])
+def test_one_worker_serves_a_cpu_or_a_server(
+    execute: dict[str, Any], workers: int, decoders: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(placing, "gpus", list)
+    monkeypatch.setattr(placing, "num_cores", lambda: 8)
+    config, needs = ExecuteConfig.model_validate(execute), WorkerNeeds(uses_device=False, serves_all=True)
+    executor = placing.executor_for(config, open_store(str(tmp_path)), phase="rows", needs=needs)
+    assert isinstance(executor, LocalExecutor)
+    assert executor._settings.num_workers == workers
+    assert placing.num_decoders(config, needs) == decoders

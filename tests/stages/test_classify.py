@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pydantic import ValidationError
+from pydantic import ValidationError, field_serializer
 from support.encoded import ByOpenClip, noise, normalised, run
 from support.tiny_clip import WIDTH, chain_file, clip_folder
 
-from shardpipe.core.errors import ConfigError
+from shardpipe.core.errors import ConfigError, StageError
 from shardpipe.core.stage import ClipError
 from shardpipe.stages.classify import Classify
 from shardpipe.testing import check_stage
@@ -123,6 +123,27 @@ def test_the_order_of_the_classes_is_part_of_the_identity(folder: str) -> None:
     assert classify(folder, prompts=PROMPTS).identity["classes"] == list(PROMPTS)
     assert (
         classify(folder, prompts=PROMPTS).identity["classes"] != classify(folder, prompts=backwards).identity["classes"]
+    )
+
+
+class Unordered(Classify):
+    """As a stage is whose author did not think of sorted keys."""
+
+    @field_serializer("prompts", when_used="json")
+    def _in_order(self, prompts: Any) -> Any:
+        return prompts
+
+
+def test_a_stage_that_no_retry_could_make_again_is_caught(folder: str) -> None:
+    with pytest.raises(StageError, match="order of a mapping's keys"):
+        check_stage(Unordered(backbone=folder, name="mark", prompts=PROMPTS))
+
+
+def test_the_identity_holds_what_it_held_before_classes_were_stored_as_pairs(folder: str) -> None:
+    """Finished scores stay what they are, by their fingerprints."""
+    assert classify(folder, prompts=PROMPTS).identity["prompts"] == PROMPTS
+    assert classify(folder, prompts=[[name, texts] for name, texts in PROMPTS.items()]) == classify(
+        folder, prompts=PROMPTS
     )
 
 
