@@ -60,14 +60,27 @@ def run(cut: Path, name: str, stages: Sequence[Stage], **options: Any) -> None:
         assert row.get("two", start_of(key)) == start_of(key)
 
 
-@pytest.mark.timeout(LIMIT_S)
-@pytest.mark.parametrize("batch_clips", [1, pytest.param(7, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("order", orders(1))
-def test_a_pass_ends_however_many_are_in_flight(cut: Path, order: str, batch_clips: int) -> None:
-    for in_flight, unit_clips in itertools.product((1, 3, 300), (1, 5, 100)):
-        name = f"{order}-{batch_clips}-{in_flight}-{unit_clips}"
-        run(cut, name, orders(in_flight)[order], unit_clips=unit_clips, batch_clips=batch_clips)
+def all_end(
+    cut: Path, order: str, batch_clips: int, *, most_in_flight: Sequence[int], unit_clips: Sequence[int]
+) -> None:
+    for in_flight, size in itertools.product(most_in_flight, unit_clips):
+        name = f"{order}-{batch_clips}-{in_flight}-{size}"
+        run(cut, name, orders(in_flight)[order], unit_clips=size, batch_clips=batch_clips)
         OPENED.clear()
+
+
+@pytest.mark.timeout(LIMIT_S)
+@pytest.mark.parametrize("order", orders(1))
+def test_a_pass_ends_however_many_are_in_flight(cut: Path, order: str) -> None:
+    all_end(cut, order, 1, most_in_flight=(1, 300), unit_clips=(1, 100))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(LIMIT_S)
+@pytest.mark.parametrize("batch_clips", [2, 7, 64])
+@pytest.mark.parametrize("order", orders(1))
+def test_so_it_does_in_batches(cut: Path, order: str, batch_clips: int) -> None:
+    all_end(cut, order, batch_clips, most_in_flight=(1, 2, 3, 17, 300), unit_clips=(1, 2, 5, 100))
 
 
 @pytest.mark.timeout(LIMIT_S)

@@ -152,7 +152,7 @@ def test_clips_without_an_answer_have_their_error(small: Cut, tmp_path: Path) ->
 def test_a_text_is_worked_on_by_a_server_that_fails(small: Cut, tmp_path: Path) -> None:
     """`llm` sees no frames: the numbers in the text that it gets tell whose it is."""
     root = copy_of(small.root, tmp_path / "root")
-    with ChildServer(tmp_path, Plan(rates=MIXED, seed=2, delay_s=0.05)) as server:
+    with ChildServer(tmp_path, Plan(rates={"429": 0.1, "hang": 0.05, "closed": 0.1}, seed=2, delay_s=0.05)) as server:
         how = {"num_in_flight": 8, "timeout_s": 2.0, "retries": 20}
         first = {"name": "text", "stages": [captioning(server.url, **how)]}
         second = {"name": "better", "from": "text", "stages": [asking(server.url, type="llm", **how)]}

@@ -75,7 +75,9 @@ def text_pass(server: Served, name: str, keep: str, **options: Any) -> dict[str,
     return {"name": name, "keep": [keep], "stages": stages, **options}
 
 
-@pytest.mark.parametrize("execute", [None, {"type": "local", "workers": 2, "decoders": 1}])
+@pytest.mark.parametrize(
+    "execute", [None, pytest.param({"type": "local", "workers": 2, "decoders": 1}, marks=pytest.mark.slow)]
+)
 def test_rules_admit_more_clips_and_fewer(table: Path, tmp_path: Path, execute: Any) -> None:
     with serve(tmp_path / "log") as server:
         here = Run(table, tmp_path / "root", server)
