@@ -60,7 +60,8 @@ class AsyncStage(Stage):
         """Begin with a clip. Its frames may be read until this returns: copy what is needed later. Must not block for long.
 
         The future gives a result as `process` does. An exception in it becomes the clip's error; but a UnitError (the server is
-        gone) is none of the clip's, and ends the unit without an error in any row.
+        gone) or ConfigError is none of the clip's: it ends the unit without an error in any row, and its worker, so that the next
+        one opens what answers anew.
         """
 
     @property

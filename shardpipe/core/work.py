@@ -101,6 +101,7 @@ class Outcome:
     usage: Usage = Usage()
     was_done: bool = False  # another worker had committed it before this one came to it: nothing was worth a note
     error: str | None = None  # the unit as a whole failed; nothing was committed
+    engine_gone: bool = False  # it failed since what answers its clips is gone: this worker can do no other unit either
 
 
 class Progress(Protocol):

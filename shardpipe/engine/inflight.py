@@ -14,13 +14,17 @@ from types import MappingProxyType
 from typing import Any
 
 from shardpipe.core.asyncstage import AsyncStage
-from shardpipe.core.errors import UnitError
+from shardpipe.core.errors import ConfigError, UnitError
 from shardpipe.core.frames import Frames
 from shardpipe.core.stage import ClipError, ClipView, Result
 from shardpipe.engine.flight import Flight
 from shardpipe.engine.program import StageStep
 from shardpipe.engine.stagebatch import ClipState, seal
 from shardpipe.engine.worker import Watch
+
+
+class EngineGoneError(UnitError):
+    """What answers the clips of an AsyncStage is gone, or refuses all of them: no unit can be done with it."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Answered:
 
     sent: Sent
     result: Result
-    raised: UnitError | None = None
+    raised: EngineGoneError | None = None
 
 
 class InFlight:
@@ -158,10 +162,10 @@ def _submitted(sent: Sent) -> "Future[Result]":
 
 
 def _answer(sent: Sent, done: "Future[Any]") -> Answered:
-    """A future's result, or its exception as the clip's error; a UnitError is no fault of the clip."""
+    """A future's result, or its exception as the clip's error; a UnitError or ConfigError is no fault of the clip."""
     try:
         return Answered(sent, done.result())
-    except UnitError as exc:
-        return Answered(sent, ClipError(str(exc)), raised=exc)
+    except (UnitError, ConfigError) as exc:
+        return Answered(sent, ClipError(str(exc)), raised=EngineGoneError(str(exc)))
     except BaseException as exc:  # noqa: BLE001  of a stage; a cancelled future too
         return Answered(sent, ClipError(f"{type(exc).__name__}: {exc}"))

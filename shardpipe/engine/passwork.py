@@ -21,7 +21,7 @@ from shardpipe.engine.counts import outcome_of
 from shardpipe.engine.decoders import Decoded, DecodeProcess, Decoder, InProcessDecoder
 from shardpipe.engine.flight import Flight
 from shardpipe.engine.flow import DecodeFlow, Ticket
-from shardpipe.engine.inflight import Answered
+from shardpipe.engine.inflight import Answered, EngineGoneError
 from shardpipe.engine.lookthrough import LookThrough
 from shardpipe.engine.passweights import check_loads
 from shardpipe.engine.reuse import Reuse, settle
@@ -199,7 +199,7 @@ class PassWorker:
                 outcome = self._commit(flight)
             except Exception as exc:  # noqa: BLE001  one unit's failure must not end the others
                 self._abandon(flight)
-                outcome = failed(flight.job, exc)
+                outcome = replace(failed(flight.job, exc), engine_gone=isinstance(exc, EngineGoneError))
             flights.remove(flight)
             yield outcome
 

@@ -10,7 +10,7 @@ from shardpipe.core.datasetstage import DatasetStage
 from shardpipe.core.errors import IncompleteError
 from shardpipe.core.work import UnitJob
 from shardpipe.engine.program import StageStep
-from shardpipe.engine.stagebatch import ClipState
+from shardpipe.engine.stagebatch import ClipState, Reused
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, Row, View
 from shardpipe.storage.members import PARTS, MemberPlace, read_member
@@ -35,7 +35,7 @@ class Reuse:
                 self._sources.append((dataset.pass_view(), matches))
 
     def fill(self, unit: str, clips: Sequence[ClipState]) -> None:
-        """Put old results of this unit into `clips`."""
+        """Give `clips` the old results of this unit."""
         for view, matches in self._sources:
             try:
                 old = {row["key"]: row for row in view.fold(unit).rows}
@@ -60,15 +60,11 @@ def _take(store: Store, clip: ClipState, old: Row, matches: Sequence[StageStep])
     for step in matches:
         if step.result_id in clip.reused or all(old[name] is None for name in step.stored):
             continue
-        members = {name: old["members"].get(ext) for name, (_, ext) in step.members.items()}
-        if None in members.values():
+        places = {name: old["members"].get(ext) for name, (_, ext) in step.members.items()}
+        if None in places.values():
             continue
-        for name in step.stored:
-            clip.row[name] = clip.new[name] = old[name]
-        for name, place in members.items():
-            assert place is not None
-            clip.members[name] = read_member(store, place)
-        clip.reused = clip.reused | {step.result_id}
+        members = {name: read_member(store, place) for name, place in places.items() if place is not None}
+        clip.reused[step.result_id] = Reused({name: old[name] for name in step.stored}, members)
 
 
 def settle(store: Store, task: "PassTask", job: UnitJob, clips: Sequence[ClipState], inputs: Mapping[str, str]) -> None:

@@ -17,12 +17,20 @@ from shardpipe.storage.dataset import Row
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Reused:
+    """What a stage of an earlier pass found of a clip: values by column, and members by name."""
+
+    values: Mapping[str, Any]
+    members: Mapping[str, bytes]
+
+
 @dataclass
 class ClipState:
     """A clip on its way through a pass.
 
     row: its folded columns so far. new: the columns that this pass gave it. members: name to bytes.
-    reused: ids of the results that were taken from an earlier pass.
+    reused: results of an earlier pass by their ids: they stand in the row from the step on that would compute them.
     settled: its whole row, where a retry takes it from the generation before.
     unserved: frame requests that it has no frames for, and why.
     place: its number in the Dataset, where a stage looks through it.
@@ -32,7 +40,7 @@ class ClipState:
     row: Row
     new: dict[str, Any] = field(default_factory=dict)
     members: dict[str, bytes] = field(default_factory=dict)
-    reused: frozenset[str] = frozenset()
+    reused: dict[str, Reused] = field(default_factory=dict)
     dropped_by: str | None = None
     error: str | None = None
     settled: Row | None = None
@@ -88,6 +96,14 @@ class ClipState:
         for name, (own, _) in step.members.items():
             if result.get(own) is not None:
                 self.members[name] = bytes(result[own])
+
+    def take_reused(self, step: StageStep) -> None:
+        """Take a stage's result of an earlier pass into the row, if there is one."""
+        old = self.reused.get(step.result_id)
+        if old is not None:
+            self.row |= old.values
+            self.new |= old.values
+            self.members |= old.members
 
     def _write(self, step: StageStep, values: dict[str, Any]) -> None:
         for name, (own, _) in step.columns.items():

@@ -77,14 +77,14 @@ class StepRunner:
     def take_answer(self, answered: Answered) -> None:
         """An answer has come; `run_answered` of its unit goes on with it."""
         self._in_flight.back(answered)
-        self._answered[answered.sent.flight.job.name].append(answered)
+        if answered.sent.flight.failure is None:
+            self._answered[answered.sent.flight.job.name].append(answered)
 
     def run_answered(self, flight: Flight) -> None:
         """Go on with the clips that were answered; raises what ends the unit."""
         by_step: dict[int, list[Answered]] = defaultdict(list)
         for each in self._answered.pop(flight.job.name, ()):
-            if each.sent.flight is flight:  # not of an earlier try of the unit
-                by_step[each.sent.at].append(each)
+            by_step[each.sent.at].append(each)
         for at, group in by_step.items():
             for each in group:
                 if each.raised is not None:
@@ -126,6 +126,8 @@ class StepRunner:
                 for clip, reason in zip(alive, reasons, strict=True):
                     clip.dropped_by = reason
                 continue
+            for clip in alive:
+                clip.take_reused(step)
             ready = self._ready(flight, step, [clip for clip in alive if self._wants(clip, step)])
             if isinstance(step.stage, AsyncStage):
                 self._in_flight.put([Sent(flight, clip, step, at, frames) for clip, frames in ready])

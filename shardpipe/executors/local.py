@@ -3,7 +3,8 @@
 A worker says what it is at (`Watch.begin`, `Watch.sent`), so a crash or a hang is blamed on the clips that it was at: they
 are run one by one in the next try, and a clip that was there at `tries` deaths, the last time alone, is committed as an error.
 (One death proves nothing: workers are also killed from outside.) Units go largest first, two to a worker at a time so
-that it never waits; one more each time that it asks, where an AsyncStage takes more clips than two units have.
+that it never waits; one more each time that it asks, where an AsyncStage takes more clips than two units have. A worker whose
+engine is gone is replaced, and its units are none the worse for it; where that helps nobody, the run ends.
 """
 
 import logging
@@ -52,6 +53,7 @@ class _Held:
     extra: int = 0  # units beyond AHEAD that it asked for
     deadline: float | None = None
     killed: str | None = None
+    gone: str | None = None  # why its engine is
     closed: bool = False
     started: bool = False
 
@@ -67,11 +69,12 @@ class LocalExecutor:
         self._deaths: Counter[tuple[str, str]] = Counter()  # at a clip of a unit
         self._workers: list[_Held] = []
         self._deaths_at_start = 0  # in a row
+        self._engines_gone = 0  # in a row
 
     def run(self, task: Task, jobs: Sequence[UnitJob], progress: Progress) -> Generator[Outcome, None, None]:
         """Do all jobs; give an Outcome for each as it ends. Closing the iterator ends the workers."""
         self._queue = deque(sorted(jobs, key=lambda job: (-job.cost, job.name)))
-        self._tries, self._workers, self._deaths_at_start = {}, [], 0
+        self._tries, self._workers, self._deaths_at_start, self._engines_gone = {}, [], 0, 0
         self._deaths.clear()
         left = len(jobs)
         try:
@@ -141,6 +144,11 @@ class LocalExecutor:
             outcome: Outcome = message[1]
             job = worker.jobs.pop(outcome.unit)
             worker.extra = max(0, worker.extra - 1)
+            if outcome.engine_gone and worker.gone is None:
+                worker.gone, worker.killed = outcome.error, "has lost what answers its clips"
+                worker.process.kill()
+            elif outcome.error is None:
+                self._engines_gone = 0
             if outcome.error is not None and self._may_retry(job):
                 progress.note(f"unit {job.name} failed, tried again: {outcome.error}")
                 self._queue.append(job)
@@ -183,11 +191,13 @@ class LocalExecutor:
             self._deaths_at_start += 1
             if self._deaths_at_start >= self._settings.tries:
                 raise UnitError(f"workers of {task.name} end while they are set up ({reason}): see the log above")
+        if worker.gone is not None:
+            self._end_without_engine(worker, task)
         for job in reversed(list(worker.jobs.values())):  # the first one is to be the first again
             blamed = self._blame(job, worker, reason)
             if blamed is not None:
                 self._queue.appendleft(blamed)
-            elif not _was_at(worker) and worker.started and not self._may_retry(job):
+            elif not _was_at(worker) and worker.started and not worker.gone and not self._may_retry(job):
                 yield Outcome(job.name, error=f"the worker {reason}, {self._settings.tries} times")
             else:
                 self._queue.appendleft(job)
@@ -196,6 +206,14 @@ class LocalExecutor:
             progress.note(f"a worker of {task.name} {reason}{what}: replaced")
         if self._queue:
             self._workers.append(self._spawn(task, worker.device))
+
+    def _end_without_engine(self, worker: _Held, task: Task) -> None:
+        """No clip is to blame; but where each worker in turn loses its engine, with no unit done between, no other one helps."""
+        worker.at = None
+        worker.sent.clear()
+        self._engines_gone += 1
+        if self._engines_gone >= self._settings.tries * self._settings.num_workers:
+            raise UnitError(f"{task.name}: {worker.gone}")
 
     def _blame(self, job: UnitJob, worker: _Held, reason: str) -> UnitJob | None:
         """The job as it is to be tried again: the clips that were worked on are suspects; a lone one, in the end, the culprit."""

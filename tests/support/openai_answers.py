@@ -73,7 +73,8 @@ class Handler(BaseHTTPRequestHandler):
         if fault in ("hang", "closed"):
             self.close_connection = True
         elif fault in STATUS:
-            self._fail(fault, f"fault {fault} of {prompt} {json.dumps(body['messages'])}")
+            sent = self.headers.get("Authorization", "") if self.here.plan.echoes_key else ""
+            self._fail(fault, f"fault {fault} {sent} of {prompt} {json.dumps(body['messages'])}")
         elif fault == "html":
             self._send(b"<html>a proxy's page</html>", "text/html")
         elif fault == "broken json":

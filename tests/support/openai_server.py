@@ -38,6 +38,7 @@ class Plan:
     429, 429 later (with Retry-After), 500, 503, 400, 401, 404, hang, broken json, half (the connection is closed in the middle of
     the body), closed (before any of it), html, no choices, empty, refusal, filter, length
 
+    key: the one that it takes. echoes_key: what it says of any fault holds the key that it was sent.
     trusts_media: whether it takes `media_io_kwargs`, as vLLM does with --trust-request-mm-kwargs alone.
     """
 
@@ -51,6 +52,7 @@ class Plan:
     hang_s: float = 30.0
     delay_s: float = 0.0
     key: str | None = None
+    echoes_key: bool = False
     has_usage: bool = True
     trusts_media: bool = True
 

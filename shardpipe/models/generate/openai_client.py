@@ -88,6 +88,7 @@ class OpenAIClient:
         self._look = asyncio.Lock()
         self._down_since_s: float | None = None
         self._seen = _Seen()
+        self._refusal: str | None = None  # of all requests
         self._loop = LoopThread("openai", self._client.close)
         try:
             self._loop.submit(self._check_served()).result()
@@ -128,6 +129,8 @@ class OpenAIClient:
 
     async def _once(self, ask: Any) -> Any:  # noqa: ANN401
         while True:
+            if self._refusal is not None:
+                raise UnitError(self._refusal)
             made = await ask()
             if not isinstance(made, Fault):
                 self._down_since_s = None
@@ -135,6 +138,7 @@ class OpenAIClient:
             if made.is_down:
                 await self._until_there()
             if made.kind == "unit":
+                self._refusal = made.message
                 raise UnitError(made.message)
             if made.kind == "own":
                 return made
