@@ -73,6 +73,10 @@ class Tags(SeeingStage):
     def _keys_fit(self) -> "Tags":
         if len(set(self.keys)) < len(self.keys):
             raise ValueError("keys: one stands there twice")
+        if len(self.writes) <= len(self.keys):
+            raise ValueError(
+                f"keys: two of the columns {', '.join([*map(self.column_of, self.keys), self._finish])} are the same"
+            )
         for column in self.writes:
             if not is_column_name(column):
                 raise ValueError(f"keys: {column!r} is no column name: small letters, digits and _, and not reserved")
@@ -130,7 +134,11 @@ class Tags(SeeingStage):
     @property
     def writes(self) -> Columns:
         """A list a key, and how they came about."""
-        return {**{self.column_of(key): list_of(string) for key in self.keys}, f"{self.prefix}tags_finish": string}
+        return {**{self.column_of(key): list_of(string) for key in self.keys}, self._finish: string}
+
+    @property
+    def _finish(self) -> str:
+        return f"{self.prefix}tags_finish"
 
     def column_of(self, key: str) -> str:
         """The column of a key."""
@@ -151,4 +159,4 @@ class Tags(SeeingStage):
         return self._row(dict.fromkeys(self.keys), NO_TEXT)
 
     def _row(self, found: Mapping[str, list[str] | None], finish: str) -> Result:
-        return {**{self.column_of(key): tags for key, tags in found.items()}, f"{self.prefix}tags_finish": finish}
+        return {**{self.column_of(key): tags for key, tags in found.items()}, self._finish: finish}

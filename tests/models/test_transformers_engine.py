@@ -291,6 +291,21 @@ def test_a_model_that_does_not_fit_is_told_at_once(llm: Path, vlm: Path, opened:
         opened(mute, max_images=0)
 
 
+def test_a_folder_that_lacks_a_part_is_told_at_once(llm: Path, vlm: Path, opened: Opened, tmp_path: Path) -> None:
+    """Not clip by clip, nor by captions of random weights."""
+    cut, other, speechless = (shutil.copytree(vlm, tmp_path / name) for name in ("cut", "other", "speechless"))
+    (cut / "model.safetensors").write_bytes((vlm / "model.safetensors").read_bytes()[:5000])
+    with pytest.raises(ConfigError, match="transformers cannot load"):
+        opened(cut)
+    shutil.copy(llm / "model.safetensors", other)
+    with pytest.raises(ConfigError, match=r"lacks \d+ weights of a Qwen2VLForConditionalGeneration, such as"):
+        opened(other)
+    for part in speechless.glob("tokenizer*"):
+        part.unlink()
+    with pytest.raises(ConfigError, match="holds no tokenizer"):
+        opened(speechless)
+
+
 def test_engine_args_reach_the_model(llm: Path, opened: Opened) -> None:
     engine = opened(llm, max_images=0, args_json='{"attn_implementation": "eager"}')
     assert engine._model.config._attn_implementation == "eager"
