@@ -37,8 +37,8 @@ IDN_URL = re.compile(r"(?:https?|ftp)://(?![!-~])\w[\w.-]*(?:/[!-~]*)?", re.IGNO
 MARKDOWN_LINK = re.compile(r"!?\[([^\[\]]*)\]\((?:https?://|www\.)[^()\s]*\)", re.IGNORECASE)
 
 HANDLE = re.compile(
-    r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+"  # a mail address
-    r"|(?<![\w@])@\w+"
+    r"(?<![\w.+-])[\w.+-]+(?:@[\w-]+(?:\.[\w-]+)+)+"  # a mail address; what hangs on it goes with it
+    r"|(?<![\w@])(?:@\w+)+"
     r"|(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.])"  # an address on the internet
 )
 FILE_NAME = re.compile(
