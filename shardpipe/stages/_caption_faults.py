@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from shardpipe.stages._plain_words import is_unspaced, plain_words
+from shardpipe.stages._plain_words import is_unspaced, plain_words, with_few_marks
 from shardpipe.stages._sentences import FINISHED, MOST_LOOPED_WORDS, WITHOUT_STOPS, sentences
 
 PHRASE_WORDS = 3
@@ -93,7 +93,7 @@ def own_sentences(text: str) -> Sequence[str]:
 
 def names_medium(text: str) -> bool:
     """Whether it speaks of the video, its frames or the picture, in place of what is to be seen."""
-    apart = unicodedata.normalize("NFKD", text.casefold().replace("\u2019", "'"))
+    apart = unicodedata.normalize("NFKD", with_few_marks(text).casefold().replace("\u2019", "'"))
     bare = "".join(mark for mark in apart if not "\u0300" <= mark <= "\u036f")
     return MEDIUM.search(unicodedata.normalize("NFC", re.sub(r"[\s-]+", " ", bare))) is not None
 

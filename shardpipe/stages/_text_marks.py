@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import ftfy
 
+from shardpipe.stages._plain_words import with_few_marks
+
 INVISIBLE = re.compile(
     r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u200b\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffd\ud800-\udfff]"
 )
@@ -65,7 +67,7 @@ BRACKETS = re.compile(r"[(\[{][\s()\[\]{}]*+")
 """As far as they go, so that a long run is read once; a part at its end that closes nothing is none of it."""
 OPENS = {")": "(", "]": "[", "}": "{"}
 DOUBLE_MARK = re.compile(r"[,;:]\s*(?=[,;:]\s)|(?<=[.!?])\s+[.,;:](?=\s|$)")
-FIRST_MARKS = re.compile(r"\A[,;:.!?]+(?:\s+|\Z)")
+FIRST_MARKS = re.compile(r"\A(?:[,;:.!?]++(?:\s++|\Z))+")
 """Marks that what stood before them has left behind."""
 
 MENDED = ftfy.TextFixerConfig(
@@ -80,8 +82,8 @@ MENDED = ftfy.TextFixerConfig(
 
 
 def visible(text: str) -> str:
-    """Without invisible characters, and letters composed with their accents (NFC) where that makes it no longer."""
-    plain = INVISIBLE.sub("", text)
+    """Without invisible characters and heaps of accents, and letters composed with their accents (NFC) where that makes it no longer."""
+    plain = with_few_marks(INVISIBLE.sub("", text))
     composed = unicodedata.normalize("NFC", plain)
     return composed if len(composed) <= len(plain) else plain
 

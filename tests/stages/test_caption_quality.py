@@ -195,7 +195,25 @@ def test_fields_that_do_not_fit_are_refused(fields: dict[str, Any], message: str
         CaptionQuality.model_validate(fields)
 
 
-@pytest.mark.parametrize("part", ["\n", "\n ", "!", ".)", "|", "- ", "*a", "(", "<", "the ", "the camera ", "sorry "])
+@pytest.mark.parametrize(
+    "part",
+    [
+        "\n",
+        "\n ",
+        "!",
+        ".)",
+        "|",
+        "- ",
+        "*a",
+        "(",
+        "<",
+        "the ",
+        "the camera ",
+        "sorry ",
+        "\u0315\u0300",
+        "\u0300\uff9e",
+    ],
+)
 def test_time_grows_with_length(part: str) -> None:
     start = process_time()
     found = faults(f"A dog {part * (20_000 // len(part))}x")

@@ -177,7 +177,9 @@ def test_what_turns_the_direction_of_writing_goes() -> None:
     assert Clean().cleaned("a \u202ered\u202c dog\u2066 runs\u2069")[0] == "a red dog runs"
 
 
-@pytest.mark.parametrize("part", ["(", "{ ", "!", ".", '!"', "\n", "<", "http://", "the ", "a.", "\"'", "@a", "a@b.c", "@a.b"])
+@pytest.mark.parametrize(
+    "part", ["(", "{ ", "!", ".", '!"', "\n", "<", "http://", "the ", "a.", "\"'", "@a", "a@b.c", "@a.b"]
+)
 def test_time_grows_with_length(part: str) -> None:
     text = f"A dog {part * (20_000 // len(part))}x"
     for preset in ("gentle", "opensora"):
