@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from shardpipe.core.columns import ColumnName, Columns, string
 from shardpipe.core.stage import ClipError, ClipView, Result, Stage
-from shardpipe.stages._plain_words import folded
+from shardpipe.stages._plain_words import folded, with_few_marks
 
 SAYS_SOMETHING = frozenset("LMN")
 """Unicode's classes of letters, of marks on letters, and of numbers."""
@@ -72,7 +72,7 @@ def text_digest(text: str, *, ignore_case: bool = True, ignore_marks: bool = Tru
 
 def normalised(text: str, *, ignore_case: bool = True, ignore_marks: bool = True) -> str:
     """The text as it counts: NFKC, white space at its ends gone, case folded, letters and numbers alone."""
-    plain = (folded(text) if ignore_case else unicodedata.normalize("NFKC", text)).strip()
+    plain = (folded(text) if ignore_case else unicodedata.normalize("NFKC", with_few_marks(text))).strip()
     if ignore_marks:
         plain = "".join(mark for mark in plain if unicodedata.category(mark)[0] in SAYS_SOMETHING)
     return plain
