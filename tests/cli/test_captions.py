@@ -80,6 +80,7 @@ def test_for_programs(root: str, capsys: Captured) -> None:
     ("words", "message"),
     [
         (["--pass", "nobody"], "nobody is no Dataset"),
+        (["--pass", "../a"], "'../a' is no name of a Dataset"),
         (["--column", "txt"], "has no column 'txt'"),
         (["--key", "nobody"], "has no clip 'nobody'"),
         (["--where", "txt = 1"], "txt"),
