@@ -87,8 +87,12 @@ def worker_main(conn: Connection, root: str, task: Task, device: str, parent: in
     jobs = _PipeJobs(conn, send)
     try:
         worker = task.make(open_store(root), device, _PipeWatch(send))
+    except ShardpipeError as error:  # it says what to do: a trace would hide it
+        send(("fatal", str(error)))
+        logging.shutdown()
+        os._exit(1)
     except Exception as exc:
-        send(("fatal", f"{type(exc).__name__}: {exc}" if not isinstance(exc, ShardpipeError) else str(exc)))
+        send(("fatal", f"{type(exc).__name__}: {exc}"))
         raise
     send(("started",))
     try:
