@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from shardpipe.config.load import load_config, parse_config
     from shardpipe.config.models import Config
+    from shardpipe.core.asyncstage import AsyncStage
     from shardpipe.core.columns import (
         Columns,
         ColumnType,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         list_of,
         string,
     )
+    from shardpipe.core.datasetstage import DatasetStage
     from shardpipe.core.detector import Detector, DetectorRun, Transition
     from shardpipe.core.errors import (
         ConfigError,
@@ -42,10 +44,12 @@ if TYPE_CHECKING:
 _HOMES = {
     "shardpipe.config.load": ("load_config", "parse_config"),
     "shardpipe.config.models": ("Config",),
+    "shardpipe.core.asyncstage": ("AsyncStage",),
     "shardpipe.core.columns": (
         *("ColumnType", "Columns", "Member", "Writes"),
         *("bool_", "float32", "float64", "int64", "list_of", "string"),
     ),
+    "shardpipe.core.datasetstage": ("DatasetStage",),
     "shardpipe.core.detector": ("Detector", "DetectorRun", "Transition"),
     "shardpipe.core.errors": (
         *("ConfigError", "IncompleteError", "IntegrityError", "MediaError", "PassFailed"),
@@ -60,12 +64,14 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "AsyncStage",
     "ClipError",
     "ClipView",
     "ColumnType",
     "Columns",
     "Config",
     "ConfigError",
+    "DatasetStage",
     "Detector",
     "DetectorRun",
     "Fractions",

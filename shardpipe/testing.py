@@ -20,6 +20,7 @@ import numpy as np
 from shardpipe._synthetic import clip_facts, make_clip, make_shard, synthetic_clips
 from shardpipe.config.registry import stage_class
 from shardpipe.core.columns import ColumnType, Member, check_value, is_column_name
+from shardpipe.core.datasetstage import DatasetStage
 from shardpipe.core.errors import StageError
 from shardpipe.core.fingerprint import canonical_json
 from shardpipe.core.frames import FrameRequest
@@ -50,7 +51,8 @@ def check_stage(
     Raises StageError where the contract is broken: config that does not survive YAML or pickle; names or types in `writes`
     that no table takes; too few results, missing or unknown columns, values of another type, NaN; results that depend
     on the batch, the order or an earlier run; inputs changed, or frames kept in a result. Steps that the stage shares are
-    checked in the same way.
+    checked in the same way. A DatasetStage looks through these clips first, in the order of the results; those before a clip
+    must be enough.
     """
     made = _made(stage)
     _check_config(made)
@@ -59,8 +61,10 @@ def check_stage(
     for shared in made.shares:
         check_stage(shared, row=row, device=device, tolerance=tolerance)
         views = _after(shared, views, synthetic_clips(shared, row=row), device)
+    if isinstance(made, DatasetStage):
+        views = [replace(view, place=place) for place, view in enumerate(views)]
     fresh = pickle.loads(pickle.dumps(made))  # noqa: S301  a worker gets it so
-    fresh.setup(device)
+    _set_up(fresh, views, device)
     before = pickle.dumps(views)
     results = _run(fresh, views)
     if pickle.dumps(views) != before:
@@ -71,8 +75,10 @@ def check_stage(
     backwards = dict(zip([view.key for view in reversed(views)], _run(fresh, views[::-1]), strict=True))
     _check_same(made, kept, backwards, tolerance, "in a batch in reverse order")
     again = _made(made)
-    again.setup(device)
+    _set_up(again, views, device)
     _check_same(made, kept, {view.key: _run(again, [view])[0] for view in views}, tolerance, "by a second instance")
+    if isinstance(made, DatasetStage):
+        _check_looks_back(made, views, kept, device, tolerance)
     for view in views:  # the engine uses the frames' memory again
         for frames in view.frame_sets:
             frames.data.fill(77)
@@ -91,8 +97,30 @@ def score_clip(stage: Stage | Mapping[str, Any], clip: Path | bytes, *, row: Map
     for shared in made.shares:
         frame_sets = tuple(sample(clip, shared.frame_requests))
         (view,) = _after(shared, [view], [ClipView("clip", values, frame_sets)], "cpu")
-    made.setup("cpu")
+    if isinstance(made, DatasetStage):
+        view = replace(view, place=0)
+    _set_up(made, [view], "cpu")
     return _run(made, [view])[0]
+
+
+def _set_up(stage: Stage, views: Sequence[ClipView], device: str, *, part_clips: int = 3) -> None:
+    """As a worker sets a stage up: one that looks through the Dataset first sees `views`, so many clips at a time."""
+    stage.setup(device)
+    if isinstance(stage, DatasetStage):
+        parts = [views[i : i + part_clips] for i in range(0, len(views), part_clips)]
+        columns = ({name: [view.row[name] for view in part] for name in stage.reads} for part in parts)
+        stage.look_through(columns, lambda place: views[place].key)
+
+
+def _check_looks_back(
+    stage: Stage, views: Sequence[ClipView], kept: Mapping[str, Result], device: str, tolerance: float
+) -> None:
+    """StageError where a result depends on clips that come later: new ones would change it."""
+    for end in range(1, len(views) + 1):
+        other = _made(stage)
+        _set_up(other, views[:end], device, part_clips=1)
+        found = {view.key: _run(other, [view])[0] for view in views[:end]}
+        _check_same(stage, {key: kept[key] for key in found}, found, tolerance, "without the clips that come after it")
 
 
 def _after(

@@ -21,7 +21,7 @@ from shardpipe.models.generate.request import Request
 from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.store import open_store
 
-ARGS = {"enforce_eager": True, "max_num_seqs": 256, "max_num_batched_tokens": 4096}
+ARGS = {"enforce_eager": True, "max_num_seqs": 32, "max_num_batched_tokens": 4096}
 LENGTH = 1024
 
 

@@ -71,6 +71,8 @@ def _notes(report: "PlanReport", config: "Config", *, added: str | None, size: s
                 f"{each.name}: {', '.join(each.decoding)} will decode: the cached frames of its input can never serve all that "
                 "they ask for (`frames_from: members_only` refuses that, and says why)"
             )
+        if each.gap is not None:
+            yield f"{each.name}: waits for unit {each.gap} of its input: its stages look through all units up to a clip's own"
     if report.num_new_videos is not None:
         yield f"{report.num_new_videos:,} new videos at {added} would be added; they are not counted above"
     per_1000 = _per_1000_kept(report, config)

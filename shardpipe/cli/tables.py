@@ -57,6 +57,11 @@ def write_status(found: Status, *, as_json: bool) -> None:
         rows.append([each.name, state, units, *counts, *amounts])
     write_line(f"root  {found.root}")
     write_table(header, rows, left=3)
+    for each in found.passes:
+        if each.gap is not None:
+            write_line(
+                f"{each.name}: waits for unit {each.gap} of its input: its stages look through all units up to a clip's own"
+            )
     losses = _losses(found)
     if losses:
         write_line("")

@@ -30,6 +30,7 @@ class PlannedPhase:
     num_clips: still to do, estimated from the passes before it; None while nothing is known.
     usage: what these clips will take, from what earlier units of this pass took; None while there are none.
     decoding: stages that decode clips although their input has cached frames, as these can never serve them.
+    gap: of a pass whose stages look through the Dataset, the first unit of its input that is not there: all from it on wait.
     """
 
     name: str
@@ -39,6 +40,7 @@ class PlannedPhase:
     num_clips: int | None = None
     usage: Usage | None = None
     decoding: tuple[str, ...] = ()
+    gap: str | None = None
 
 
 @dataclass(frozen=True)

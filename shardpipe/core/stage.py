@@ -33,11 +33,13 @@ class ClipView:
 
     row: the folded columns so far (those that the stage `reads`, and the clip's own facts), missing ones as None.
     frame_sets: one Frames for each FrameRequest of the stage, in its order.
+    place: of a DatasetStage, the clip's number among those that it looked through, from 0.
     """
 
     key: str
     row: Mapping[str, Any]
     frame_sets: tuple[Frames, ...] = field(default=(), repr=False)
+    place: int | None = None
 
     @property
     def frames(self) -> Frames:

@@ -4,13 +4,14 @@
     {json: {caption: text_raw, meta.title: title}}    keys of clip1.json; a dot goes into a mapping, or by number into a list
 
 They are read once, when a batch of sources is made, and become passthrough columns: texts, null where there is no file, no such key,
-or nothing in it. A file that is broken (no UTF-8, no JSON, a value that is no text, over 1 MB) counts as none and is told of: it
+or nothing in it. A file that is broken (no Unicode, no JSON, a value that is no text, over 1 MB) counts as none and is told of: it
 costs a caption, never the clip. A store that cannot be read is an error: a caption that is there must not be taken for none.
 """
 
 import json
 import logging
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -100,11 +101,15 @@ def _read_all(videos: Sequence[Found], files: Files) -> tuple[list[Found], str, 
     for start in range(0, len(videos), AT_ONCE):
         some = videos[start : start + AT_ONCE]
         texts: list[dict[str, str]] = [{} for _ in some]
-        for ask, data in _read([ask for i, video in enumerate(some) for ask in _asks(i, video, files)]):
-            taken, fault = _taken(data, files[ask.ext])
-            texts[ask.index] |= taken
-            if fault:
-                broken.append(f"{ask.label}: {fault}")
+        seen: set[tuple[int, str]] = set()
+        for in_capitals in (False, True):  # clip1.TXT counts where there is no clip1.txt
+            asks = [ask for i, video in enumerate(some) for ask in _asks(i, video, files, in_capitals=in_capitals)]
+            for ask, data in _read([ask for ask in asks if (ask.index, ask.ext) not in seen]):
+                seen.add((ask.index, ask.ext))
+                taken, fault = _taken(data, files[ask.ext])
+                texts[ask.index] |= taken
+                if fault:
+                    broken.append(f"{ask.label}: {fault}")
         for video, text in zip(some, texts, strict=True):
             found.append(replace(video, passthrough={**video.passthrough, **text}))
             for name in text:
@@ -121,17 +126,21 @@ def _columns(files: Files) -> list[str]:
     return [name for wanted in files.values() for name in ([wanted] if isinstance(wanted, str) else wanted.values())]
 
 
-def _asks(index: int, video: Found, files: Files) -> Iterator[_Ask]:
-    """The files to be read of one video; those that a listing has not seen are left out."""
+def _asks(index: int, video: Found, files: Files, *, in_capitals: bool) -> Iterator[_Ask]:
+    """The files to be read of one video, their extensions as the config has them or in capitals; without what a listing has not seen."""
     for ext in files:
-        if video.beside is not None and ext not in video.beside:
+        spelt = ext.upper() if in_capitals else ext
+        is_there = "://" not in video.url if video.beside is None else spelt in video.beside
+        if in_capitals and (spelt in files or not is_there):  # far stores are not asked twice
             continue
-        place = None if video.beside is None else video.beside[ext]
-        url = text_url(video.url, ext)
+        if video.beside is not None and not is_there:
+            continue
+        place = None if video.beside is None else video.beside[spelt]
+        url = text_url(video.url, spelt)
         found = _located(url if place is None else str(video.container))
         if found is not None:
             first, size = place or (0, MAX_BYTES + 1)
-            label = url if place is None else f"the .{ext} of {video.url}"
+            label = url if place is None else f"the .{spelt} of {video.url}"
             yield _Ask(index, ext, label, *found, first, first + min(size, MAX_BYTES + 1))
 
 
@@ -216,7 +225,7 @@ def _values(data: bytes | _BrokenError, wanted: str | Mapping[str, str]) -> dict
     if len(data) > MAX_BYTES:
         raise _BrokenError("over 1 MB")
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8-sig")
     except UnicodeDecodeError:
         raise _BrokenError("no UTF-8 text") from None
     if isinstance(wanted, str):

@@ -154,7 +154,7 @@ def _submitted(sent: Sent) -> "Future[Result]":
     assert isinstance(stage, AsyncStage)
     seal(sent.frames)
     try:
-        return stage.submit(ClipView(sent.clip.key, MappingProxyType(sent.clip.row), sent.frames))
+        return stage.submit(ClipView(sent.clip.key, MappingProxyType(sent.clip.row), sent.frames, sent.clip.place))
     except Exception as exc:  # noqa: BLE001  of a stage, as in `process`
         failed: Future[Result] = Future()
         failed.set_exception(exc)

@@ -22,6 +22,7 @@ from shardpipe.engine.decoders import Decoded, DecodeProcess, Decoder, InProcess
 from shardpipe.engine.flight import Flight
 from shardpipe.engine.flow import DecodeFlow, Ticket
 from shardpipe.engine.inflight import Answered, EngineGoneError
+from shardpipe.engine.lookthrough import LookThrough
 from shardpipe.engine.passweights import check_loads
 from shardpipe.engine.reuse import Reuse, settle
 from shardpipe.engine.sink import Sink
@@ -31,6 +32,7 @@ from shardpipe.engine.tasks import PassTask
 from shardpipe.engine.units import input_layers
 from shardpipe.engine.worker import Jobs, Watch, failed
 from shardpipe.storage.dataset import Fold, View
+from shardpipe.storage.lookback import NAMES
 from shardpipe.storage.metered import Meter, MeteredStore
 from shardpipe.storage.rows import RowsMeta
 from shardpipe.storage.store import Store
@@ -60,6 +62,7 @@ class PassWorker:
         self._steps = StepRunner(task, device, watch, self._events.put)
         self._media = MediaSource(self.store, num_stills=program.num_stills, stills_only=program.stills_only)
         self._opened: list[Opened] = []
+        self._looked: LookThrough | None = None
         self._flow = self._start_decoding()
         try:
             self._set_up_stages()
@@ -75,6 +78,8 @@ class PassWorker:
         for step in steps:
             if not isinstance(step.stage, AsyncStage):
                 step.stage.setup(self.device.split(",")[0])
+        if self.task.program.looking_back:
+            self._looked = LookThrough(self.view, self.task.program)
         waiting = [step.stage for step in steps if isinstance(step.stage, AsyncStage)]
         while waiting:
             stages = engine_mates(waiting)
@@ -135,10 +140,12 @@ class PassWorker:
         fold = self._fold(job)
         if (there := self.sink.there(job)) is not None:
             return Flight(job, fold, [], committed=there)
-        flight = Flight(job, fold, [ClipState(row["key"], row) for row in fold.rows if row["kept"]])
+        places = self._looked.places(fold.unit) if self._looked is not None else {}
+        clips = [ClipState(row["key"], row, place=places.get(row["key"])) for row in fold.rows if row["kept"]]
+        flight = Flight(job, fold, clips)
         try:
             if job.retry:
-                settle(self.store, self.task, job, flight.clips)
+                settle(self.store, self.task, job, flight.clips, fold.inputs)
             self.reuse.fill(fold.unit, [clip for clip in flight.clips if clip.alive])
             self._steps.run_early(flight, flight.clips)
             for clip in flight.clips:
@@ -172,6 +179,8 @@ class PassWorker:
         if not self.view.listed(unit):
             self.view.refresh()
         fold = self.view.fold(unit)
+        if self._looked is not None:
+            fold = self._looked.checked(fold)
         if part is not None:
             size = self.task.unit_clips or 1
             fold = replace(fold, rows=fold.rows[part * size : (part + 1) * size])
@@ -252,7 +261,10 @@ class PassWorker:
         """Raise IncompleteError where another worker's rows are there, and were made from rows that count no more."""
         if won.inputs != flight.fold.inputs:
             self.view.refresh()
-            if reason := stale(won, self._fold(flight.job).inputs):
+            inputs = self.view.fold(flight.fold.unit, ()).inputs
+            if self._looked is not None:
+                inputs[NAMES] = self.view.names_so_far()[flight.fold.unit]
+            if reason := stale(won, inputs):
                 raise IncompleteError(
                     f"unit {flight.job.name} of {self.task.name} was done meanwhile by a worker that came too late: its "
                     f"rows {reason}. Run again"

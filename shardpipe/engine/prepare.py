@@ -18,8 +18,9 @@ from shardpipe.core.stills import ASKED, TIMES_S, num_stills
 from shardpipe.core.weights import Weights
 from shardpipe.engine.captionfiles import caption_columns
 from shardpipe.engine.emitplan import check_emit
+from shardpipe.engine.passidentity import pass_identity
 from shardpipe.engine.passweights import find_weights, used_weights
-from shardpipe.engine.program import Program, compile_program, pass_identity
+from shardpipe.engine.program import Program, compile_program
 from shardpipe.engine.scenesettings import scenes_identity
 from shardpipe.engine.sources import Listing, list_sources
 from shardpipe.engine.tasks import CutTask, PassTask
@@ -149,6 +150,7 @@ def _pass_shape(
         hashes=hashes,
         num_stills=_num_stills(config, merged),
         stills_only=config.frames_from == "members_only",
+        input_ids=[each.info.fingerprint for each in inputs],
     )
     _check_members(config, merged, program)
     identity = {

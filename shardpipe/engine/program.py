@@ -12,6 +12,7 @@ from typing import Any
 
 from shardpipe.core.asyncstage import AsyncStage
 from shardpipe.core.columns import Columns, ColumnType, Member, is_column_name
+from shardpipe.core.datasetstage import DatasetStage
 from shardpipe.core.errors import ConfigError
 from shardpipe.core.fingerprint import fingerprint
 from shardpipe.core.frames import FrameRequest
@@ -34,8 +35,8 @@ class StageStep:
     members: the same of the members that it writes: name to (own name, extension).
     shared: the pass-local columns of the shared steps before it that it reads.
     weights: the sha256 of each file that its results depend on, as `named_loads` names them.
-    result_id: identifies its results: its type, version, fields and weights, the results that it reads, and the cached frames
-    that it may see in place of decoded ones.
+    result_id: identifies its results: its type, version, fields and weights, the results that it reads, the cached frames that it
+    may see in place of decoded ones, and what says which clips it looks through.
     """
 
     stage: Stage
@@ -88,6 +89,17 @@ class Program:
         return [step for step in self.steps if isinstance(step, StageStep)]
 
     @property
+    def looking_back(self) -> list[StageStep]:
+        """Its DatasetStages; rows of a unit depend on the units before it where there are any."""
+        return [step for step in self.stages if isinstance(step.stage, DatasetStage)]
+
+    @property
+    def first_rules(self) -> RuleSet:
+        """The rules that bind on the input's columns."""
+        first = self.steps[0] if self.steps else None
+        return first if isinstance(first, RuleSet) else RuleSet(())
+
+    @property
     def needs(self) -> WorkerNeeds:
         """What a worker of it needs."""
         stages = [step.stage for step in self.stages]
@@ -125,11 +137,12 @@ def compile_program(
     hashes: Mapping[Weights, str] = MappingProxyType({}),
     num_stills: int = 0,
     stills_only: bool = False,
+    input_ids: Sequence[str] = (),
 ) -> Program:
     """The steps of pass `name` over an input with columns `inputs`; raises ConfigError for what cannot run.
 
     hashes: the sha256 of all weights that the stages load. num_stills: how many cached frames of the input may be taken.
-    stills_only: whether nothing else may be.
+    stills_only: whether nothing else may be. input_ids: the fingerprints of its inputs, which say what clips they keep.
     """
     places = {text: f"passes.{name}.keep.{i}" for i, text in enumerate(keep)}
     schema, results = dict(inputs), dict(input_results)
@@ -146,6 +159,7 @@ def compile_program(
             steps.append(ready)
             waiting = waiting.without(ready)
 
+    on_inputs = waiting.binding(schema)
     bind()
     used_renames: set[str] = set()
     shared = _joined(stages)
@@ -154,11 +168,14 @@ def compile_program(
         first = [shared.pop(each.column) for each in stage.shares if each.column in shared]  # nobody before reads them
         if stills_only:
             check_never_decodes(where, stage, num_stills)
-        stills: dict[str, Any] = {}
+        more: dict[str, Any] = {}
         if takes_stills(stage, num_stills):  # where `members` decodes, `members_only` has errors: two kinds of results
-            stills = {"stills": input_results.get(TIMES_S, TIMES_S), **({"stills_only": True} if stills_only else {})}
+            more = {"stills": input_results.get(TIMES_S, TIMES_S), **({"stills_only": True} if stills_only else {})}
+        if isinstance(stage, DatasetStage):
+            _check_first(where, stage, stages[:i], made={*schema} - {*inputs})
+            more["clips"] = {"inputs": list(input_ids), "keep": [rule.text for rule in on_inputs.rules]}
         steps.extend(_stage_step(each, where, schema, results, rename={}, hashes=hashes) for each in first)
-        step = _stage_step(stage, where, schema, results, rename=rename, hashes=hashes, stills=stills)
+        step = _stage_step(stage, where, schema, results, rename=rename, hashes=hashes, more=more)
         used_renames |= {own for _, (own, _) in [*step.columns.items(), *step.members.items()]}
         _check_new(where, step, schema, members, own={*schema, *members} - {*inputs})
         schema |= {column: kind for column, (_, kind) in step.columns.items()}
@@ -166,13 +183,28 @@ def compile_program(
         results |= dict.fromkeys(step.columns, step.result_id)
         members |= {member: ext for member, (_, ext) in step.members.items()}
         steps.append(step)
-        bind()
+        if not any(isinstance(each, DatasetStage) for each in stages[i + 1 :]):  # those of a pass see the same clips
+            bind()
     _check(waiting, schema, places)
     if unused := sorted(set(rename) - used_renames):
         raise ConfigError(f"passes.{name}.rename: no stage of this pass writes {', '.join(unused)}")
     taken = num_stills if any(takes_stills(stage, num_stills) for stage in stages) else 0
     decoding = tuple(each.type for each in stages if num_stills and must_decode(each, num_stills))
     return Program(tuple(steps), schema, columns, members, results, taken, stills_only and taken > 0, decoding)
+
+
+def _check_first(where: str, stage: Stage, before: Sequence[Stage], *, made: Collection[str]) -> None:
+    """Raise ConfigError where a DatasetStage reads what the pass itself made, or stands after other stages."""
+    if own := [column for column in stage.reads if column in made]:
+        raise ConfigError(
+            f"{where} reads column {own[0]!r} of all clips before the first one is done, and a stage of the same pass writes it: "
+            "put this stage into a pass after this one"
+        )
+    if others := [each.type for each in before if not isinstance(each, DatasetStage)]:
+        raise ConfigError(
+            f"{where} looks through the whole Dataset first, when nobody knows which clips {', '.join(others)} will drop: "
+            "put it before them, or into a pass after this one"
+        )
 
 
 def _joined(stages: Sequence[Stage]) -> dict[str, SharedStage]:
@@ -207,7 +239,7 @@ def _stage_step(
     *,
     rename: Mapping[str, str],
     hashes: Mapping[Weights, str],
-    stills: Mapping[str, Any] = MappingProxyType({}),
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> StageStep:
     for column in stage.reads:
         if column not in schema:
@@ -225,7 +257,7 @@ def _stage_step(
             "reads": {column: results.get(column, column) for column in reads},
             **({"shares": shared} if shared else {}),
             **({"weights": weights} if weights else {}),
-            **stills,
+            **more,
         }
     )
     columns_shared = tuple(each.column for each in stage.shares)
@@ -259,40 +291,3 @@ def _check_new(
             raise ConfigError(f"{where} writes a member .{ext}, which each clip has already")
         if not EXT.match(ext):
             raise ConfigError(f"{where} writes a member .{ext}, which is no extension: a-z, 0-9 and _, parts by dots")
-
-
-def pass_identity(program: Program, *, inputs: Mapping[str, str]) -> dict[str, Any]:
-    """What the fingerprint of a pass's rows hashes: steps in order, and the fingerprints of its inputs by name."""
-    steps: list[dict[str, Any]] = []
-    for step in program.steps:
-        if isinstance(step, StageStep):
-            if step.is_shared:  # it follows from the stages that share it
-                continue
-            names = {own: name for name, (own, _) in [*step.columns.items(), *step.members.items()] if own != name}
-            steps.append(
-                {
-                    "stage": step.stage.identity,
-                    "on_error": step.stage.on_error,
-                    **({"shares": [each.identity for each in step.stage.shares]} if step.shared else {}),
-                    **({"weights": dict(step.weights)} if step.weights else {}),
-                    **({"rename": names} if names else {}),
-                }
-            )
-        else:
-            steps.append({"keep": [rule.text for rule in step.rules]})
-    stills: dict[str, Any] = {"cached_frames": program.num_stills} if program.num_stills else {}
-    if program.stills_only:
-        stills["frames_from"] = "members_only"
-    return {
-        "steps": steps,
-        **stills,
-        "inputs": dict(inputs),
-        "results": {c: program.results[c] for c in sorted(program.columns)},
-    }
-
-
-def union_requests(steps: Sequence[StageStep]) -> tuple[tuple[FrameRequest, ...], list[tuple[int, ...]]]:
-    """Each distinct frame request of `steps` once, and for each step the places of its own requests in that list."""
-    distinct: dict[FrameRequest, int] = {}
-    places = [tuple(distinct.setdefault(request, len(distinct)) for request in step.requests) for step in steps]
-    return tuple(distinct), places

@@ -16,7 +16,11 @@ from shardpipe.engine.index import is_whole
 from shardpipe.engine.timings import Timing, clips_per_s, read_timings, total
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, Layer, LayerRows, Row, check_inputs, unit_list
+from shardpipe.storage.lookback import NAMES, names_so_far
 from shardpipe.storage.store import Store
+
+NamesSoFar = Mapping[str, Mapping[str, str]]
+"""By layer that looks back: for each unit the digest NAMES of what it was made from."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class PassStatus:
     complete: whether all units are done; of an emitted Dataset, whether all are planned and its newest index covers them.
     num_units is None while the input's units are not known. num_shards, num_shards_done, num_shard_bytes: of what is planned of it.
     usage: what the units took, of all phases; None if no worker left a note. eta_s: at the last rate of clips.
+    gap: of a pass whose stages look through the Dataset, the first unit of its input that is not there: all from it on wait.
     """
 
     name: str
@@ -56,6 +61,7 @@ class PassStatus:
     usage: Usage | None = None
     clips_per_s: float | None = None
     eta_s: float | None = None
+    gap: str | None = None
 
 
 @dataclass(frozen=True)
@@ -126,16 +132,18 @@ def _count(store: Store, group: Sequence["_Tally"]) -> None:
         for layer in tally.layers:
             if layer.name not in done:
                 done[layer.name] = layer.log.done()
+    looking_back = {layer.name: layer for tally in group for layer in tally.layers if layer.info.looks_back}
+    so_far = {
+        name: names_so_far(units, [done[each] for each in layer.info.inputs]) for name, layer in looking_back.items()
+    }
     for unit in units:
         read: dict[str, LayerRows | None] = {base.name: base.read([unit], done[base.name])}
         rows = read[base.name]
-        if rows is None:
-            continue
         for tally in group:
             for layer in tally.layers[1:]:
-                if layer.name not in read:
+                if layer.name not in read and rows is not None:
                     read[layer.name] = layer.read(layer.slices(unit, len(rows.rows)), done[layer.name])
-            tally.add(store, unit, [read[layer.name] for layer in tally.layers])
+            tally.add(store, unit, [read.get(layer.name) for layer in tally.layers], so_far)
 
 
 @dataclass
@@ -151,16 +159,20 @@ class _Tally:
     kept_s: float = 0.0
     lost: Counter[str] = field(default_factory=Counter)
     lost_s: dict[str, float] = field(default_factory=dict)
+    gap: str | None = None
 
     def __post_init__(self) -> None:
         self.layers: list[Layer] = self.dataset.pass_layers()
         self.windows = read_windows(self.dataset.store, self.dataset.name)
         self.window_of = {unit: window for window in self.windows for unit in window.units}
 
-    def add(self, store: Store, unit: str, parts: Sequence[LayerRows | None]) -> None:
-        """Count one unit, of which `parts` are the layers' rows, this pass's last."""
+    def add(self, store: Store, unit: str, parts: Sequence[LayerRows | None], so_far: NamesSoFar) -> None:
+        """Count one unit, of which `parts` are the layers' rows, this pass's last; so_far: of the layers that look back."""
+        digests = [{NAMES: so_far[layer.name][unit]} if layer.name in so_far else {} for layer in self.layers]
+        if self.gap is None and self.dataset.info.looks_back and not self._are_fresh(store, parts[:-1], digests):
+            self.gap = unit
         found = [part for part in parts if part is not None]
-        if len(found) < len(parts) or not self._fresh(store, found):
+        if not self._are_fresh(store, parts, digests):
             found = self._as_planned(unit)
             if not found:
                 return
@@ -189,11 +201,13 @@ class _Tally:
             return []
         return [rows, *(each for each in found if each is not None)] if all(found) else []
 
-    def _fresh(self, store: Store, parts: Sequence[LayerRows]) -> bool:
+    def _are_fresh(self, store: Store, parts: Sequence[LayerRows | None], digests: Sequence[Mapping[str, str]]) -> bool:
         inputs: dict[str, str] = {}
-        for part in parts:
+        for part, digest in zip(parts, digests, strict=False):
+            if part is None:
+                return False
             try:
-                check_inputs(store, part, inputs)
+                check_inputs(store, part, {**inputs, **digest})
             except IncompleteError:
                 return False
             inputs |= dict(zip(part.paths, part.sha256s, strict=True))
@@ -242,6 +256,7 @@ class _Tally:
             usage=_all_usage(store, dataset.name, timings),
             clips_per_s=rate,
             eta_s=self._eta_s(rate) if not complete else None,
+            gap=self.gap if not complete else None,
         )
 
     def _eta_s(self, rate: float | None) -> float | None:

@@ -6,6 +6,7 @@ A clip's results are taken where the old pass has any value in the stage's colum
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from shardpipe.core.datasetstage import DatasetStage
 from shardpipe.core.errors import IncompleteError
 from shardpipe.core.work import UnitJob
 from shardpipe.engine.program import StageStep
@@ -15,6 +16,7 @@ from shardpipe.storage.dataset import Dataset, Row, View
 from shardpipe.storage.members import PARTS, MemberPlace, read_member
 from shardpipe.storage.rows import decode_rows
 from shardpipe.storage.store import Store
+from shardpipe.storage.view import stale
 
 if TYPE_CHECKING:
     from shardpipe.engine.tasks import PassTask
@@ -46,8 +48,11 @@ class Reuse:
 
 
 def _matches(results: Mapping[str, str], stages: Sequence[StageStep]) -> list[StageStep]:
-    """Stages all of whose columns the old pass has, by the same names; none that writes pass-local ones too."""
-    stored = [step for step in stages if step.stored and len(step.stored) == len(step.columns)]
+    """Stages all of whose columns the old pass has, by the same names; none that writes pass-local ones too, and none whose
+    results depend on other clips.
+    """
+    own = [step for step in stages if not isinstance(step.stage, DatasetStage)]
+    stored = [step for step in own if step.stored and len(step.stored) == len(step.columns)]
     return [step for step in stored if all(results.get(name) == step.result_id for name in step.stored)]
 
 
@@ -62,11 +67,16 @@ def _take(store: Store, clip: ClipState, old: Row, matches: Sequence[StageStep])
         clip.reused[step.result_id] = Reused({name: old[name] for name in step.stored}, members)
 
 
-def settle(store: Store, task: "PassTask", job: UnitJob, clips: Sequence[ClipState]) -> None:
-    """For a retry: mark the clips that did not fail in the generation before, with the rows that they got there."""
+def settle(store: Store, task: "PassTask", job: UnitJob, clips: Sequence[ClipState], inputs: Mapping[str, str]) -> None:
+    """For a retry: mark the clips that did not fail in the generation before, with the rows that they got there.
+
+    inputs: what the new rows are made from. Where other clips have changed since, no result that depends on them is kept.
+    """
     log = RowsLog(store, task.name)
     path = log.path(job.name, job.generation - 1)
     table, meta = decode_rows(store.read(path), f"{store.url}/{path}")
+    if task.program.looking_back and stale(meta, inputs):
+        return
     old = {row["key"]: row for row in table.to_pylist()}
     for clip in clips:
         row = old.get(clip.key)

@@ -61,10 +61,11 @@ def list_sources(
     """Find the videos; raises ConfigError, which names `where`, for a source that is not there, cannot be read, or has no video.
 
     What lies below `root` (a store's url) is passed over in folders: the run's own shards are no sources. texts: the extensions of
-    texts to be noted beside the videos, of one stem with them.
+    texts to be noted beside the videos, of one stem with them, also in capitals.
     """
     found: dict[str, Found] = {}
     columns: dict[str, ColumnType] = {}
+    texts = {*texts, *(ext.upper() for ext in texts)}
     for text in sources:
         try:
             kinds, videos = _list_one(text, root, texts)

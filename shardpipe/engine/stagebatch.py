@@ -33,6 +33,7 @@ class ClipState:
     reused: results of an earlier pass by their ids: they stand in the row from the step on that would compute them.
     settled: its whole row, where a retry takes it from the generation before.
     unserved: frame requests that it has no frames for, and why.
+    place: its number in the Dataset, where a stage looks through it.
     """
 
     key: str
@@ -44,6 +45,7 @@ class ClipState:
     error: str | None = None
     settled: Row | None = None
     unserved: Mapping[FrameRequest, str] = field(default_factory=dict)
+    place: int | None = None
 
     @property
     def alive(self) -> bool:
@@ -137,7 +139,8 @@ def run_stage(step: StageStep, clips: Sequence[ClipState], frame_sets: Sequence[
     for frame_set in frame_sets:
         seal(frame_set)
     views = [
-        ClipView(clip.key, MappingProxyType(clip.row), frames) for clip, frames in zip(clips, frame_sets, strict=True)
+        ClipView(clip.key, MappingProxyType(clip.row), frames, clip.place)
+        for clip, frames in zip(clips, frame_sets, strict=True)
     ]
     for clip, result in zip(clips, _results(step, views), strict=True):
         clip.take(step, result)

@@ -9,7 +9,7 @@ from shardpipe.core.frames import FrameRequest, Frames
 from shardpipe.core.shared import SharedStage
 from shardpipe.engine.flight import Flight
 from shardpipe.engine.inflight import Answered, InFlight, Sent
-from shardpipe.engine.program import StageStep, Step, union_requests
+from shardpipe.engine.program import StageStep, Step
 from shardpipe.engine.rules import RuleSet
 from shardpipe.engine.stagebatch import ClipState, run_stage
 from shardpipe.engine.tasks import PassTask
@@ -54,8 +54,8 @@ class StepRunner:
 
     def requests(self, clip: ClipState) -> tuple[FrameRequest, ...]:
         """The distinct frames that this clip's stages want, less those that nothing may serve."""
-        needed = [step for step in self.framed if self._wants(clip, step)]
-        return tuple(each for each in union_requests(needed)[0] if each not in clip.unserved)
+        wanted = dict.fromkeys(each for step in self.framed if self._wants(clip, step) for each in step.requests)
+        return tuple(each for each in wanted if each not in clip.unserved)
 
     def run_early(self, flight: Flight, clips: Sequence[ClipState]) -> None:
         """The steps before any frame is needed."""

@@ -12,6 +12,7 @@ from shardpipe.engine.batches import read_batches, unit_costs
 from shardpipe.engine.emitplan import read_windows
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, Layer, View
+from shardpipe.storage.lookback import DIGESTS, NAMES, OBJECTS, Chain
 from shardpipe.storage.rows import decode_meta
 from shardpipe.storage.store import Store
 from shardpipe.storage.view import stale
@@ -23,7 +24,8 @@ READERS = 8
 class Todo:
     """The units of one pass: all names, how many are done, the jobs left, and how many wait for their input.
 
-    inputs: the input's units that they are (slices) of.
+    inputs: the input's units that they are (slices) of. gap: of a pass that looks back, the first of these that is not there: no
+    unit from it on can be done.
     """
 
     names: list[str]
@@ -31,6 +33,14 @@ class Todo:
     jobs: list[UnitJob]
     num_waiting: int = 0
     inputs: Sequence[str] = ()
+    gap: str | None = None
+
+    @property
+    def why_gap(self) -> str:
+        """What to add where one says that units wait; empty where each waits for itself."""
+        if self.gap is None:
+            return ""
+        return f": unit {self.gap} is not there, and its stages look through all units up to a clip's own"
 
     def limited(self, limit: int | None) -> "Todo":
         """At most the first `limit` units of the list."""
@@ -52,14 +62,23 @@ def cut_todo(store: Store) -> Todo:
 def pass_todo(store: Store, dataset: Dataset, inputs: View) -> Todo:
     """The units (or slices) of a pass; the size of a unit's base rows is its cost. A unit waits while its input is not
     done, or is to do again; it is to do again itself if its rows were made from rows since replaced, unless it is
-    planned: what the plan names counts. Raises IntegrityError if that is there no more.
+    planned: what the plan names counts. Raises IntegrityError if that is there no more. Where the pass looks back, all of that
+    goes for the units before it too.
     """
     view = dataset.pass_view()
     own = view.layers[-1]
     sizes = store.list(f"{view.base.name}/{view.base.form}")
     units = inputs.units()
+    looked = _looked_at(view, units)
+    known = made_from(inputs, looked)
     with ThreadPoolExecutor(READERS) as pool:
-        found = list(pool.map(lambda unit: _slices(view, inputs, unit), units))
+        found = list(pool.map(lambda unit: _slices(view, inputs, unit, known), units))
+    gap = None
+    if dataset.info.looks_back:
+        there = (bool(each.slices) for each in found)
+        gap = next((i for i, ok in enumerate(there) if not ok or (i < len(looked) and units[i] not in known)), None)
+    if gap is not None:
+        found[gap:] = [_Found({})] * (len(units) - gap)
     planned = _planned_units(store, dataset.name) if any(each.is_stale for each in found) else set()
     names: list[str] = []
     jobs = []
@@ -77,7 +96,40 @@ def pass_todo(store: Store, dataset: Dataset, inputs: View) -> Todo:
             if not is_done and not is_planned:
                 cost = float(sizes.get(view.done_of(view.base)[unit], 1))
                 jobs.append(UnitJob(name, cost=cost, generation=own.log.next_generation(name, done)))
-    return Todo(names, len(names) - len(jobs), jobs, sum(not each.slices for each in found), units)
+    num_waiting = sum(not each.slices for each in found)
+    return Todo(names, len(names) - len(jobs), jobs, num_waiting, units, None if gap is None else units[gap])
+
+
+def _looked_at(view: View, units: Sequence[str]) -> Sequence[str]:
+    """The units that rows of the last layer depend on, where it looks back: all up to the last one of which it has any."""
+    own = view.layers[-1]
+    if not own.info.looks_back:
+        return ()
+    there = {name.rpartition("-")[0] if own.is_sliced else name for name in view.done_of(own)}
+    return units[: max((i + 1 for i, unit in enumerate(units) if unit in there), default=0)]
+
+
+def made_from(inputs: View, units: Sequence[str]) -> dict[str, dict[str, str]]:
+    """For each of the first units what rows that look back are made from, as `RowsMeta.inputs` has it; up to the first
+    unit that is not there.
+    """
+    if not units:
+        return {}
+    chain, names = Chain(), inputs.names_so_far()
+    found = {}
+    with ThreadPoolExecutor(READERS) as pool:
+        for unit, own in zip(units, pool.map(lambda unit: _inputs_of(inputs, unit), units), strict=True):
+            if own is None:
+                break
+            found[unit] = {**own, NAMES: names[unit], OBJECTS: chain.add(own)}
+    return found
+
+
+def _inputs_of(inputs: View, unit: str) -> dict[str, str] | None:
+    try:
+        return inputs.fold(unit, ()).inputs
+    except IncompleteError:
+        return None
 
 
 def _planned_units(store: Store, name: str) -> set[str]:
@@ -98,7 +150,7 @@ class _Found:
     replaced: str | None = None
 
 
-def _slices(view: View, inputs: View, unit: str) -> _Found:
+def _slices(view: View, inputs: View, unit: str, known: Mapping[str, Mapping[str, str]]) -> _Found:
     if not inputs.listed(unit):
         return _Found({})
     own = view.layers[-1]
@@ -107,7 +159,7 @@ def _slices(view: View, inputs: View, unit: str) -> _Found:
     if not there and not inputs.may_be_stale(unit):
         return _Found(dict.fromkeys(names, False))
     try:
-        made_from = view.fold_below(unit).inputs
+        now = known.get(unit) or view.made_from(unit)
     except IncompleteError:
         return _Found({})
     done = dict.fromkeys(names, False)
@@ -115,8 +167,9 @@ def _slices(view: View, inputs: View, unit: str) -> _Found:
     for name in there:
         part = own.read([name], view.done_of(own))
         for meta in part.metas if part is not None else ():
-            done[name] = stale(meta, made_from) is None
-            other = (path for path, sha256 in meta.inputs.items() if made_from.get(path, sha256) != sha256)
+            done[name] = stale(meta, now) is None
+            own_inputs = {path: sha256 for path, sha256 in meta.inputs.items() if path not in DIGESTS}
+            other = (path for path, sha256 in own_inputs.items() if now.get(path, sha256) != sha256)
             replaced = next(other, replaced)
     return _Found(done, is_stale=not all(done[name] for name in there), replaced=replaced)
 

@@ -2,14 +2,17 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from shardpipe.core.fingerprint import fingerprint
 from shardpipe.engine.findings import Findings
+from shardpipe.engine.units import made_from
 from shardpipe.engine.verifytar import Expected, TarCheck
 from shardpipe.storage.commit import NAME as ROWS_NAME
 from shardpipe.storage.commit import in_order
 from shardpipe.storage.dataset import Dataset, DatasetInfo, Fold, Layer, Row, View, unit_list
+from shardpipe.storage.lookback import DIGESTS
 from shardpipe.storage.members import PARTS
 from shardpipe.storage.rows import RowsMeta, decode_meta, table_columns
 
@@ -135,12 +138,17 @@ class RowsCheck:
         inputs = View(self._store, layers[:-1]) if len(layers) > 1 else None
         as_planned = View(self._store, layers[:-1], paths=planned)
         view = inputs or View(self._store, layers)
-        for unit in unit_list(self._store, view.base, with_gaps=True):
+        units = unit_list(self._store, view.base, with_gaps=True)
+        made = self._made_from(inputs, units)
+        for unit in units:
             fold = None
             if inputs is not None:
                 with self._findings.guard(f"{self._name}/rows/{unit}.parquet"):
-                    counts = as_planned if self._is_planned(unit, planned) else inputs
-                    fold = counts.fold(unit)
+                    if self._is_planned(unit, planned):
+                        fold = as_planned.fold(unit)
+                    else:
+                        fold = inputs.fold(unit)
+                        fold = replace(fold, inputs=made.get(unit, fold.inputs))
             names = own.slices(unit, len(fold.rows)) if fold is not None else [unit]
             for part, name in enumerate(names):
                 expected.add(name)
@@ -155,6 +163,13 @@ class RowsCheck:
                 self._findings.add(path, f"has key {min(twice)}, which another unit has too")
             keys.update(own_keys)
 
+    def _made_from(self, inputs: View | None, units: Sequence[str]) -> dict[str, dict[str, str]]:
+        """What a pass that looks back makes its rows from, up to the first unit that cannot be read."""
+        if inputs is not None and self._info.looks_back:
+            with self._findings.guard(f"{self._name}/rows"):
+                return made_from(inputs, units)
+        return {}
+
     def _is_planned(self, unit: str, planned: Mapping[str, str]) -> bool:
         """Whether the plan was made from the newest rows of this unit (or its first slice)."""
         return any(self._newest[name][1] in planned for name in (unit, f"{unit}-00") if name in self._newest)
@@ -166,8 +181,10 @@ class RowsCheck:
             self._findings.add(path, "has a key twice")
         if fold is None:
             return
-        if dict(meta.inputs) != fold.inputs:
-            other = sorted({*meta.inputs.items()} ^ {*fold.inputs.items()})
+        # what it looked back at is not known where that is planned, or where a unit before it cannot be read
+        said = {path: sha256 for path, sha256 in meta.inputs.items() if path in fold.inputs or path not in DIGESTS}
+        if said != fold.inputs:
+            other = sorted({*said.items()} ^ {*fold.inputs.items()})
             listed = ", ".join(dict.fromkeys(source for source, _ in other[: 2 * SHOWN]))
             self._findings.add(path, f"was made from other rows than those that are there now ({listed})")
         size = self._info.unit_clips or max(1, len(fold.rows))

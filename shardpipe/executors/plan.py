@@ -41,8 +41,10 @@ def plan_config(
         name = each.config.name
         if only not in (None, name):
             continue
-        rows = _planned(store, name, "rows", _pass_todo_if_any(store, each), limit)
-        phases.append(replace(rows, decoding=each.program.decoding))
+        rows_todo = _pass_todo_if_any(store, each)
+        rows = _planned(store, name, "rows", rows_todo, limit)
+        gap = rows_todo.gap if rows_todo is not None else None
+        phases.append(replace(rows, decoding=each.program.decoding, gap=gap))
         if each.shape.info.emit == "shards" and not partial and limit is None:
             phases.append(_planned(store, name, "emit", _emit_todo_if_any(store, name)))
     videos = prepared.listing.videos if prepared.listing is not None else ()

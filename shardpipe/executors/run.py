@@ -219,7 +219,7 @@ def _run_pass(run: _Run, each: PreparedPass) -> None:
     if run.failed_of(name):
         run.pending[name] = "units failed; run again to try them again"
     elif todo.num_waiting:
-        run.pending[name] = f"{todo.num_waiting} units were left out, or wait for their input"
+        run.pending[name] = f"{todo.num_waiting} units were left out, or wait for their input{todo.why_gap}"
     if info.emit == "shards" and (run.partial or run.limit is not None):
         run.pending.setdefault(name, "nothing is emitted with --partial or --limit")
         return

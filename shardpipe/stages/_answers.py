@@ -21,6 +21,9 @@ WRAP = " \t\r\n*_`'\"\u2018\u2019\u201c\u201d"
 NOTHING = re.compile(r"(?:none|none[_ ]found|null|nothing|n/a|empty)\.?\Z", re.IGNORECASE)
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?!\w)")
 OUT_OF = r"\s*(?:/|out of|of)\s*"
+INVISIBLE = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
+WORDED = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Nd", "Nl", "No", "So"})
+UNREADABLE = "\ufffd"
 INT64 = 2**63
 MAX_TRIES = 200
 """How many openings of an object are tried in one answer."""
@@ -31,11 +34,21 @@ def judged(answer: Answer) -> tuple[str | None, str]:
     if answer.finish == "content_filter":
         return None, answer.finish
     text = tidy(without_thoughts(answer.text))
-    if not text:
+    if answer.finish == "length":
+        text = text.rstrip(UNREADABLE)  # the first bytes of a letter
+    if all(unicodedata.category(mark) in INVISIBLE for mark in text):
         return None, "empty"
     if is_refusal(text):
         return None, "refusal"
     return text, answer.finish
+
+
+def worded(answer: Answer) -> tuple[str | None, str]:
+    """As `judged`, of an answer that is to be a text: `empty` too where it has neither letter, digit nor picture: `...`, `!!!!`."""
+    text, finish = judged(answer)
+    if text is not None and not any(unicodedata.category(mark) in WORDED for mark in text.replace(UNREADABLE, "")):
+        return None, "empty"
+    return text, finish
 
 
 def without_thoughts(text: str) -> str:

@@ -19,7 +19,7 @@ from shardpipe.models.generate.engine import TextEngine
 from shardpipe.models.generate.request import Answer, GenerateError, Guide, Request, Sampling
 from shardpipe.stages._engine_fields import EngineFields
 from shardpipe.stages._presets import FENCE
-from shardpipe.stages._prompts import KNOWN_TEXT, PromptError, Prompts, as_data, printed, render
+from shardpipe.stages._prompts import CUSTOM, KNOWN_TEXT, PromptError, Prompts, as_data, printed, render, variables_of
 
 NO_TEXT = "no_text"
 """How a clip ended of which nothing was asked, as it has no text to work on."""
@@ -56,6 +56,8 @@ class AskingStage(EngineFields):
             raise ValueError("stop: an empty text ends every answer before it begins")
         if self.min_tokens > self.max_tokens:
             raise ValueError(f"min_tokens is {self.min_tokens}, and max_tokens only {self.max_tokens}")
+        if not self.max_images and not self.reads and set(self.prompts.templates) == {CUSTOM}:
+            raise ValueError("it asks the same of each clip: show frames, or name a column in the prompt or in facts")
         more = [name for name in ("min_tokens", "top_k") if getattr(self, name)]
         more += ["repetition_penalty"] if self.repetition_penalty != 1 else []
         if self.dialect == "openai" and more:
@@ -146,7 +148,7 @@ class AskingStage(EngineFields):
 
     def _request(self, view: ClipView, template: str) -> Request | ClipError | None:
         """What is asked of a clip; None where it has no text to work on, ClipError where it cannot be asked."""
-        variables = self.prompts.variables
+        variables = variables_of(template)
         values = {name: as_data(view.row.get(name), self.max_text_chars) for name in variables}
         if self.known_column is not None and KNOWN_TEXT in variables:
             known = view.row.get(self.known_column)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from shardpipe.stages._plain_words import is_unspaced, plain_words
+from shardpipe.stages._plain_words import is_unspaced, plain_words, with_few_marks
 from shardpipe.stages._sentences import FINISHED, MOST_LOOPED_WORDS, WITHOUT_STOPS, sentences
 
 PHRASE_WORDS = 3
@@ -29,9 +29,9 @@ MEDIUM = re.compile(
 )
 """Names the video, its frames or the picture as such, in folded text without accents."""
 
-LIST_LINE = re.compile(r"^\s*(?:[-*+\u2022\u25cf]|\(?\d{1,2}[.)])\s+\S", re.MULTILINE)
+LIST_LINE = re.compile(r"^[^\S\n]*(?:[-*+\u2022\u25cf]|\(?\d{1,2}[.)])\s+\S", re.MULTILINE)
 MARKUP = re.compile(
-    r"^\s*#{1,6}\s+\S|^\s*>\s+\S|^\s*\|.*\|\s*$|^\s*(?:-{3,}|\*{3,}|={3,})\s*$"  # lines of Markdown
+    r"^[^\S\n]*(?:#{1,6}\s+\S|>\s+\S|\|.*\|\s*$|(?:-{3,}|\*{3,}|={3,})\s*$)"  # lines of Markdown
     r"|\*\*[^*\n]+\*\*|__[^_\n]+__|```|(?<!\w)`[^`\n]+`|!?\[[^\[\]\n]*\]\([^()\s]+\)"
     r"|<\|[^|<>\n]{1,40}\|>|</?(?:s|think|answer|image|video|im_start|im_end|br|p|b|i|div|span|ul|li)\s*/?>|\[/?INST\]"
     r"|[{,]\s*\"[\w -]{1,60}\"\s*:\s*[\"\[{\d]|\\n|\\u[0-9a-fA-F]{4}|&(?:amp|lt|gt|quot|#\d{2,5});",
@@ -93,7 +93,7 @@ def own_sentences(text: str) -> Sequence[str]:
 
 def names_medium(text: str) -> bool:
     """Whether it speaks of the video, its frames or the picture, in place of what is to be seen."""
-    apart = unicodedata.normalize("NFKD", text.casefold().replace("\u2019", "'"))
+    apart = unicodedata.normalize("NFKD", with_few_marks(text).casefold().replace("\u2019", "'"))
     bare = "".join(mark for mark in apart if not "\u0300" <= mark <= "\u036f")
     return MEDIUM.search(unicodedata.normalize("NFC", re.sub(r"[\s-]+", " ", bare))) is not None
 

@@ -53,7 +53,7 @@ HOW_ARGS: Mapping[EngineName, frozenset[str]] = {
             *("download_dir", "mm_encoder_tp_mode", "max_num_partial_prefills", "mm_processor_cache_gb", "long_prefill_token_threshold"),
         }
     ),
-    "openai": frozenset({"user", "service_tier", "metadata", "store", "priority"}),
+    "openai": frozenset({"service_tier", "metadata", "store", "priority"}),
     "transformers": frozenset({"device_map", "low_cpu_mem_usage", "max_memory", "offload_folder"}),
 }  # fmt: skip
 """Keys of `engine_args` that change no answer."""
@@ -69,6 +69,13 @@ OURS: Mapping[EngineName, Mapping[str, str]] = {
     "transformers": {"pretrained_model_name_or_path": "model", "torch_dtype": "dtype", "dtype": "dtype"},
 }  # fmt: skip
 """Keys of `engine_args` that stand as fields of the stage."""
+
+NEVER: Mapping[EngineName, frozenset[str]] = {
+    "vllm": frozenset(),
+    "openai": frozenset({"messages", "n", "stream", "user"}),
+    "transformers": frozenset({"use_safetensors", "local_files_only", "output_loading_info", "config"}),
+}
+"""Keys of `engine_args` that shardpipe sets, always in the same way."""
 
 SECRET = frozenset({"hf_token", "token", "use_auth_token", "api_key", "headers", "extra_headers"})
 """Keys of `engine_args` that would lie open in every Dataset's lineage."""
@@ -178,6 +185,10 @@ class EngineFields(AsyncStage):
                 "engine_args.trust_remote_code: code that lies beside weights is never run; name another model"
             )
         for name in self.engine_args:
+            if name in NEVER[self.engine]:
+                raise ValueError(
+                    f"engine_args.{name}: shardpipe sets it itself with engine {self.engine}; leave it out"
+                )
             if (field := OURS[self.engine].get(name)) is not None:
                 raise ValueError(f"engine_args.{name}: set the stage's own {field} instead")
         if not self.model.strip():

@@ -5,20 +5,24 @@ import re
 from shardpipe.stages._text_marks import to_the_end
 
 THING = (
-    r"(?:(?:short|brief|given|provided|black[ -]and[ -]white|animated)\s+)*"
-    r"(?:video|clip|footage|film|scene|image|picture|photo|photograph|animation|gif|frame|shot)s?(?:\s+(?:clip|footage|sequence|frame))?"
+    r"(?:(?:short|brief|given|provided|black[ -]and[ -]white|animated)\s+)*(?:(?:series|sequence|set)\s+of\s+)?"
+    r"(?:video|clip|footage|film|scene|image|picture|photo|photograph|animation|gif|frame|shot)s?(?:\s+(?:clip|footage|sequence|frame)s?)?"
 )
 SHOWS = (
     r"(?:(?:primarily|mainly|mostly|then|also|prominently|vividly)\s+)?"
-    r"(?:shows?|captures?|features?|depicts?|presents?|displays?|showcases?|illustrates?|portrays?|contains?"
-    r"|(?:begins?|starts?|opens?)\s+with|consists?\s+of|focus(?:es)?\s+on|is\s+(?:about|of)|is(?=\s+(?:an?|the)\s))"
+    r"(?:(?:shows?|presents?|provides?|offers?|gives?)(?:\s+(?:us|viewers|the\s+viewers?)(?:\s+with)?(?=\s))?"
+    r"|captures?|features?|depicts?|displays?|showcases?|illustrates?|portrays?|contains?"
+    r"|(?:begins?|starts?|opens?)\s+(?:with|on)|consists?\s+of|focus(?:es)?\s+on|(?:is|are)\s+(?:about|of)|is(?=\s+(?:an?|the)\s)"
+    r"|(?:is|are)\s+(?:showing|capturing|featuring|depicting|displaying|showcasing|presenting))"
 )
 OPENING = re.compile(
-    rf"\A(?:in\s+)?(?:the|this|a)\s+{THING}\s+(?:that\s+)?{SHOWS}(?:\s+that)?\s+(?=\w)"
-    rf"|\A(?:in|throughout)\s+(?:the|this)\s+{THING}\s*,\s*(?:(?:we|you|one)\s+(?:can\s+)?see\s+)?(?=\w)"
+    rf"\A(?:in\s+)?(?:the|this|these|a)\s+{THING}\s+(?:that\s+)?{SHOWS}(?:\s+that)?\s+(?=[\w\"'])"
+    rf"|\Athis\s+is\s+an?\s+{THING}\s+(?:of|showing|capturing|featuring|depicting|(?:that|which)\s+{SHOWS})\s+(?=[\w\"'])"
+    rf"|\A(?:(?:as\s+)?(?:seen|shown)\s+)?(?:in|throughout)\s+(?:the|this|these)\s+{THING}"
+    r"(?:\s*,\s*(?:(?:we|you|one)\s+(?:can\s+)?see\s+)?(?=\w)|\s+(?:we|you|one)\s+(?:can\s+)?see\s+(?=\w)|\s+(?=(?:an?|the|there|two|three|several|some)\s))"
     r"|\A(?:here|below)\s+(?:is|are)\s+[^:.!?]{0,80}:\s*(?=\w)|\A(?:here|below)'s\s+[^:.!?]{0,80}:\s*(?=\w)"
     r"|\A(?:sure|certainly|of\s+course|absolutely)\s*[,.!]\s*(?=\w)"
-    r"|\A(?:the\s+)?(?:video\s+)?(?:caption|description)\s*:\s*(?=\w)",
+    r"|\A[*_#\s]{0,4}(?:the\s+)?(?:video\s+)?(?:caption|description)\s*(?:\*\*|__)?\s*:\s*(?:\*\*|__)?\s*(?=\w)",
     re.IGNORECASE,
 )
 OPENSORA = re.compile(

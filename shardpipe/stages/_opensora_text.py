@@ -8,6 +8,7 @@ from urllib.parse import unquote_plus
 
 import ftfy
 
+from shardpipe.stages._plain_words import with_few_marks
 from shardpipe.stages._text_marks import without_html
 
 LINK = re.compile(
@@ -55,7 +56,7 @@ def t5_cleaned(text: str) -> str:
     text = LONE_DOT.sub(" ", ODD.sub(" ", text))
     if len(JOINED.findall(text)) > MOST_JOINED:
         text = JOINED.sub(" ", text)
-    text = without_html(ftfy.fix_text(text))
+    text = without_html(ftfy.fix_text(with_few_marks(text)))
     text = SIZE.sub("", ADVERT.sub("", MIXED_ID.sub("", text)))
     text = TIGHT.sub(r"\1 ", COLON.sub(": ", text))
     text = FRAME.sub(r"\2", SPACE.sub(" ", text).strip())

@@ -10,7 +10,8 @@ STOPS = ".!?\u2026\u0964\u0965\u061f\u06d4\u0589\u1362\u17d4\u17d5\u104b\u0f0d"
 """Full stops of scripts that put a space after them."""
 CJK_STOPS = "\u3002\uff01\uff1f\uff61"
 CLOSING = "\"')\\]\u201d\u2019\u300d\u300f\uff09\u00bb"
-ENDED = re.compile(rf"[{STOPS}][{STOPS}{CLOSING}]*\s+|[{CJK_STOPS}][{CJK_STOPS}{CLOSING}]*\s*")
+ENDED = re.compile(rf"[{STOPS}][{STOPS}{CLOSING}]*+(\s*+)|[{CJK_STOPS}][{CJK_STOPS}{CLOSING}]*+\s*+")
+"""A run of stops as a whole, so that long ones are read once; that of the first kind ends a sentence if group 1 is not empty."""
 FINISHED = re.compile(rf"[{STOPS}{CJK_STOPS}][{CLOSING}]*\s*\Z")
 ABBREVIATED = re.compile(r"(?:\b(?:mr|mrs|ms|dr|st|vs|no|approx|e\.g|i\.e)|(?<!\S)[A-Z])\.\s+\Z", re.IGNORECASE)
 WITHOUT_STOPS = re.compile(r"[\u0e00-\u0eff]")
@@ -60,7 +61,7 @@ def sentences(text: str) -> list[str]:
     """Its sentences with the white space behind them: joined, they are the text."""
     found, start = [], 0
     for end in ENDED.finditer(text):
-        if not ABBREVIATED.search(text, max(start, end.end() - 16), end.end()):
+        if end[1] != "" and not ABBREVIATED.search(text, max(start, end.end() - 16), end.end()):
             found.append(text[start : end.end()])
             start = end.end()
     return [*found, text[start:]] if start < len(text) else found

@@ -10,10 +10,15 @@ from collections.abc import Callable
 
 import ftfy
 
-INVISIBLE = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u200b\u2060\ufeff\ufffd\ud800-\udfff]")
-"""Control characters, zero-width spaces, soft hyphens, what a decoder could not read, and halves of surrogate pairs.
+from shardpipe.stages._plain_words import with_few_marks
 
-The joiners U+200C and U+200D stay: Persian, Indic scripts and emoji need them.
+INVISIBLE = re.compile(
+    r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u200b\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffd\ud800-\udfff]"
+)
+"""Control characters, zero-width spaces, what turns the direction of writing, soft hyphens, what a decoder could not read, and halves
+of surrogate pairs.
+
+The joiners U+200C and U+200D and the marks of direction U+200E and U+200F stay: Persian, Indic scripts, emoji, Arabic and Hebrew need them.
 """
 
 ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});")
@@ -34,8 +39,8 @@ IDN_URL = re.compile(r"(?:https?|ftp)://(?![!-~])\w[\w.-]*(?:/[!-~]*)?", re.IGNO
 MARKDOWN_LINK = re.compile(r"!?\[([^\[\]]*)\]\((?:https?://|www\.)[^()\s]*\)", re.IGNORECASE)
 
 HANDLE = re.compile(
-    r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+"  # a mail address
-    r"|(?<![\w@])@\w+"
+    r"(?<![\w.+-])[\w.+-]+(?:@[\w-]+(?:\.[\w-]+)+)+"  # a mail address; what hangs on it goes with it
+    r"|(?<![\w@])(?:@\w+)+"
     r"|(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.])"  # an address on the internet
 )
 FILE_NAME = re.compile(
@@ -58,10 +63,11 @@ RUN = re.compile(r"([!?,;:~*_=|#-])\1{2,}|([\"'])\2+|\.{4,}")
 
 SPACE = re.compile(r"\s+")
 BEFORE_MARK = re.compile(r"\s+([.,])(?=\s|$)")
-BRACKETS = re.compile(r"[(\[{][\s()\[\]{}]*[)\]}]")
+BRACKETS = re.compile(r"[(\[{][\s()\[\]{}]*+")
+"""As far as they go, so that a long run is read once; a part at its end that closes nothing is none of it."""
 OPENS = {")": "(", "]": "[", "}": "{"}
 DOUBLE_MARK = re.compile(r"[,;:]\s*(?=[,;:]\s)|(?<=[.!?])\s+[.,;:](?=\s|$)")
-FIRST_MARKS = re.compile(r"\A[,;:.!?]+(?:\s+|\Z)")
+FIRST_MARKS = re.compile(r"\A(?:[,;:.!?]++(?:\s++|\Z))+")
 """Marks that what stood before them has left behind."""
 
 MENDED = ftfy.TextFixerConfig(
@@ -76,8 +82,8 @@ MENDED = ftfy.TextFixerConfig(
 
 
 def visible(text: str) -> str:
-    """Without invisible characters, and letters composed with their accents (NFC) where that makes it no longer."""
-    plain = INVISIBLE.sub("", text)
+    """Without invisible characters and heaps of accents, and letters composed with their accents (NFC) where that makes it no longer."""
+    plain = with_few_marks(INVISIBLE.sub("", text))
     composed = unicodedata.normalize("NFC", plain)
     return composed if len(composed) <= len(plain) else plain
 
@@ -142,7 +148,8 @@ def tidy(text: str) -> str:
 def _unpaired(found: re.Match[str]) -> str:
     """A run of brackets and spaces, of pairs that hold nothing a space."""
     left: list[str] = []
-    for mark in found[0]:
+    end = max(map(found[0].rfind, OPENS)) + 1
+    for mark in found[0][:end]:
         at = -2 if left[-1:] == [" "] else -1
         if mark in OPENS and left[at : at + 1 or None] == [OPENS[mark]]:
             del left[at:]
@@ -151,7 +158,7 @@ def _unpaired(found: re.Match[str]) -> str:
             left.append(mark)
         elif left[-1:] != [" "]:
             left.append(" ")
-    return "".join(left)
+    return "".join(left) + found[0][end:]
 
 
 def to_the_end(step: Callable[[str], str], text: str) -> str:

@@ -18,7 +18,7 @@ from shardpipe.core.columns import (
 )
 from shardpipe.core.stage import Result
 from shardpipe.models.generate.request import Answer, Guide
-from shardpipe.stages._answers import FieldKind, as_kind, first_object, judged, sentences
+from shardpipe.stages._answers import FieldKind, as_kind, first_object, judged, sentences, worded
 from shardpipe.stages._asking import NO_TEXT
 from shardpipe.stages._presets import PARTS, PRESETS
 from shardpipe.stages._prompts import KNOWN_TEXT, PromptField, Prompts, check_prompt
@@ -188,7 +188,7 @@ class Caption(WritingStage, SeeingStage):
 
     def answered(self, prompt: str, answer: Answer) -> Result:
         """The answer, or its fields."""
-        text, finish = judged(answer)
+        text, finish = judged(answer) if self.asked_fields else worded(answer)
         values: dict[str, Any] = dict.fromkeys(self.asked_fields)
         if self.asked_fields and text is not None:
             text, finish, values = self._parsed(text, finish)

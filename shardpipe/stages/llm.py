@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 from shardpipe.core.columns import ColumnName, Columns
 from shardpipe.core.stage import Result
 from shardpipe.models.generate.request import Answer, Guide
-from shardpipe.stages._answers import as_choice, judged
+from shardpipe.stages._answers import as_choice, judged, worded
 from shardpipe.stages._asking import NO_TEXT
 from shardpipe.stages._choices import check_choices, choices_form
 from shardpipe.stages._presets import PRESETS
@@ -46,7 +46,7 @@ class Llm(WritingStage):
 
     type: Literal["llm"] = "llm"
     column: str | None = Field(
-        default=None, description="column of the text that a prompt calls known_text; null: text"
+        default=None, min_length=1, description="column of the text that a prompt calls known_text; null: text"
     )
     prompt: PromptField | None = Field(
         default=None,
@@ -107,7 +107,7 @@ class Llm(WritingStage):
 
     def answered(self, prompt: str, answer: Answer) -> Result:
         """The answer, or the choice in it."""
-        text, finish = judged(answer)
+        text, finish = judged(answer) if self.choices else worded(answer)
         if self.choices and text is not None:
             text = as_choice(text, self.choices)
             finish = "unparsed" if text is None else finish

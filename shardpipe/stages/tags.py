@@ -5,6 +5,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from shardpipe.core.clip import CLIP_COLUMNS
 from shardpipe.core.columns import Columns, is_column_name, list_of, string
 from shardpipe.core.frames import Spread
 from shardpipe.core.stage import Result
@@ -29,14 +30,14 @@ class Tags(SeeingStage):
     """Lists what a clip shows under the keys that you name, as lists of short texts: from its frames, its caption, or both.
 
     `<prefix><key>`        list of string, one column a key: each tag once, trimmed, in the answer's order; an empty list where the
-                           model says that there is none ([], NONE), null where the answer says nothing that could be read.
+                           model says that there is none ([], NONE), null where the answer says nothing that could be read. A key
+                           whose name is a column of each clip's, as `scene` is, gets `<key>_tags`: `scene_tags`.
     `<prefix>tags_finish`  string: `stop` or `length`, at least one key was read; without one `empty`, `refusal`, `content_filter` (a
                            server's), `unparsed`, `no_text` (`column` is null or empty, and nothing was asked).
 
     keys: `objects`, `actions`, `scene`, `style`, and any of your own, with `meanings: {vehicles: cars, ships and aircraft}` where the
-    name alone does not say it; `scene` wants a `prefix`, as each clip has a column of that name. Without `column` it looks at frames;
-    with `column: text` it reads that caption; with both `column` and num_frames (or fps, fractions) it does both. `prompt` replaces
-    the task by a template of yours.
+    name alone does not say it. Without `column` it looks at frames; with `column: text` it reads that caption; with both `column` and
+    num_frames (or fps, fractions) it does both. `prompt` replaces the task by a template of yours.
 
     The answer is guided to JSON where the engine guides; else JSON is looked for in what the model says, then lists in brackets
     (`objects: [dog, ball]`, or of a single key `[dog, ball]`). Tags of more than max_tag_chars are sentences, and left out.
@@ -72,6 +73,10 @@ class Tags(SeeingStage):
     def _keys_fit(self) -> "Tags":
         if len(set(self.keys)) < len(self.keys):
             raise ValueError("keys: one stands there twice")
+        if len(self.writes) <= len(self.keys):
+            raise ValueError(
+                f"keys: two of the columns {', '.join([*map(self.column_of, self.keys), self._finish])} are the same"
+            )
         for column in self.writes:
             if not is_column_name(column):
                 raise ValueError(f"keys: {column!r} is no column name: small letters, digits and _, and not reserved")
@@ -129,7 +134,16 @@ class Tags(SeeingStage):
     @property
     def writes(self) -> Columns:
         """A list a key, and how they came about."""
-        return {**{f"{self.prefix}{key}": list_of(string) for key in self.keys}, f"{self.prefix}tags_finish": string}
+        return {**{self.column_of(key): list_of(string) for key in self.keys}, self._finish: string}
+
+    @property
+    def _finish(self) -> str:
+        return f"{self.prefix}tags_finish"
+
+    def column_of(self, key: str) -> str:
+        """The column of a key."""
+        name = f"{self.prefix}{key}"
+        return f"{name}_tags" if name in CLIP_COLUMNS else name
 
     def answered(self, prompt: str, answer: Answer) -> Result:  # noqa: ARG002  there is one
         """The lists in the answer."""
@@ -145,4 +159,4 @@ class Tags(SeeingStage):
         return self._row(dict.fromkeys(self.keys), NO_TEXT)
 
     def _row(self, found: Mapping[str, list[str] | None], finish: str) -> Result:
-        return {**{f"{self.prefix}{key}": tags for key, tags in found.items()}, f"{self.prefix}tags_finish": finish}
+        return {**{self.column_of(key): tags for key, tags in found.items()}, self._finish: finish}

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from shardpipe.core.columns import ColumnName, Columns, string
 from shardpipe.core.stage import ClipError, ClipView, Result, Stage
-from shardpipe.stages._plain_words import folded
+from shardpipe.stages._plain_words import folded, with_few_marks
 
 SAYS_SOMETHING = frozenset("LMN")
 """Unicode's classes of letters, of marks on letters, and of numbers."""
@@ -61,14 +61,18 @@ class TextHash(Stage):
     def _result(self, text: Any) -> Result:  # noqa: ANN401  whatever the column holds
         if text is not None and not isinstance(text, str):
             return ClipError(f"its column {self.column} holds {text!r:.40}, and text_hash reads text")
-        plain = normalised(text or "", ignore_case=self.ignore_case, ignore_marks=self.ignore_marks)
-        digest = hashlib.sha256(plain.encode(errors="surrogatepass")).hexdigest()
-        return {self.into: digest[:16] if plain else None}
+        return {self.into: text_digest(text or "", ignore_case=self.ignore_case, ignore_marks=self.ignore_marks)}
+
+
+def text_digest(text: str, *, ignore_case: bool = True, ignore_marks: bool = True) -> str | None:
+    """16 hexadecimal digits of the sha256 of what counts of a text; None where that is nothing."""
+    plain = normalised(text, ignore_case=ignore_case, ignore_marks=ignore_marks)
+    return hashlib.sha256(plain.encode(errors="surrogatepass")).hexdigest()[:16] if plain else None
 
 
 def normalised(text: str, *, ignore_case: bool = True, ignore_marks: bool = True) -> str:
     """The text as it counts: NFKC, white space at its ends gone, case folded, letters and numbers alone."""
-    plain = (folded(text) if ignore_case else unicodedata.normalize("NFKC", text)).strip()
+    plain = (folded(text) if ignore_case else unicodedata.normalize("NFKC", with_few_marks(text))).strip()
     if ignore_marks:
         plain = "".join(mark for mark in plain if unicodedata.category(mark)[0] in SAYS_SOMETHING)
     return plain

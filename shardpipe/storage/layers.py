@@ -6,7 +6,7 @@ other layers  rows of passes since (ROOT/score/rows/), aligned with the base by 
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -94,6 +94,16 @@ class DatasetInfo(BaseModel):
         raise IntegrityError(f"{where} is damaged, or of another format than {FORMAT}: restore it")
 
     @property
+    def inputs(self) -> list[str]:
+        """The Datasets whose rows it was made from."""
+        return [prefix.removeprefix("../") for prefix in self.layers if prefix != "."]
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether the rows of a unit depend on the input's units before it too (it has a DatasetStage)."""
+        return bool(self.identity.get("looks_back", False))
+
+    @property
     def typed_columns(self) -> dict[str, ColumnType]:
         """`columns` with parsed types."""
         return {name: ColumnType.parse(text) for name, text in self.columns.items()}
@@ -146,14 +156,19 @@ class Layer:
         count = max(1, -(-num_clips // self.info.unit_clips))
         return [f"{unit}-{i:02d}" for i in range(count)]
 
-    def read(self, names: list[str], done: Mapping[str, str]) -> LayerRows | None:
-        """The committed rows of these slices, None unless all are there."""
+    def read(
+        self, names: list[str], done: Mapping[str, str], columns: Collection[str] | None = None
+    ) -> LayerRows | None:
+        """The committed rows of these slices, None unless all are there. columns: of its data only these, and no members."""
         if any(name not in done for name in names):
             return None
         paths = tuple(done[name] for name in names)
         blobs = [self.store.read(path) for path in paths]
         found = zip(paths, blobs, strict=True)
-        decoded = (decode_rows(blob, f"{self.store.url}/{path}", columns=self.schema) for path, blob in found)
+        only = None if columns is None else {"key", *STATE, *columns}
+        decoded = (
+            decode_rows(blob, f"{self.store.url}/{path}", columns=self.schema, only=only) for path, blob in found
+        )
         tables, metas = zip(*decoded, strict=True)
         for path, meta in zip(paths, metas, strict=True):
             if self.form == "rows" and meta.fingerprint != self.info.fingerprint:
@@ -163,7 +178,8 @@ class Layer:
                 )
         rows: list[Row] = []
         for table, meta in zip(tables, metas, strict=True):
-            rows += [self._located(row, meta) for row in table.to_pylist()]
+            plain = table.to_pylist()
+            rows += [self._located(row, meta) if only is None else {**row, "members": {}} for row in plain]
         return LayerRows(paths, tuple(sha256_hex(blob) for blob in blobs), tuple(metas), rows)
 
     def member_extensions(self, done: Mapping[str, str]) -> list[str]:

@@ -6,7 +6,7 @@ as one canonical JSON under the metadata key `shardpipe`. DuckDB, pandas, polars
 
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -48,7 +48,8 @@ class TarRef:
 class RowsMeta:
     """What a rows object says of itself.
 
-    fingerprint: of the pass. unit: its name. inputs: sha256 of each rows object it was made from, by path.
+    fingerprint: of the pass. unit: its name. inputs: sha256 of each rows object it was made from, by path; where it depends
+    on the units before it too, the digests of `lookback`.
     generation: 0, or the number of the retry that made it. tar: the unit's clips; members_tar: what stages wrote beside
     columns. counts: sums for `status`, by name.
     """
@@ -67,9 +68,11 @@ def encode_rows(columns: Columns, rows: Sequence[Row], meta: RowsMeta) -> bytes:
     return encode_table(columns, rows, asdict(meta))
 
 
-def decode_rows(data: bytes, where: str = UNNAMED, *, columns: Columns | None = None) -> tuple[pa.Table, RowsMeta]:
+def decode_rows(
+    data: bytes, where: str = UNNAMED, *, columns: Columns | None = None, only: Collection[str] | None = None
+) -> tuple[pa.Table, RowsMeta]:
     """The table (columns in their order) and the facts of a rows object, as `decode_table` gives them."""
-    table, facts = decode_table(data, where, columns=columns)
+    table, facts = decode_table(data, where, columns=columns, only=only)
     return table, _rows_meta(facts, where)
 
 
@@ -111,21 +114,25 @@ def encode_arrow(table: pa.Table, facts: Mapping[str, Any]) -> bytes:
 
 
 def decode_table(
-    data: bytes, where: str = UNNAMED, *, columns: Columns | None = None
+    data: bytes, where: str = UNNAMED, *, columns: Columns | None = None, only: Collection[str] | None = None
 ) -> tuple[pa.Table, dict[str, Any]]:
     """The inverse of `encode_table`; IntegrityError, naming `where`, if the object is damaged or was not written by it.
 
-    columns: those that it must have; nothing else tells of damage to a column's name or type.
+    columns: those that it must have; nothing else tells of damage to a column's name or type. only: those that are decoded, if
+    not all are wanted.
     """
     try:
-        table = pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True).read(use_threads=False)
+        file = pq.ParquetFile(io.BytesIO(data), page_checksum_verification=True)
+        schema = file.schema_arrow
+        wanted = None if only is None else [name for name in schema.names if name in only]
+        table = file.read(columns=wanted, use_threads=False)
     except DAMAGED as error:
         raise _damaged(where, str(error)) from error
     if columns is not None:
-        fields = {column.name: column.type for column in table.schema}
+        fields = {column.name: column.type for column in schema}
         if lost := [name for name, kind in columns.items() if fields.get(name) != arrow_type(kind)]:
             raise _damaged(where, f"it lacks column {lost[0]}, or has it with another type")
-    return table.replace_schema_metadata(None), _facts(table.schema.metadata, where)
+    return table.replace_schema_metadata(None), _facts(schema.metadata, where)
 
 
 def decode_facts(data: bytes, where: str = UNNAMED) -> dict[str, Any]:

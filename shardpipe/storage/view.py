@@ -11,6 +11,7 @@ from shardpipe.core.columns import ColumnType, string
 from shardpipe.core.errors import IncompleteError, IntegrityError
 from shardpipe.storage.commit import in_order, numbered
 from shardpipe.storage.layers import Layer, LayerRows, Row
+from shardpipe.storage.lookback import DIGESTS, NAMES, names_so_far
 from shardpipe.storage.rows import RowsMeta, decode_table
 from shardpipe.storage.store import Store
 
@@ -41,11 +42,13 @@ class View:
         self.layers = layers
         self._paths = paths
         self._done: dict[str, dict[str, str]] = {}
+        self._names: dict[tuple[str, ...], dict[str, str]] = {}
         self.refresh()
 
     def refresh(self) -> None:
         """List again which rows each layer has."""
         self._done = {layer.name: layer.log.done(self._paths) for layer in self.layers}
+        self._names = {}
 
     @property
     def base(self) -> Layer:
@@ -89,10 +92,17 @@ class View:
     def may_be_stale(self, unit: str) -> bool:
         """Whether a layer has rows of a later generation for this unit: those that were made from earlier ones count no more."""
         for layer in self.layers:
-            names = {unit, f"{unit}-00"} & self._done[layer.name].keys()
-            if any(self._done[layer.name][name] != layer.log.path(name) for name in names):
+            if self._has_newer(layer, {unit, f"{unit}-00"}):
+                return True
+            if layer.info.looks_back and any(self._has_newer(each) for each in self.layers):
                 return True
         return False
+
+    def _has_newer(self, layer: Layer, names: Collection[str] | None = None) -> bool:
+        """Whether it has rows of a later generation (of these units or slices)."""
+        done = self._done[layer.name]
+        wanted = done.keys() if names is None else done.keys() & names
+        return any(done[name] != layer.log.path(name) for name in wanted)
 
     def done_of(self, layer: Layer) -> Mapping[str, str]:
         """The units (or slices) of one of its layers that the listing showed, each to the path of its rows."""
@@ -105,16 +115,26 @@ class View:
             raise IncompleteError(f"{self.store.url}/{self.base.name} has no rows of unit {unit} yet")
         return len(base.rows)
 
-    def fold(self, unit: str) -> Fold:
-        """The folded rows; raises IncompleteError where a layer has none yet, or has rows of inputs that changed since."""
-        return self._fold(unit, self.layers)
+    def names_so_far(self, names: Sequence[str] | None = None) -> Mapping[str, str]:
+        """For each unit the digest NAMES of `lookback`, of the layers of these Datasets (default: of all)."""
+        wanted = tuple(layer.name for layer in self.layers if names is None or layer.name in names)
+        if wanted not in self._names:
+            self._names[wanted] = names_so_far(self.units(), [self._done[name] for name in wanted])
+        return self._names[wanted]
 
-    def fold_below(self, unit: str) -> Fold:
-        """The fold of all layers but the last: what the last one's rows are made from."""
-        return self._fold(unit, self.layers[:-1])
+    def fold(self, unit: str, columns: Collection[str] | None = None) -> Fold:
+        """The folded rows; raises IncompleteError where a layer has none yet, or has rows of inputs that changed since.
 
-    def _fold(self, unit: str, layers: Sequence[Layer]) -> Fold:
-        base = self.base.read([unit], self._done[self.base.name])
+        columns: of the data only these, and no members: much quicker.
+        """
+        return self._fold(unit, self.layers, columns)
+
+    def made_from(self, unit: str) -> dict[str, str]:
+        """Path to sha256 of what the rows of the last layer are made from: of the fold of all other layers."""
+        return self._fold(unit, self.layers[:-1], ()).inputs
+
+    def _fold(self, unit: str, layers: Sequence[Layer], columns: Collection[str] | None) -> Fold:
+        base = self.base.read([unit], self._done[self.base.name], columns)
         if base is None:
             raise IncompleteError(f"{self.store.url}/{self.base.name} has no rows of unit {unit} yet")
         inputs = dict(zip(base.paths, base.sha256s, strict=True))
@@ -123,13 +143,20 @@ class View:
         if len(by_key) != len(rows):
             raise IntegrityError(f"{self.store.url}/{base.paths[0]} has a key twice: run `shardpipe verify`")
         for layer in layers[1:]:
-            part = layer.read(layer.slices(unit, len(rows)), self._done[layer.name])
+            part = layer.read(layer.slices(unit, len(rows)), self._done[layer.name], columns)
             if part is None:
                 raise IncompleteError(f"{self.store.url}/{layer.name} has no rows of unit {unit} yet")
-            check_inputs(self.store, part, inputs)
+            check_inputs(self.store, part, inputs | self._so_far(layer, unit))
             self._merge(part, by_key)
             inputs |= dict(zip(part.paths, part.sha256s, strict=True))
-        return Fold(unit, self._completed(rows), inputs)
+        empty = dict.fromkeys(self.columns() if columns is None else columns)
+        return Fold(unit, [{**empty, **row} for row in rows], inputs)
+
+    def _so_far(self, layer: Layer, unit: str) -> dict[str, str]:
+        """What a listing tells of the units before this one, where the layer's rows depend on them. What a plan names counts."""
+        if not layer.info.looks_back or self._paths is not None:
+            return {}
+        return {NAMES: self.names_so_far(layer.info.inputs).get(unit, "")}
 
     def _merge(self, part: LayerRows, by_key: dict[str, Row]) -> None:
         for got in part.rows:
@@ -144,17 +171,17 @@ class View:
             row["dropped_by"] = row["dropped_by"] or state["dropped_by"]
             row["error"] = row["error"] or state["error"]
 
-    def _completed(self, rows: list[Row]) -> list[Row]:
-        empty = dict.fromkeys(self.columns())
-        return [{**empty, **row} for row in rows]
-
 
 def stale(meta: RowsMeta, inputs: Mapping[str, str]) -> str | None:
     """Why rows with these facts no longer count where their inputs are now `inputs` (path to sha256); None if they do."""
     prefixes = {path.split("/", 1)[0] for path in inputs}
     for source, sha256 in meta.inputs.items():
         if source in inputs and inputs[source] != sha256:
-            return f"was made from another {source}"
+            return (
+                "looked back at units that have other rows now"
+                if source in DIGESTS
+                else f"was made from another {source}"
+            )
         if source not in inputs and source.split("/", 1)[0] in prefixes:
             return f"was made from {source}, since replaced by a newer generation"
     return None

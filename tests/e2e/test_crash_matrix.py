@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fakes import CALLS, Blob, Scored
+from support.fakes import CALLS, Blob, Scored, Worded
 from support.runs import make_config, run_inline, snapshot
 
 from shardpipe.config.models import Config
 from shardpipe.core.errors import ShardpipeError
 from shardpipe.engine import cut as cutting
+from shardpipe.stages.text_dup import TextDup
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.crashing import WRITES, Crash, CrashingStore, CrashMode, RecordingStore
 from shardpipe.storage.store import Store, open_store
@@ -26,12 +27,13 @@ from shardpipe.storage.store import Store, open_store
 MODES: tuple[CrashMode, ...] = ("before", "after", "torn reply")
 PASSES = [
     {"name": "score", "stages": [Scored(frames_wanted=True)], "keep": ["duration_s > 0.5"]},
-    {"name": "more", "from": "score", "stages": [Blob()], "unit_clips": 2},
+    {"name": "more", "from": "score", "stages": [Blob(), Worded()], "unit_clips": 2},
+    {"name": "dup", "from": "more", "stages": [TextDup()], "unit_clips": 2},
 ]
 TRAIN = {
     "name": "train",
-    "from": "more",
-    "keep": ["score < 2"],
+    "from": "dup",
+    "keep": ["score < 2", "text_dup_count < 2"],
     "emit": {"members": ["json", "mp4", "npy"]},
     "shard_bytes": 20_000,
 }

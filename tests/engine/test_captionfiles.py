@@ -144,6 +144,19 @@ def test_a_broken_file_costs_its_caption_alone(
     assert fault in caplog.text
 
 
+def test_extensions_in_capitals_and_utf_16(tmp_path: Path) -> None:
+    files = {"a.MP4": "", "a.TXT": "loud", "a.Json": "{}", "b.mp4": "", "b.TXT": "no", "b.txt": "yes", "c.mp4": ""}
+    put(tmp_path / "in", {**files, "c.txt": "dög".encode("utf-16")})
+    put(tmp_path, {"list.txt": "\n".join(f"{tmp_path}/in/{name}" for name in files if name[1:].lower() == ".mp4")})
+    with tarfile.open(tmp_path / "in.tar", "w") as tar:
+        for path in (tmp_path / "in").iterdir():
+            tar.add(path, path.name)
+    found = {"a.MP4": {"text_raw": "loud"}, "b.mp4": {"text_raw": "yes"}, "c.mp4": {"text_raw": "dög"}}
+    for source in ("in", "in/*", "list.txt"):
+        assert read(f"{tmp_path}/{source}") == found
+    assert {name.partition("::")[2]: texts for name, texts in read(tmp_path / "in.tar").items()} == found
+
+
 def test_one_broken_key_leaves_the_others(tmp_path: Path) -> None:
     put(tmp_path, {"a.mp4": "", "a.json": '{"caption": "fine", "meta": {"titles": [1, 2]}}'})
     assert read(tmp_path) == {"a.mp4": {"text": "fine"}}

@@ -10,7 +10,9 @@ from shardpipe.core.columns import Member, Writes, int64
 from shardpipe.core.errors import ConfigError
 from shardpipe.core.stage import ClipView, Result, Stage
 from shardpipe.engine.program import compile_program
+from shardpipe.engine.rules import RuleSet
 from shardpipe.stages.quality import Quality
+from shardpipe.stages.text_dup import TextDup
 
 
 class Named(Stage):
@@ -64,3 +66,37 @@ def test_members_that_a_shard_cannot_hold(ext: str, message: str) -> None:
 def test_two_columns_of_one_name(stages: list[Stage], rename: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         compile_program("score", stages=stages, keep=[], inputs=CLIP_COLUMNS, input_results={}, rename=rename)
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        (
+            [Named(name="a"), TextDup(column="source")],
+            r"stages.1 \(text_dup\) looks through .* clips named will drop: put it before",
+        ),
+        (
+            [Named(name="a"), TextDup(column="a")],
+            r"stages.1 \(text_dup\) reads column 'a' of all clips .* into a pass after this one",
+        ),
+        (
+            [TextDup(column="source"), TextDup(column="text_dup", into="b")],
+            r"stages.1 .* reads column 'text_dup' of all",
+        ),
+        ([TextDup(column="sauce")], "reads column 'sauce', which nothing before it writes: did you mean source"),
+    ],
+)
+def test_a_stage_that_looks_through_the_input_comes_first(stages: list[Stage], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        compile_program("dup", stages=stages, keep=[], inputs=CLIP_COLUMNS, input_results={}, rename={})
+
+
+def test_rules_on_what_such_stages_write_come_after_all_of_them() -> None:
+    stages = [TextDup(column="source"), TextDup(column="path", into="b"), Named(name="a")]
+    keep = ["text_dup IS NULL", "fps > 3", "b IS NULL", "a > 1"]
+    program = compile_program("dup", stages=stages, keep=keep, inputs=CLIP_COLUMNS, input_results={}, rename={})
+    shown = [
+        [rule.text for rule in step.rules] if isinstance(step, RuleSet) else step.stage.type for step in program.steps
+    ]
+    assert shown == [["fps > 3"], "text_dup", "text_dup", ["text_dup IS NULL", "b IS NULL"], "named", ["a > 1"]]
+    assert [rule.text for rule in program.first_rules.rules] == ["fps > 3"]

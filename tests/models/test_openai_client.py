@@ -4,6 +4,7 @@ import threading
 import time
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from support.asked import asked
 from support.openai_server import ChildServer, Plan, free_port, serve
 
 from shardpipe.core.errors import UnitError
+from shardpipe.models.generate.openai_client import answer_of
+from shardpipe.models.generate.openai_faults import Fault
 from shardpipe.models.generate.request import Answer, GenerateError
 
 AGAIN = ["429", "429 later", "500", "503", "broken json", "half", "closed", "html", "no choices"]
@@ -90,6 +93,38 @@ def test_how_an_answer_ends_is_told(tmp_path: Path, opened: Any) -> None:
         ("", "stop"),
     ]
     assert answers[0].num_tokens is None
+
+
+@pytest.mark.parametrize(
+    ("choice", "text", "finish"),
+    [
+        ({"content": [{"type": "thinking", "text": "Hm."}, {"type": "text", "text": "A dog."}]}, "A dog.", "stop"),
+        ({"content": None, "reasoning_content": "Hm."}, "", "stop"),
+        ({"content": "A dog.", "ends": "eos_token"}, "A dog.", "stop"),
+        ({"content": "A do", "ends": "model_length"}, "A do", "length"),
+    ],
+)
+def test_answers_of_other_servers(choice: dict[str, Any], text: str, finish: str) -> None:
+    message = SimpleNamespace(**choice)
+    made = SimpleNamespace(choices=[SimpleNamespace(message=message, finish_reason=choice.get("ends", "stop"))])
+    assert answer_of(made, is_wrapped=False) == Answer(text, finish, None, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ({"error": {"message": "no room"}}, "it holds no choice, but {'message': 'no room'}"),
+        (
+            {"choices": [SimpleNamespace(message=SimpleNamespace(content=7), finish_reason="stop")]},
+            "its content is no text",
+        ),
+        ({"choices": [SimpleNamespace(message=SimpleNamespace(content="x"), finish_reason=None)]}, "it ends by 'None'"),
+    ],
+)
+def test_what_is_no_answer_says_why(made: dict[str, Any], message: str) -> None:
+    fault = answer_of(SimpleNamespace(**made), is_wrapped=False)
+    assert isinstance(fault, Fault)
+    assert (fault.kind, fault.message) == ("again", f"the server's answer is broken: {message}")
 
 
 def test_no_more_are_in_flight_than_allowed(tmp_path: Path, opened: Any) -> None:

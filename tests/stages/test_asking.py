@@ -59,7 +59,7 @@ def test_draws_differ_from_clip_to_clip_and_not_from_run_to_run() -> None:
         ({"prompt": "image", "num_frames": 3}, FrameRequest(Uniform(3), long_side=448)),
         ({"fps": 2, "short_side": 336}, FrameRequest(Rate(2, max_frames=32), short_side=336)),
         ({"fractions": [0.1, 0.5, 0.9], "tolerance_s": 0.5}, FrameRequest(Fractions((0.1, 0.5, 0.9)), 448, None, "rgb", 0.5)),
-        ({"num_frames": 0, "prompt": "a b"}, None),
+        ({"num_frames": 0, "prompt": "a {{ fps }}"}, None),
     ],
 )  # fmt: skip
 def test_frames(fields: dict[str, Any], request_: FrameRequest | None) -> None:
@@ -100,7 +100,9 @@ def test_frames(fields: dict[str, Any], request_: FrameRequest | None) -> None:
         ({"fractions": [0.5, 0.1]}, "each greater than the one before"),
         ({"long_side": 448, "short_side": 336}, "not both"),
         ({"num_frames": 0}, "preset video asks about frames"),
-        ({"num_frames": 0, "prompt": "a b", "frames_as": "video"}, "without frames frames_as do nothing"),
+        ({"num_frames": 0, "prompt": "a {{ fps }}", "frames_as": "video"}, "without frames frames_as do nothing"),
+        ({"num_frames": 0, "prompt": "a b"}, "asks the same of each clip"),
+        ({"engine": "openai", "engine_args": {"user": "me"}}, "engine_args.user: shardpipe sets it itself"),
         ({"prompt": "verify"}, "name its column in known_text"),
         ({"known_text": "alt"}, "known_text does nothing with this prompt"),
         ({"prompt": "enhance"}, "preset enhance is for another stage"),

@@ -54,6 +54,10 @@ def test_contract(fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> No
         (says("A man with", "content_filter"), None, "content_filter", False),
         ("<think>Let me see. A dog?</think>\nA dog.", "A dog.", "stop", False),
         (says("<think>Let me see. A do", "length"), None, "empty", True),
+        (" \u200b\ufeff\n\u00a0", None, "empty", False),
+        (says("!!!! ...", "length"), None, "empty", True),
+        ("\ufffd\ufffd?", None, "empty", False),
+        (says("\u72d7\u5728\u8dd1\ufffd", "length"), "\u72d7\u5728\u8dd1", "length", True),
         ("A\x00 d\ud800og.", "A dog.", "stop", False),
     ],
 )
@@ -79,6 +83,14 @@ def test_no_known_text_asks_nothing() -> None:
         assert {name: value for name, value in result.items() if value is not None} == {"text_finish": "no_text"}
     assert isinstance(results[3], ClipError)
     assert "and caption reads text" in results[3].message
+
+
+def test_a_mix_needs_the_known_text_only_where_it_says_it() -> None:
+    stage = caption(prompt={"verify": 1, "video": 1}, known_text="alt")
+    results, engine = asked(stage, lambda _: "A cat.", *(view(f"{i}", {"alt": None}) for i in range(20)))
+    ends = [(result["text_prompt"], result["text_finish"]) for result in results if isinstance(result, Mapping)]
+    assert set(ends) == {(None, "no_text"), ("video", "stop")}
+    assert 0 < len(engine.asked) == ends.count(("video", "stop")) < 20
 
 
 def test_prompt_facts_and_samples() -> None:

@@ -1,5 +1,6 @@
 """Caption quality: each column against an independent count, and captions with and without each fault."""
 
+from time import process_time
 from typing import Any
 
 import pytest
@@ -192,6 +193,32 @@ def test_the_camera(cmotion: Any, is_wrong: bool | None) -> None:  # noqa: FBT00
 def test_fields_that_do_not_fit_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         CaptionQuality.model_validate(fields)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "\n",
+        "\n ",
+        "!",
+        ".)",
+        "|",
+        "- ",
+        "*a",
+        "(",
+        "<",
+        "the ",
+        "the camera ",
+        "sorry ",
+        "\u0315\u0300",
+        "\u0300\uff9e",
+    ],
+)
+def test_time_grows_with_length(part: str) -> None:
+    start = process_time()
+    found = faults(f"A dog {part * (20_000 // len(part))}x")
+    assert process_time() - start < 2
+    assert found["num_chars"] > 20_000
 
 
 def test_what_is_no_text_is_an_error_of_the_clip() -> None:

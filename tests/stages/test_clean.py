@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Sequence
+from time import process_time
 from typing import Any, Literal
 
 import pytest
@@ -110,6 +111,15 @@ def test_contract() -> None:
         ("opening", "Sure! Here is a description of the video: The image is a close-up of tea.", "A close-up of tea."),
         ("opening", "The video is dark and shows a cat. The film shows", "The video is dark and shows a cat. The film shows"),
         ("opening", "The video shows", "The video shows"),
+        ("opening", "This is a short video of a dog.", "A dog."),
+        ("opening", "These frames show a dog.", "A dog."),
+        ("opening", "The series of images shows us a dog.", "A dog."),
+        ("opening", "The video presents us with a dog.", "A dog."),
+        ("opening", "The video is showing a dog.", "A dog."),
+        ("opening", "As seen in the video, a dog runs.", "A dog runs."),
+        ("opening", "In the video a dog runs.", "A dog runs."),
+        ("opening", "In the video store a dog runs. A picture of a cat hangs there.", "In the video store a dog runs. A picture of a cat hangs there."),
+        ("opening", "**Caption:** The video shows 'Hamlet'.", "'Hamlet'."),
         ("denials", "A dog. There are no people in sight. No text is visible. It isn't shown. A cat.", "A dog. A cat."),
         ("denials", "A nobleman notes a knot. It does not rain on the note.", "A nobleman notes a knot. It does not rain on the note."),
         ("guesses", "A dog runs, possibly after a ball. It may be old. A cat appears. In May it rained.", "A dog runs. A cat appears. In May it rained."),
@@ -161,6 +171,21 @@ def test_any_text_is_cleaned_by_the_preset(text: str) -> None:
 def test_other_scripts_survive(words: list[str]) -> None:
     text = " ".join(words)
     assert unicodedata.normalize("NFD", cleaned(text)) == unicodedata.normalize("NFD", text)
+
+
+def test_what_turns_the_direction_of_writing_goes() -> None:
+    assert Clean().cleaned("a \u202ered\u202c dog\u2066 runs\u2069")[0] == "a red dog runs"
+
+
+@pytest.mark.parametrize(
+    "part", ["(", "{ ", "!", ".", '!"', "\n", "<", "http://", "the ", "a.", "\"'", "@a", "a@b.c", "@a.b"]
+)
+def test_time_grows_with_length(part: str) -> None:
+    text = f"A dog {part * (20_000 // len(part))}x"
+    for preset in ("gentle", "opensora"):
+        start = process_time()
+        Clean(preset=preset, denials=True, guesses=True, unfinished=True, repeats=True).cleaned(text)
+        assert process_time() - start < 2
 
 
 @pytest.mark.parametrize(

@@ -142,10 +142,13 @@ def test_any_answer_gives_clean_tags(text: str) -> None:
     [
         ({"keys": []}, "at least 1 item"),
         ({"keys": ["a", "a"]}, "stands there twice"),
+        ({"keys": ["scene", "scene_tags"]}, "two of the columns scene_tags, scene_tags, tags_finish are the same"),
+        ({"keys": ["tags_finish"]}, "two of the columns"),
+        ({"num_frames": 0}, "asks the same of each clip"),
         ({"keys": ["Two words"]}, "no column name"),
         ({"keys": ["kept"]}, "no column name"),
         ({"meanings": {"cars": "x"}}, "cars is none of the keys"),
-        ({"column": "text", "prompt": "a b"}, "column does nothing"),
+        ({"column": "text", "prompt": "a {{ b }}"}, "column does nothing"),
         ({"column": "text", "long_side": 100}, "without frames long_side do nothing"),
         ({"prompt": "{{"}, "line 1 of the prompt"),
     ],
@@ -153,3 +156,11 @@ def test_any_answer_gives_clean_tags(text: str) -> None:
 def test_fields_that_do_not_fit_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         tags(**fields)
+
+
+def test_a_key_that_each_clip_has_a_column_of_gets_another_one() -> None:
+    stage = Tags(model="org/Big", keys=("objects", "scene", "style"))
+    assert list(stage.writes) == ["objects", "scene_tags", "style", "tags_finish"]
+    assert list(Tags(model="org/Big", keys=("scene",), prefix="tag_").writes) == ["tag_scene", "tag_tags_finish"]
+    made = stage.answered("custom", Answer('{"scene": ["beach"]}', "stop", 5, 5))
+    assert made["scene_tags"] == ["beach"]

@@ -39,6 +39,10 @@ class Chat:
         self.tokenizer.padding_side = "left"  # the answers follow the prompts
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
+        if not self.tokenizer("a word", add_special_tokens=False)[
+            "input_ids"
+        ]:  # transformers makes an empty one where none lies
+            raise ConfigError(f"{folder} holds no tokenizer: copy the tokenizer files of the model there")
         self._sees = sees
         self._special = SpecialTokens(self.tokenizer)
         try:

@@ -11,7 +11,7 @@ import asyncio
 import math
 import os
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from logging import getLogger
 from typing import Any, cast
@@ -38,7 +38,10 @@ NO_KEY = "no-key"
 
 FINISHES: dict[str, Finish] = {
     "stop": "stop",
+    "eos_token": "stop",  # of text-generation-inference, as stop_sequence
+    "stop_sequence": "stop",
     "length": "length",
+    "model_length": "length",  # of Mistral
     "repetition": "length",
     "content_filter": "content_filter",
 }
@@ -163,7 +166,8 @@ class OpenAIClient:
         except Exception as error:  # noqa: BLE001  the SDK raises whatever a broken answer makes it stumble over
             return self._faults.of(error)
         has_wrapped = self._spec.dialect == "openai" and request.guide is not None and bool(request.guide.choices)
-        return answer_of(made, is_wrapped=has_wrapped)
+        answer = answer_of(made, is_wrapped=has_wrapped)
+        return replace(answer, message=self._faults.line(answer.message)) if isinstance(answer, Fault) else answer
 
     async def _until_there(self) -> None:
         """Return once the server answers anything, at once where it does; UnitError where it has not for `unreachable_s`.
@@ -233,13 +237,16 @@ def answer_of(made: object, *, is_wrapped: bool) -> Answer | Fault:
     first = choices[0] if isinstance(choices, list) and choices else None
     message = getattr(first, "message", None)
     if message is None:
-        return broken("it holds no choice")
-    text = getattr(message, "content", None) or ""
+        said = getattr(made, "error", None)
+        return broken(f"it holds no choice, but {said}" if said else "it holds no choice")
+    text = text_of(getattr(message, "content", None))
     reason = getattr(first, "finish_reason", None)
     finish = FINISHES.get(reason) if isinstance(reason, str) else None
     if getattr(message, "refusal", None):
         finish = "content_filter"
-    if finish is None or not isinstance(text, str):
+    if text is None:
+        return broken("its content is no text")
+    if finish is None:
         return broken(f"it ends by {str(reason)[:NAMED_REASON]!r}")
     if is_wrapped and finish == "stop":
         choice = unwrapped(text)
@@ -248,6 +255,14 @@ def answer_of(made: object, *, is_wrapped: bool) -> Answer | Fault:
         text = choice
     usage = getattr(made, "usage", None)
     return Answer(text, finish, _count(usage, "completion_tokens"), _count(usage, "prompt_tokens"))
+
+
+def text_of(content: object) -> str | None:
+    """The text of a message's content, whether it is one or a list of parts (thoughts among them left out); None for what is neither."""
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else "" if content is None else None
+    texts = [part.get("text") for part in content if isinstance(part, dict) and part.get("type") == "text"]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _count(usage: object, name: str) -> int | None:

@@ -66,18 +66,18 @@ class Faults:
             return self._of_status(error)
         causes = list(_causes(error))
         if any(type(cause).__name__ in NO_CONNECTION for cause in causes):
-            return Fault("unreachable", self._line(f"no connection to {self.base_url} ({causes[-1]})"), is_down=True)
+            return Fault("unreachable", self.line(f"no connection to {self.base_url} ({causes[-1]})"), is_down=True)
         if isinstance(error, TimeoutError | openai.APITimeoutError):
             return Fault("again", "no answer in time", is_down=True)
         if isinstance(error, openai.APIConnectionError):
-            return Fault("again", self._line(f"the connection broke ({causes[-1]})"), is_down=True)
+            return Fault("again", self.line(f"the connection broke ({causes[-1]})"), is_down=True)
         if isinstance(error, UnicodeEncodeError):
             return Fault("own", "the prompt holds half a character (a lone surrogate), which cannot be sent")
-        return broken(self._line(f"{type(error).__name__}: {error}"))
+        return broken(self.line(f"{type(error).__name__}: {error}"))
 
     def _of_status(self, error: openai.APIStatusError) -> Fault:
         status = error.status_code
-        said = self._line(f"the server answers {status}: {_said(error)}")
+        said = self.line(f"the server answers {status}: {_said(error)}")
         if what := self._to_do(status, error):
             return Fault("unit", f"{said}; {what}" if status != HTTPStatus.UNAUTHORIZED else what, status)
         if status in TRY_AGAIN or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -102,7 +102,8 @@ class Faults:
             return f"check model ({self.spec.model}) and base_url ({self.base_url}, which mostly ends in /v1)"
         return None
 
-    def _line(self, text: str) -> str:
+    def line(self, text: str) -> str:
+        """A message on one line, without key or pictures."""
         if len(self.key) >= LEAST_KEY:
             text = text.replace(self.key, "***")
         text = PICTURE.sub("...", text)

@@ -38,7 +38,12 @@ OF_THE_MODEL = (
 )
 """What of a model's generation_config.json is kept; how tokens are drawn is the request's."""
 
-NOT_TAKEN = frozenset({"trust_remote_code", "use_safetensors", "local_files_only", "dtype", "torch_dtype"})
+UNLOADABLE = (OSError, ValueError, ImportError, TypeError, KeyError, RuntimeError)
+"""What from_pretrained raises; RuntimeError: weights of other shapes than the config says."""
+
+NOT_TAKEN = frozenset(
+    {"trust_remote_code", "use_safetensors", "local_files_only", "dtype", "torch_dtype", "output_loading_info"}
+)
 
 
 class TransformersEngine:
@@ -176,18 +181,21 @@ def _loaded(folder: Path, spec: EngineSpec, device: str) -> tuple[Any, Chat]:
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         sees = sees_pictures(config)
         loader = transformers.AutoModelForImageTextToText if sees else transformers.AutoModelForCausalLM
-        model = loader.from_pretrained(
+        model, found = loader.from_pretrained(
             folder,
             config=config,
             dtype=spec.dtype,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
+            output_loading_info=True,
             **spec.args,
         )
         chat = Chat(folder, sees=sees)
-    except (OSError, ValueError, ImportError, TypeError, KeyError) as error:
+    except (*UNLOADABLE, import_model_library("safetensors").SafetensorError) as error:
         raise ConfigError(f"transformers cannot load {folder}: {' '.join(str(error).split())[:MAX_MESSAGE]}") from error
+    if missing := sorted(found["missing_keys"]):  # transformers would go on with random ones
+        raise ConfigError(f"{folder} lacks {len(missing)} weights of a {type(model).__name__}, such as {missing[0]}")
     if model.config.is_encoder_decoder:
         raise ConfigError(f"{folder} holds an encoder and a decoder, and the engine transformers takes decoders alone")
     if "device_map" not in spec.args:
