@@ -20,6 +20,8 @@ MARKS = (("[-", "-]", "bold red"), ("{+", "+}", "bold green"))
 
 NONE = "-"
 MAX_DETAIL = 120
+MAX_SHOWN = 5000
+"""Characters of a caption that are shown; a loop may be a million long."""
 
 
 def write_comparison(found: Comparison, names: Sequence[str]) -> None:
@@ -73,10 +75,18 @@ def write_sample(sample: Sample, names: Sequence[str]) -> None:
 
 
 def _texts(texts: Sequence[str | None], in_colour: bool) -> list[Text]:  # noqa: FBT001
+    shown = [text and text[:MAX_SHOWN] for text in texts]
     if len(texts) == 1 or None in texts:
-        return [Text(NONE if text is None else one_line(text)) for text in texts]
-    sides = marked(texts[0] or "", texts[1] or "")
-    return [_styled(side, *marks, in_colour=in_colour) for side, marks in zip(sides, MARKS, strict=True)]
+        found = [Text(NONE if text is None else one_line(text)) for text in shown]
+    else:
+        sides = marked(shown[0] or "", shown[1] or "")
+        found = [_styled(side, *marks, in_colour=in_colour) for side, marks in zip(sides, MARKS, strict=True)]
+    return [part.append(_unshown(text)) for part, text in zip(found, texts, strict=True)]
+
+
+def _unshown(text: str | None) -> str:
+    num_more = len(text or "") - MAX_SHOWN
+    return f" ... and {num_more:,} more characters: --json has them" if num_more > 0 else ""
 
 
 def _styled(parts: Marked, before: str, after: str, style: str, *, in_colour: bool) -> Text:

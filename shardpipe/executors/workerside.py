@@ -9,7 +9,6 @@ import logging
 import os
 import queue
 import signal
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
@@ -88,9 +87,10 @@ def worker_main(conn: Connection, root: str, task: Task, device: str, parent: in
     jobs = _PipeJobs(conn, send)
     try:
         worker = task.make(open_store(root), device, _PipeWatch(send))
-    except ShardpipeError as exc:
-        send(("fatal", str(exc)))
-        sys.exit(1)
+    except ShardpipeError as error:  # it says what to do: a trace would hide it
+        send(("fatal", str(error)))
+        logging.shutdown()
+        os._exit(1)
     except Exception as exc:
         send(("fatal", f"{type(exc).__name__}: {exc}"))
         raise

@@ -20,6 +20,10 @@ TRUE, FALSE = frozenset({"yes", "true"}), frozenset({"no", "false"})
 WRAP = " \t\r\n*_`'\"\u2018\u2019\u201c\u201d"
 NOTHING = re.compile(r"(?:none|none[_ ]found|null|nothing|n/a|empty)\.?\Z", re.IGNORECASE)
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?!\w)")
+ANSWER = re.compile(r"[\s*_`]*(?:<answer>|(?:(?:my|the|final)\s+)*answer\b(?:\s+is\b)?\s*[:=-]?)", re.IGNORECASE)
+COMMA = re.compile(r"[,\n\uff0c\u3001]")
+"""Between the items of a list, also in Chinese and Japanese."""
+
 OUT_OF = r"\s*(?:/|out of|of)\s*"
 INVISIBLE = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp"})
 WORDED = frozenset({"Lu", "Ll", "Lt", "Lm", "Lo", "Nd", "Nl", "No", "So"})
@@ -35,7 +39,7 @@ def judged(answer: Answer) -> tuple[str | None, str]:
         return None, answer.finish
     text = tidy(without_thoughts(answer.text))
     if answer.finish == "length":
-        text = text.rstrip(UNREADABLE)  # the first bytes of a letter
+        text = text.removesuffix(UNREADABLE)  # the first bytes of a letter
     if all(unicodedata.category(mark) in INVISIBLE for mark in text):
         return None, "empty"
     if is_refusal(text):
@@ -46,7 +50,7 @@ def judged(answer: Answer) -> tuple[str | None, str]:
 def worded(answer: Answer) -> tuple[str | None, str]:
     """As `judged`, of an answer that is to be a text: `empty` too where it has neither letter, digit nor picture: `...`, `!!!!`."""
     text, finish = judged(answer)
-    if text is not None and not any(unicodedata.category(mark) in WORDED for mark in text.replace(UNREADABLE, "")):
+    if text is not None and not any(unicodedata.category(mark) in WORDED for mark in text):
         return None, "empty"
     return text, finish
 
@@ -129,7 +133,8 @@ def _number(value: Any) -> float | None:  # noqa: ANN401
 
 
 def as_bool(text: str) -> bool | None:
-    """Whether a text begins with yes or no."""
+    """Whether a text begins with yes or no, or says that this is the answer."""
+    text = ANSWER.sub("", text, count=1)
     first = re.split(r"\W", text.strip(WRAP).casefold(), maxsplit=1)[0]
     return True if first in TRUE else False if first in FALSE else None
 
@@ -172,7 +177,10 @@ def lists_in(text: str, keys: Sequence[str], *, max_chars: int) -> dict[str, lis
     """The tags of each key: of a JSON object, or of bracketed lists (`objects: [a, b]`, or of one key `[a, b]`)."""
     found = first_object(text, keys)
     if found is not None:
-        return {key: tags_of(found[key], max_chars=max_chars) if key in found else None for key in keys}
+        return {
+            key: tags_of(found[key], max_chars=max_chars) if key in found and _is_list(found[key]) else None
+            for key in keys
+        }
     bare = text.strip(WRAP + "[]")
     if NOTHING.match(bare) or (not bare and "[" in text):
         return {key: [] for key in keys}
@@ -182,22 +190,29 @@ def lists_in(text: str, keys: Sequence[str], *, max_chars: int) -> dict[str, lis
     return made
 
 
+def _is_list(value: Any) -> bool:  # noqa: ANN401
+    """Whether a JSON value can be read as a list of tags, be it that there is none."""
+    if isinstance(value, list):
+        return not value or any(item is None or _is_scalar(item) for item in value)
+    return value is None or isinstance(value, str)
+
+
 def _bracketed(text: str, key: str, max_chars: int) -> list[str] | None:
     name = re.escape(key).replace("_", "[_ ]")
-    inside = re.search(rf"(?<!\w){name}[\"'*_`]*\s*[:=-]\s*[\"'*_`]*\s*\[([^\[\]]*)\]", text, re.IGNORECASE)
+    inside = re.search(rf"(?<!\w){name}[\"'*_`]*\s*[:=\uff1a-]\s*[\"'*_`]*\s*\[([^\[\]]*)\]", text, re.IGNORECASE)
     if inside is not None:
         return _split(inside[1], max_chars)
-    nothing = re.search(rf"(?<!\w){name}[\"'*_`]*\s*[:=-]\s*[\"'*_`]*(none(?:[_ ]found)?)\b", text, re.IGNORECASE)
+    nothing = re.search(rf"(?<!\w){name}[\"'*_`]*\s*[:=\uff1a-]\s*[\"'*_`]*(none(?:[_ ]found)?)\b", text, re.IGNORECASE)
     return [] if nothing is not None else None
 
 
 def _split(inside: str, max_chars: int) -> list[str]:
-    return tags_of(inside.replace("\n", ",").split(","), max_chars=max_chars)
+    return tags_of(COMMA.split(inside), max_chars=max_chars)
 
 
 def tags_of(value: Any, *, max_chars: int) -> list[str]:  # noqa: ANN401
     """A JSON value as tags: each once, trimmed, in their order; those that say that there are none, and long ones, left out."""
-    items = value if isinstance(value, list) else str(value).split(",") if isinstance(value, str) else []
+    items = value if isinstance(value, list) else COMMA.split(value) if isinstance(value, str) else []
     made: dict[str, str] = {}
     for item in items:
         tag = _tag(spoken(item)) if _is_scalar(item) else ""

@@ -40,7 +40,9 @@ class AskingStage(EngineFields):
     )
     stop: tuple[str, ...] = Field(default=(), description="texts that end an answer, and are not in it")
     seed: int = Field(default=0, ge=0, lt=2**31, description="with a clip's key, of all that is drawn for it")
-    system: str | None = Field(default=None, min_length=1, description="a system message before the prompt")
+    system: str | None = Field(
+        default=None, min_length=1, description="a system message before the prompt, as it stands: no template"
+    )
     facts: tuple[str, ...] = Field(
         default=(), description="columns whose values end the prompt as measured facts, such as [cmotion, ocr_text]"
     )

@@ -115,7 +115,7 @@ OBJECT_OF = _words(
     " carry setting sets adjusts adjusting operates operating approaches approaching beside against by of on off takes taking"
     " picks raises raising lifts lifting points pointing aims aiming front checks checking"
 )
-MOTION_LINE = re.compile(r"\bcamera motion: ([a-z, ]+)")
+MOTION_LINE = re.compile(r"\bcamera(?: motion| movement)?: ([a-z, ]+)")
 STILL_VIEW = re.compile(
     r"\b(?:(?:static|stationary|fixed|motionless|unmoving|locked(?: off| down)?) (?:\w+ )?(?:camera|shot|view|perspective|viewpoint|framing|angle|position)"
     r"|still shot|(?:no|without(?: any)?) (?:\w+ )?camera (?:movements?|motions?))\b"
@@ -164,8 +164,9 @@ def said_of_camera(text: str) -> Said:
     said = Said()
     for sentence in sentences(text.casefold().replace("\u2019", "'")):
         plain = " ".join(re.sub(r"[-_]", " ", sentence).split())
-        if line := MOTION_LINE.search(plain):
-            said.claims += [frozenset((label.strip(),)) for label in line[1].split(",") if label.strip() in LABELS]
+        line = MOTION_LINE.search(plain)
+        if labels := [label.strip() for label in line[1].split(",") if label.strip() in LABELS] if line else []:
+            said.claims += [frozenset((label,)) for label in labels]
             continue
         _add_views(plain, said)
         for subject in SUBJECT.finditer(plain):

@@ -28,10 +28,12 @@ TAG = re.compile(r"</?[a-zA-Z|][\w.:|-]*(?:\s[^<>]*)?/?>")
 MOST_NESTED = 50
 
 DOMAINS = "com|org|net|edu|gov|io|ru|co\\.uk"
+WITH_PATH = "ly|be|me|tv|co|gl|gg|xyz|info|biz|app|dev|ai|de|fr|jp|cn|eu"
+"""What a link without www may end in that goes on behind a slash: `youtu.be/x`; alone these may be words."""
 URL = re.compile(
-    r"(?:https?|ftp)://(?:[!-~]*[\w/=&#~%+-])?"  # to its last letter, not the full stop behind it
+    r"(?:https?|ftps?|rtsp|rtmp)://(?:[!-~]*[\w/=&#~%+-])?"  # to its last letter, not the full stop behind it
     r"|(?<![\w.-])www\.(?:[!-~]*[\w/=&#~%+-])?"
-    rf"|(?<![\w@.-])(?:[a-z0-9-]+\.)+(?:{DOMAINS})(?![\w@])(?:[/?:](?:[!-~]*[\w/=&#~%+-])?)?",
+    rf"|(?<![\w@.-])(?:[a-z0-9-]+\.)+(?:(?:{DOMAINS})(?![\w@])(?:[/?:](?:[!-~]*[\w/=&#~%+-])?)?|(?:{WITH_PATH})/[!-~]*\w/?)",
     re.IGNORECASE | re.ASCII,
 )
 IDN_URL = re.compile(r"(?:https?|ftp)://(?![!-~])\w[\w.-]*(?:/[!-~]*)?", re.IGNORECASE)

@@ -128,7 +128,7 @@ class Annotate(Stage):
                 yield f"Motion strength: {word(motion, self.motion_limits, MOTION_WORDS)}."
         else:
             numbers = (("aesthetic score", aes), ("motion score", motion))
-            if said := ", ".join(f"{name}: {value:.1f}" for name, value in numbers if value is not None):
+            if said := ", ".join(f"{name}: {value:z.1f}" for name, value in numbers if value is not None):
                 yield f"[{said}]"
         moves = camera_words(row, self.camera)
         if moves and not self._is_left_out("camera", key, self.leave_out_camera):

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from shardpipe.core.columns import Columns
-from shardpipe.core.errors import ConfigError, IncompleteError
+from shardpipe.core.errors import ConfigError, IncompleteError, StoreError
 from shardpipe.storage.layers import FORMAT, MADE, DatasetInfo, Layer, LayerRows, Row, UsedFile, UsedWeights
-from shardpipe.storage.store import Store
+from shardpipe.storage.store import Store, check_path
 from shardpipe.storage.view import Fold, View, check_inputs, unit_list
 
 __all__ = [
@@ -54,6 +54,10 @@ class Dataset:
     @staticmethod
     def there(store: Store, name: str) -> "Dataset":
         """As `open`, for a name from the command line; raises ConfigError, which says what is there."""
+        try:
+            check_path(name)
+        except StoreError as error:
+            raise ConfigError(f"{name!r} is no name of a Dataset: {error}") from error
         if store.size(f"{name}/dataset.json") is None:
             where = f"{store.url}/{name} is no Dataset (no dataset.json there)"
             for folder in (f"{name}/", ""):

@@ -48,6 +48,16 @@ def test_what_strangers_write_is_written_out(root: str, capsys: Captured) -> Non
     assert all(char.isprintable() or char == "\n" for char in text)
 
 
+def test_a_caption_without_end_is_shown_in_part(root: str, capsys: Captured) -> None:
+    texts = {"v_0": "a dog " * 170_000, "v_1": "a cat"}
+    make_pass(open_store(root), "c", columns={"text": string}, score=lambda row: {"text": texts.get(row["key"])})
+    for against in ([], ["--against", "a"]):
+        assert run_app(["captions", root, "--pass", "c", "--key", "v_0", *against]) == 0
+        text = capsys.readouterr().out
+        assert len(text) < 30_000
+        assert "1,015,000 more characters" in " ".join(text.split())
+
+
 def test_for_programs(root: str, capsys: Captured) -> None:
     assert run_app(["captions", root, "--pass", "b", "--against", "a", "--json", "--num", "5"]) == 0
     report = json.loads(capsys.readouterr().out)
@@ -70,6 +80,7 @@ def test_for_programs(root: str, capsys: Captured) -> None:
     ("words", "message"),
     [
         (["--pass", "nobody"], "nobody is no Dataset"),
+        (["--pass", "../a"], "'../a' is no name of a Dataset"),
         (["--column", "txt"], "has no column 'txt'"),
         (["--key", "nobody"], "has no clip 'nobody'"),
         (["--where", "txt = 1"], "txt"),

@@ -8,8 +8,10 @@ import pytest
 from support.fakes import CALLS, Scored
 from support.later import OPENED, Later
 from support.numbered import make_numbered
+from support.planted import committed_rows
 from support.runs import SIZE, calls, make_config, rows_of, run_inline, snapshot
 
+from shardpipe.core.errors import UnitError
 from shardpipe.core.stage import Stage
 from shardpipe.engine.timings import read_timings, total
 from shardpipe.executors.run import run_config
@@ -105,13 +107,44 @@ def test_a_clip_that_cannot_be_decoded_is_not_sent(tmp_path: Path, many: Path, m
     assert not calls("later")
 
 
-def test_an_engine_that_is_gone_ends_its_units_without_a_row(tmp_path: Path, many: Path) -> None:
+@pytest.mark.parametrize(
+    ("how", "message"), [("gone", "the engine is gone"), ("misset", "the engine has no such setting")]
+)
+def test_an_engine_that_is_gone_ends_its_units_without_a_row(
+    tmp_path: Path, many: Path, how: str, message: str
+) -> None:
     store = open_store(str(tmp_path))
-    passes = [{"name": "text", "stages": [Later(how="gone", at_ms=3000)], "unit_clips": 4}]
+    passes = [{"name": "text", "stages": [Later(how=how, at_ms=3000)], "unit_clips": 4}]
     report = run_inline(make_config(tmp_path, many, passes), store)
     assert len(report.failed_units) == 6
-    assert all("the engine is gone" in why for why in report.failed_units.values())
+    assert all(message in why for why in report.failed_units.values())
     assert not store.list("text/rows")
+
+
+def test_a_worker_whose_engine_is_gone_is_replaced(tmp_path: Path, many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would fail all units, one quickly after the other."""
+    monkeypatch.setenv("FAKE_KILLED", str(tmp_path / "gone"))
+    root = tmp_path / "root"
+    passes = [{"name": "text", "stages": [Later(how="gone once", wait_s=0.05)], "unit_clips": 2}]
+    report = run_config(make_config(root, many, passes, execute={"type": "local", "workers": 1}))
+    assert (tmp_path / "gone").exists()
+    assert not report.failed_units
+    rows = rows_of(open_store(str(root)), "text")
+    assert {key: row["later"] for key, row in rows.items()} == {key: int(key.rsplit("_", 1)[1]) for key in rows}
+
+
+@pytest.mark.parametrize("tries", [1, 2])
+def test_a_run_whose_engines_all_go_ends(
+    tmp_path: Path, many: Path, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_CALLS", str(tmp_path / "calls"))
+    root = tmp_path / "root"
+    run_inline(make_config(root, many))
+    passes = [{"name": "text", "stages": [Later(how="gone", at_ms=0, in_flight=1)], "unit_clips": 4}]
+    with pytest.raises(UnitError, match="text: the engine is gone"):
+        run_config(make_config(root, many, passes, execute={"type": "local", "workers": 1, "tries": tries}))
+    assert len((tmp_path / "calls").read_text().split("\n")) <= 1 + 4 * tries
+    assert not [row for row in committed_rows(root, "text").values() if row["error"]]
 
 
 def test_workers_that_die_cost_the_clip_that_kills_them(

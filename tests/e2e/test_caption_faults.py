@@ -73,11 +73,13 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Cut:
 def killed(server: ChildServer, *after: int, away_s: float = 2.0) -> Iterator[None]:
     """`kill -9` of the server each time that it has had so many requests; it is back, at the same port, after `away_s`."""
     ended = threading.Event()
+    struck = []
 
     def strike() -> None:
         for num in after:
             while len(server.requests()) < num and not ended.is_set():
-                time.sleep(0.02)
+                time.sleep(0.05)
+            struck.append(not ended.is_set())
             server.kill()
             time.sleep(away_s)
             server.start()
@@ -89,6 +91,7 @@ def killed(server: ChildServer, *after: int, away_s: float = 2.0) -> Iterator[No
     finally:
         ended.set()
         thread.join()
+    assert struck == [True] * len(after)
 
 
 def with_faults(

@@ -111,6 +111,14 @@ def test_answers_of_other_servers(choice: dict[str, Any], text: str, finish: str
 
 
 @pytest.mark.parametrize(
+    ("text", "choice"), [('{"answer": "yes"}', "yes"), ("Yes.", "Yes."), ('{"other": 1}', '{"other": 1}'), ("", "")]
+)
+def test_a_choice_without_the_form_that_was_asked_for_is_left_to_who_asked(text: str, choice: str) -> None:
+    made = SimpleNamespace(choices=[SimpleNamespace(message=SimpleNamespace(content=text), finish_reason="stop")])
+    assert answer_of(made, is_wrapped=True) == Answer(choice, "stop", None, None)
+
+
+@pytest.mark.parametrize(
     ("made", "message"),
     [
         ({"error": {"message": "no room"}}, "it holds no choice, but {'message': 'no room'}"),

@@ -13,11 +13,9 @@ import numpy as np
 import pytest
 import torch
 from support.asked import asked
+from support.in_process import Opened
 from support.tiny_vlm import make_tiny_llm, make_tiny_vlm
 
-from shardpipe.core.errors import ConfigError
-from shardpipe.core.weights import Weights
-from shardpipe.models.generate.engine import EngineSpec
 from shardpipe.models.generate.request import Answer, GenerateError, Guide, Request, Sampling
 from shardpipe.models.generate.transformers_engine import TransformersEngine
 
@@ -34,20 +32,6 @@ def vlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_llm(tmp_path_factory.mktemp("llm"))
-
-
-class Opened:
-    """Opens engines on the CPU in fp32, and closes them."""
-
-    def __init__(self) -> None:
-        self.engines: list[TransformersEngine] = []
-
-    def __call__(self, folder: Path, **settings: Any) -> TransformersEngine:
-        spec = EngineSpec(
-            "transformers", weights=Weights("model", str(folder)), **{"dtype": "float32", "max_images": 4, **settings}
-        )
-        self.engines.append(TransformersEngine(spec, "cpu"))
-        return self.engines[-1]
 
 
 @pytest.fixture
@@ -274,36 +258,6 @@ def test_a_guide_is_no_error(llm: Path, opened: Opened) -> None:
     engine = opened(llm, max_images=0)
     request = Request("a", "a", sampling=SHORT)
     assert spoken(engine, replace(request, guide=Guide(choices=("yes", "no")))) == spoken(engine, request)
-
-
-def test_a_model_that_does_not_fit_is_told_at_once(llm: Path, vlm: Path, opened: Opened, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="Qwen2ForCausalLM takes no images"):
-        opened(llm)
-    with pytest.raises(ConfigError, match="may not hold trust_remote_code"):
-        opened(vlm, args_json='{"trust_remote_code": true}')
-    broken = shutil.copytree(vlm, tmp_path / "broken")
-    (broken / "model.safetensors").unlink()
-    with pytest.raises(ConfigError, match="transformers cannot load"):
-        opened(broken)
-    mute = shutil.copytree(llm, tmp_path / "mute")
-    (mute / "chat_template.jinja").unlink()
-    with pytest.raises(ConfigError, match="chat template cannot be used"):
-        opened(mute, max_images=0)
-
-
-def test_a_folder_that_lacks_a_part_is_told_at_once(llm: Path, vlm: Path, opened: Opened, tmp_path: Path) -> None:
-    """Not clip by clip, nor by captions of random weights."""
-    cut, other, speechless = (shutil.copytree(vlm, tmp_path / name) for name in ("cut", "other", "speechless"))
-    (cut / "model.safetensors").write_bytes((vlm / "model.safetensors").read_bytes()[:5000])
-    with pytest.raises(ConfigError, match="transformers cannot load"):
-        opened(cut)
-    shutil.copy(llm / "model.safetensors", other)
-    with pytest.raises(ConfigError, match=r"lacks \d+ weights of a Qwen2VLForConditionalGeneration, such as"):
-        opened(other)
-    for part in speechless.glob("tokenizer*"):
-        part.unlink()
-    with pytest.raises(ConfigError, match="holds no tokenizer"):
-        opened(speechless)
 
 
 def test_engine_args_reach_the_model(llm: Path, opened: Opened) -> None:

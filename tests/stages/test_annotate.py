@@ -83,6 +83,7 @@ def test_other_labels(value: Any, said: str) -> None:
 def test_what_is_null_is_not_said() -> None:
     assert annotated(row={"aes": None, "cmotion": None}) == "A dog runs. Motion strength: low."
     assert annotated(row={"aes": None, "flow": float("nan")}, style="numeric", camera=None) == "A dog runs."
+    assert annotated(row={"aes": None, "flow": -0.04}, style="numeric", camera=None).endswith("[motion score: 0.0]")
     assert annotated(row={"text": " "}) is None
 
 

@@ -62,6 +62,9 @@ def test_forms(fields: dict[str, Any], kind: object, choices: tuple[str, ...], a
     ("answer", "value", "finish"),
     [
         ("yes", True, "stop"),
+        ("**Answer:** no", False, "stop"),
+        ("The answer is yes.", True, "stop"),
+        ("There is no screen.", None, "unparsed"),
         ("**No**, it is not.", False, "stop"),
         ("Yes.", True, "stop"),
         ("TRUE", True, "stop"),

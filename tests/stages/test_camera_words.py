@@ -45,6 +45,8 @@ def test_what_describe_says_of_several_labels_goes_with_them() -> None:
         ("The camera pans left and then right.", ["pan_left", "pan_right"], ["pan_left"]),
         ("The camera is panning slowly towards the right, revealing a man to the left.", ["pan_right"], ["pan_left"]),
         ("Then the camera pans across the room to show a cat that zooms in.", ["pan_left"], ["static"]),
+        ("A dog. Camera: pan left, zoom in.", ["pan_left", "zoom_in"], ["pan_left"]),
+        ("Camera: the camera pans left.", ["pan_left"], ["pan_right"]),
         ("A slow zoom in on a face.", ["zoom_in"], ["zoom_out"]),
         ("The shot zooms back out.", ["zoom_out"], ["zoom_in"]),
         ("The camera zooms out as a man walks to the left.", ["zoom_out"], ["pan_left"]),

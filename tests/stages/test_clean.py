@@ -101,6 +101,8 @@ def test_contract() -> None:
         ("urls", "a dog (https://a.org/x_(y)?z=1), at www.b.net. End", "a dog, at. End"),
         ("urls", "访问https://example.com查看 http://例え.jp/x 花", "访问 查看 花"),
         ("urls", "see [the dog](https://a.org/b) on example.com/dogs.", "see the dog on."),
+        ("urls", "bit.ly/3x a dog youtu.be/a?b=1, rtsp://cam/1", "a dog,"),
+        ("urls", "The end.He/she is to.be here", "The end.He/she is to.be here"),
         ("urls", "The wall.It is 3.5 m. A U.S. company.", "The wall.It is 3.5 m. A U.S. company."),
         ("handles", "by @joe_99, mail a.b+c@d-e.co.uk or 192.168.0.1 at 5.5.", "by, mail or at 5.5."),
         ("file_names", "IMG_2041.jpg a dog in my.clip.MP4 plays", "a dog in plays"),

@@ -51,6 +51,8 @@ def test_contract(fields: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> No
         ("objects: [a dog, 'a ball'], actions: [run]", ["a dog", "a ball"], ["run"], "stop"),
         ("**Objects**: [dog]\n**Actions**: NONE_FOUND", ["dog"], [], "stop"),
         ("objects: []\nactions: [NONE]", [], [], "stop"),
+        ('{"objects": {"a": 1}, "actions": [["run"]]}', None, None, "unparsed"),
+        ("objects\uff1a[\u72d7\uff0c\u732b]", ["\u72d7", "\u732b"], None, "stop"),
         ("NONE_FOUND", [], [], "stop"),
         ("[]", [], [], "stop"),
         (says('{"objects": ["dog", "cat"], "actions": ["ru', "length"), ["dog", "cat"], None, "length"),

@@ -50,7 +50,7 @@ def in_mid_pass(config: str, server: Served, num_requests: int) -> Iterator[Mark
     """A run that has asked about so many clips; it is over at the end."""
     with marked_run("run", config) as run:
         while run.process.poll() is None and len(server.requests()) < num_requests:
-            time.sleep(0.02)
+            time.sleep(0.05)
         yield run
         run.assert_gone()
 

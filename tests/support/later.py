@@ -13,7 +13,7 @@ from support.fakes import ONE_FRAME, note, start_of
 
 from shardpipe.core.asyncstage import AsyncStage, Opens
 from shardpipe.core.columns import Writes, int64
-from shardpipe.core.errors import UnitError
+from shardpipe.core.errors import ConfigError, UnitError
 from shardpipe.core.frames import FrameRequest
 from shardpipe.core.stage import ClipError, ClipView, Result
 
@@ -28,7 +28,7 @@ class Pool:
         self._threads = ThreadPoolExecutor(size)
         self._lock = threading.Lock()
         self.num_in = self.most_in = 0
-        self.is_closed = False
+        self.is_closed = self.is_gone = False
         OPENED.append(self)
 
     def submit(self, work: Any) -> "Future[Result]":
@@ -68,7 +68,8 @@ class Later(AsyncStage):
     """`later`: 1000 times where the clip starts; `seen`: frames that it had. Later clips of a unit are answered first.
 
     how: what it does with clips that start at `at_ms`: `raise` in submit, an `error`, an exception in the `future`, `gone` (the engine),
-    `kill` of the process, and `kill once`, which leaves a file named in FAKE_KILLED.
+    `misset` (a ConfigError), `kill` of the process; and once, leaving a file named in FAKE_KILLED: `kill once`, `gone once` (the engine
+    answers nobody any more).
     """
 
     type: Literal["later"] = "later"
@@ -110,16 +111,18 @@ class Later(AsyncStage):
             return ClipError("no answer")
         if how == "future":
             raise RuntimeError("broke off")
-        if how == "gone":
+        if how == "misset":
+            raise ConfigError("the engine has no such setting")
+        if how == "gone once" and _is_first():
+            self.opened.is_gone = True
+        if how == "gone" or self.opened.is_gone:
             raise UnitError("the engine is gone")
-        if how.startswith("kill") and _may_kill(how):
+        if how == "kill" or (how == "kill once" and _is_first()):
             os.kill(os.getpid(), signal.SIGKILL)
         return {self.column: start, f"{self.column}_seen": num_seen}
 
 
-def _may_kill(how: str) -> bool:
-    if how == "kill":
-        return True
+def _is_first() -> bool:
     try:
         with open(os.environ["FAKE_KILLED"], "x", encoding="ascii"):  # noqa: PTH123  exclusive
             return True

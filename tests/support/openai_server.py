@@ -209,8 +209,9 @@ def read_log(log: Path) -> list[dict[str, Any]]:
     """The requests so far, in the order in which they came: number, user, prompt, seen (numbers or colours), fault, text, body."""
     if not log.exists():
         return []
-    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    return sorted(lines, key=lambda entry: int(entry["number"]))
+    lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [json.loads(line) for line in lines if line.endswith("\n")]  # the last one may be half written
+    return sorted(whole, key=lambda entry: int(entry["number"]))
 
 
 def free_port() -> int:

@@ -248,11 +248,8 @@ def answer_of(made: object, *, is_wrapped: bool) -> Answer | Fault:
         return broken("its content is no text")
     if finish is None:
         return broken(f"it ends by {str(reason)[:NAMED_REASON]!r}")
-    if is_wrapped and finish == "stop":
-        choice = unwrapped(text)
-        if choice is None:
-            return broken("it holds none of the choices")
-        text = choice
+    if is_wrapped:
+        text = unwrapped(text) or text  # a server may not know schemas: who asked looks for the choice
     usage = getattr(made, "usage", None)
     return Answer(text, finish, _count(usage, "completion_tokens"), _count(usage, "prompt_tokens"))
 
