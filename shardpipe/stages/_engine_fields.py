@@ -126,7 +126,9 @@ class EngineFields(AsyncStage):
     unreachable_s: float | None = Field(
         default=None, ge=0, description="engine openai: how long to wait for a server that is gone; null: 600"
     )
-    timeout_s: float = Field(default=300.0, gt=0, description="how long the answer for one clip may take")
+    timeout_s: float = Field(
+        default=300.0, gt=0, description="how long the answer for one clip may take; with engine openai, each try of it"
+    )
     num_in_flight: int | None = Field(
         default=None,
         ge=1,
