@@ -1,10 +1,11 @@
 """The executor for one machine: spawned worker processes, one a device, that are replaced when they die.
 
 A worker says what it is at (`Watch.begin`, `Watch.sent`), so a crash or a hang is blamed on the clips that it was at: they
-are run one by one in the next try, and a clip that was there at `tries` deaths, the last time alone, is committed as an error.
-(One death proves nothing: workers are also killed from outside.) Units go largest first, two to a worker at a time so
-that it never waits; one more each time that it asks, where an AsyncStage takes more clips than two units have. A worker whose
-engine is gone is replaced, and its units are none the worse for it; where that helps nobody, the run ends.
+are run one by one in the next try (those that an AsyncStage had, after a second death), and a clip that was there at `tries`
+deaths, the last time alone, is committed as an error. (One death proves nothing: workers are also killed from outside.)
+Units go largest first, two to a worker at a time so that it never waits; one more each time that it asks, where an AsyncStage
+takes more clips than two units have. A worker whose engine is gone is replaced, and its units are none the worse for it; where
+that helps nobody, the run ends.
 """
 
 import logging
@@ -26,6 +27,7 @@ from shardpipe.executors.workerside import worker_main
 from shardpipe.storage.store import open_store
 
 log = logging.getLogger(__name__)
+TWICE = 2
 AHEAD = 2  # units that a worker has at a time
 STOP_S = 10.0  # how long a worker may take to end after the last unit
 TICK_S = 1.0
@@ -226,7 +228,10 @@ class LocalExecutor:
         (key, what), *others = blamed.items()
         if not others and self._deaths[job.name, key] >= self._settings.tries:
             return replace(job, poisoned={**job.poisoned, key: f"{what}: the worker {reason} on this clip"})
-        return replace(job, suspects=job.suspects | frozenset(blamed))
+        # an AsyncStage has hundreds: asked one by one they would keep it all but idle, so it takes a second death of a clip
+        at_work = {key for key in blamed if (job.name, key) not in worker.sent}
+        twice = {key for key in blamed if self._deaths[job.name, key] >= min(TWICE, self._settings.tries)}
+        return replace(job, suspects=job.suspects | at_work | twice)
 
     def _stop(self, *, graceful: bool) -> None:
         for worker in self._workers:

@@ -1,6 +1,8 @@
 """The executor for one machine: what it does about workers that die."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from support.dying_task import DyingTask
@@ -26,3 +28,22 @@ def test_workers_that_die_at_set_up_now_and_then(tmp_path: Path) -> None:
 def test_workers_that_always_die_at_set_up(tmp_path: Path) -> None:
     with pytest.raises(UnitError, match=r"end while they are set up \(ended \(exit 3\)\)"):
         done(tmp_path, *range(1, 9))
+
+
+def test_clips_in_flight_are_run_alone_only_after_a_second_death() -> None:
+    executor = LocalExecutor("unused", LocalSettings(1, tries=3))
+    job = UnitJob("000000")
+
+    def died(job: UnitJob, *sent: str, at: str | None = None) -> UnitJob:
+        worker: Any = SimpleNamespace(sent={(job.name, key): "caption" for key in sent}, at=None)
+        worker.at = at and (job.name, "match", [at])
+        blamed = executor._blame(job, worker, "died of SIGKILL")
+        assert blamed is not None
+        return blamed
+
+    job = died(job, "a", "b", "c", at="d")
+    assert job.suspects == {"d"}
+    job = died(job, "b", "e")
+    assert job.suspects == {"b", "d"}
+    job = died(job, "b")
+    assert job.poisoned == {"b": "caption: the worker died of SIGKILL on this clip"}
