@@ -21,7 +21,7 @@ from shardpipe.models.generate.request import Request
 from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.store import open_store
 
-ARGS = {"enforce_eager": True, "max_num_seqs": 32, "max_num_batched_tokens": 4096}
+ARGS = {"enforce_eager": True, "max_num_seqs": 256, "max_num_batched_tokens": 4096}
 LENGTH = 1024
 
 
@@ -48,16 +48,12 @@ def of_pass(folder: Path, name: str) -> dict[str, float]:
     root = str(folder / "root")
     options = {"from": "clips", "unit_clips": NUM_CLIPS // NUM_UNITS, "emit": "rows"}
     one = PassConfig(name=name, stages=[stage(folder)], **options)
-    execute = {"type": "local", "decoders": 1}
-    run_config(Config(root=root, passes=[one], execute=execute))
+    run_config(Config(root=root, passes=[one]))
     times = [float(line) for line in log.read_text(encoding="utf-8").split()]
     store = open_store(root)
     timings = read_timings(store, name, "rows")
-    rows = [
-        row
-        for unit in Dataset.open(store, name).pass_view().units()
-        for row in Dataset.open(store, name).pass_view().fold(unit).rows
-    ]
+    view = Dataset.open(store, name).pass_view()
+    rows = [row for unit in view.units() for row in view.fold(unit).rows]
     num_tokens = sum(row["text_tokens"] or 0 for row in rows)
     assert num_tokens == NUM_TOKENS * NUM_CLIPS, (num_tokens, len(rows))
     return {"tokens_s": num_tokens / (max(times) - min(times)), "num_idle": total(timings).num_idle}
