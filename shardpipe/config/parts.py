@@ -194,7 +194,9 @@ class ExecuteConfig(BaseModel):
         description="local: spawned processes on this machine; inline: all in the caller's own process, for debugging",
     )
     workers: int | None = Field(
-        default=None, ge=1, description="worker processes; one a device, or one a core, if not given"
+        default=None,
+        ge=1,
+        description="worker processes; one a device, or one a core, if not given; an engine in process (vllm, transformers) has a GPU to itself",
     )
     decoders: int | None = Field(
         default=None, ge=1, description="decode processes a worker; the worker's share of the cores if not given"

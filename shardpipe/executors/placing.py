@@ -57,14 +57,15 @@ def _devices(execute: ExecuteConfig, needs: WorkerNeeds) -> Sequence[str]:
 
 def _num_workers(execute: ExecuteConfig, devices: Sequence[str], needs: WorkerNeeds, *, a_device: int = 1) -> int:
     """What is asked for (on the devices that are named, where any are), else so many a device, and one a core; but only one
-    where one serves all.
+    where one serves all, and no second one on a GPU that an engine fills.
     """
     if devices is CPU:
         if needs.serves_all:
             return execute.workers or 1
         return num_cores() if execute.devices else execute.workers or num_cores()
     if execute.workers:
-        return execute.workers
+        fills = needs.serves_all and tuple(devices) != CPU
+        return min(execute.workers, len(devices)) if fills else execute.workers
     return len(devices) if a_device == 1 else min(num_cores(), a_device * len(devices))
 
 

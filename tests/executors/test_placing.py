@@ -131,6 +131,8 @@ def test_which_stages_want_a_gpu(fields: dict[str, Any], expected: bool) -> None
         ({"devices": ["cuda:1", "cuda:3", "cuda:4"]}, (1, ("cuda:1,cuda:3",))),
         ({"devices": ["cpu"]}, (1, ("cpu",))),
         ({"workers": 1}, (1, ("cuda:0,cuda:1", "cuda:2,cuda:3"))),
+        ({"workers": 8}, (2, ("cuda:0,cuda:1", "cuda:2,cuda:3"))),
+        ({"workers": 3, "devices": ["cpu"]}, (3, ("cpu",))),
     ],
 )
 def test_a_worker_gets_all_gpus_that_its_engine_needs(
