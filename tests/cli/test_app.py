@@ -125,3 +125,10 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     assert "Traceback" not in err
     assert err.rstrip().endswith(f"To go on from there: shardpipe run {config}")
     assert out == ""
+
+
+def test_libraries_that_end_badly_do_not_change_the_exit_code() -> None:
+    code = "import atexit, os, sys; atexit.register(os.abort); sys.argv = ['shardpipe', '--version']; import shardpipe.__main__ as m; m.main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip()
