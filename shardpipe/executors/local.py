@@ -226,7 +226,8 @@ class LocalExecutor:
             return None
         self._deaths.update((job.name, key) for key in blamed)
         (key, what), *others = blamed.items()
-        if not others and self._deaths[job.name, key] >= self._settings.tries:
+        was_alone = not others and (key in job.suspects or len(worker.sent) <= 1)  # of all units that the worker had
+        if was_alone and self._deaths[job.name, key] >= self._settings.tries:
             return replace(job, poisoned={**job.poisoned, key: f"{what}: the worker {reason} on this clip"})
         # an AsyncStage has hundreds: asked one by one they would keep it all but idle, so it takes a second death of a clip
         at_work = {key for key in blamed if (job.name, key) not in worker.sent}

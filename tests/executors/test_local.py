@@ -30,6 +30,11 @@ def test_workers_that_always_die_at_set_up(tmp_path: Path) -> None:
         done(tmp_path, *range(1, 9))
 
 
+def flying(unit: str, key: str, *, beside: str) -> Any:
+    """A worker with a clip of this unit in flight, and one of another."""
+    return SimpleNamespace(sent={(unit, key): "caption", (beside, "x"): "caption"}, at=None)
+
+
 def test_clips_in_flight_are_run_alone_only_after_a_second_death() -> None:
     executor = LocalExecutor("unused", LocalSettings(1, tries=3))
     job = UnitJob("000000")
@@ -45,5 +50,10 @@ def test_clips_in_flight_are_run_alone_only_after_a_second_death() -> None:
     assert job.suspects == {"d"}
     job = died(job, "b", "e")
     assert job.suspects == {"b", "d"}
+    other = executor._blame(UnitJob("000001"), flying("000001", "z", beside="000002"), "died")
+    other = executor._blame(other, flying("000001", "z", beside="000002"), "died")
+    other = executor._blame(other, flying("000001", "y", beside="000002"), "died")
+    assert other is not None
+    assert (other.suspects, other.poisoned) == ({"z"}, {})
     job = died(job, "b")
     assert job.poisoned == {"b": "caption: the worker died of SIGKILL on this clip"}
