@@ -56,7 +56,7 @@ def test_each_clip_has_the_text_of_its_video(raw: Path, tmp_path: Path) -> None:
         assert row["text_raw"] == ("The video shows a red dog." if is_first else "A green cat.")
         assert row["title"] == ("dog" if is_first else None)
     check_train(store)
-    trained = open_dataset(f"{tmp_path}/root/train")
+    trained = open_dataset(str(tmp_path / "root" / "train"))
     assert {row["text"] for row in trained.rows()} == {"A red dog.", "A green cat."}
     shard = next(path for path in store.list("train/shards") if path.endswith(".tar"))
     with tarfile.open(fileobj=io.BytesIO(store.read(shard))) as tar:

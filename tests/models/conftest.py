@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import pytest
 from support.file_server import Files, serve_files
 from support.openai_server import MODEL
+from support.tiny_vlm import make_tiny_llm, make_tiny_vlm
 
 from shardpipe.models.generate.engine import EngineSpec
 from shardpipe.models.generate.openai_client import OpenAIClient
@@ -45,3 +46,13 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenClient]:
     yield open_client
     for client in clients:
         client.close()
+
+
+@pytest.fixture(scope="session")
+def vlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_vlm(tmp_path_factory.mktemp("vlm"))
+
+
+@pytest.fixture(scope="session")
+def llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_llm(tmp_path_factory.mktemp("llm"))

@@ -14,7 +14,6 @@ import pytest
 import torch
 from support.asked import asked
 from support.in_process import Opened
-from support.tiny_vlm import make_tiny_llm, make_tiny_vlm
 
 from shardpipe.models.generate.request import Answer, GenerateError, Guide, Request, Sampling
 from shardpipe.models.generate.transformers_engine import TransformersEngine
@@ -22,16 +21,6 @@ from shardpipe.models.generate.transformers_engine import TransformersEngine
 SHORT = Sampling(max_tokens=12)
 TEMPLATE_OF_A = "<|im_start|>user\na<|im_end|>\n<|im_start|>assistant\n"
 WARM = replace(SHORT, temperature=1.0, top_k=50, top_p=0.9, repetition_penalty=1.2)
-
-
-@pytest.fixture(scope="module")
-def vlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_vlm(tmp_path_factory.mktemp("vlm"))
-
-
-@pytest.fixture(scope="module")
-def llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_llm(tmp_path_factory.mktemp("llm"))
 
 
 @pytest.fixture

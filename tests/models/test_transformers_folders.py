@@ -6,19 +6,8 @@ from pathlib import Path
 
 import pytest
 from support.in_process import Opened
-from support.tiny_vlm import make_tiny_llm, make_tiny_vlm
 
 from shardpipe.core.errors import ConfigError
-
-
-@pytest.fixture(scope="module")
-def vlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_vlm(tmp_path_factory.mktemp("vlm"))
-
-
-@pytest.fixture(scope="module")
-def llm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_tiny_llm(tmp_path_factory.mktemp("llm"))
 
 
 @pytest.fixture
