@@ -188,11 +188,12 @@ def _slices(
         facts = ledger.known.facts(own, there[name]) if name in there else None
         if facts is None:
             continue
-        done[name] = stale(facts, now) is None
+        done[name] = facts.is_of(now) or stale(facts, now) is None
         is_stale |= not done[name]
-        own_inputs = {path: sha256 for path, sha256 in facts.inputs.items() if path not in DIGESTS}
-        other = (path for path, sha256 in own_inputs.items() if now.get(path, sha256) != sha256)
-        replaced = next(other, replaced)
+        if not done[name]:
+            own_inputs = {path: sha256 for path, sha256 in facts.inputs.items() if path not in DIGESTS}
+            other = (path for path, sha256 in own_inputs.items() if now.get(path, sha256) != sha256)
+            replaced = next(other, replaced)
     return _Found(done, is_stale=is_stale, replaced=replaced)
 
 

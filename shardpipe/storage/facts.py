@@ -5,7 +5,8 @@ path, size and version that it was read under, whatever else it says. Rows are t
 """
 
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 
 from shardpipe.core.errors import IntegrityError
 from shardpipe.core.fingerprint import sha256_hex
-from shardpipe.storage.rows import DAMAGED, decode_facts, facts_text, footer_bytes, parse_facts
+from shardpipe.storage.rows import DAMAGED, facts_text, footer_bytes, parse_facts, quick_text
 from shardpipe.storage.store import RUN, Entry, Store
 
 DROPPED, DROPPED_S = "dropped: ", "dropped_s: "
@@ -49,7 +50,8 @@ class Found(NamedTuple):
 class RowsFacts:
     """What is known of one rows object. lost: (reason, clips, seconds) of those dropped. made_from: path, sha256, path, ..."""
 
-    version: str
+    path: str
+    entry: Entry
     sha256: str | None
     fingerprint: str
     made_from: tuple[str, ...]
@@ -66,50 +68,71 @@ class RowsFacts:
         """sha256 of each rows object that it was made from, by path, as `RowsMeta.inputs`."""
         return dict(zip(self.made_from[::2], self.made_from[1::2], strict=True))
 
-    @staticmethod
-    def of(found: Found, where: str, shared: dict[str, str]) -> "RowsFacts":
-        """Out of a footer's text; `shared`: strings that many objects have in common, each held once."""
-        facts = parse_facts(found.text, where)
+    def is_of(self, inputs: Mapping[str, str]) -> bool:
+        """Whether all that it was made from is in `inputs`, with the same sha256."""
+        return all(
+            inputs.get(path) == sha256 for path, sha256 in zip(self.made_from[::2], self.made_from[1::2], strict=True)
+        )
+
+
+class FactsBook:
+    """The facts of many rows objects by path. Strings that they have in common are held once."""
+
+    def __init__(self) -> None:
+        self._facts: dict[str, RowsFacts] = {}
+        self._words: dict[str, str] = {}
+
+    def get(self, path: str, listed: Mapping[str, Entry]) -> RowsFacts | None:
+        """What is known of an object as it is listed now."""
+        found = self._facts.get(path)
+        return found if found is not None and found.entry == listed.get(path) else None
+
+    def add(self, path: str, entry: Entry, sha256: str | None, facts: Mapping[str, Any], where: str) -> None:
+        """Learn what a footer says; IntegrityError, naming `where`, if that is not what a rows object says."""
         try:
             counts: Mapping[str, Any] = facts["counts"]
-            return RowsFacts(
-                found.entry.version,
-                found.sha256,
-                shared.setdefault(facts["fingerprint"], facts["fingerprint"]),
-                tuple(part for pair in facts["inputs"].items() for part in pair),
+            self._facts[path] = RowsFacts(
+                path,
+                entry,
+                sha256,
+                self._words.setdefault(facts["fingerprint"], facts["fingerprint"]),
+                tuple(part for pair in facts["inputs"].items() for part in self._shared(*pair)),
                 int(counts["seen"]),
                 int(counts["kept"]),
                 int(counts["failed"]),
                 float(counts["seen_s"]),
                 float(counts["kept_s"]),
-                tuple(_lost(counts, shared)),
+                tuple(self._lost(counts)),
                 int(facts["tar"]["num_bytes"]) if facts["tar"] else 0,
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise IntegrityError(f"{where} has not the metadata of a rows object: {error!r}") from error
 
+    def _shared(self, path: str, sha256: str) -> tuple[str, str]:
+        known = self._facts.get(path)
+        return (known.path, known.sha256) if known is not None and known.sha256 == sha256 else (path, sha256)
 
-def _lost(counts: Mapping[str, Any], shared: dict[str, str]) -> Iterable[tuple[str, int, float]]:
-    for name, number in counts.items():
-        if name.startswith(DROPPED):
-            reason = name.removeprefix(DROPPED)
-            yield shared.setdefault(reason, reason), int(number), float(counts[f"{DROPPED_S}{reason}"])
+    def _lost(self, counts: Mapping[str, Any]) -> Iterable[tuple[str, int, float]]:
+        for name, number in counts.items():
+            if name.startswith(DROPPED):
+                reason = name.removeprefix(DROPPED)
+                yield self._words.setdefault(reason, reason), int(number), float(counts[f"{DROPPED_S}{reason}"])
 
 
-def read_found(store: Store, path: str, entry: Entry, *, hashed: bool) -> Found:
-    """Read one object, whole (`hashed`, or if it is small) or its end alone; FileNotFoundError if it is gone."""
+def read_found(store: Store, path: str, entry: Entry, *, hashed: bool) -> tuple[Found, Mapping[str, Any]]:
+    """Read one object, whole (`hashed`, or if it is small) or its end alone, and what it says; FileNotFoundError if it is gone."""
     where = f"{store.url}/{path}"
-    sha256 = None
-    if hashed or entry.size <= WHOLE_BYTES:
-        data = store.read(path)
-        sha256 = sha256_hex(data)
-    else:
-        data = read_end(store, path, entry.size)
-    text = facts_text(data, where)
-    if text is None:
-        decode_facts(data, where)  # says what is missing
+    is_whole = hashed or entry.size <= WHOLE_BYTES
+    data = store.read(path) if is_whole else read_end(store, path, entry.size)
+    sha256 = sha256_hex(data) if is_whole else None
+    text = quick_text(data)
+    try:
+        facts = parse_facts(text, where)
+    except IntegrityError:
+        text = facts_text(data, where)
+        facts = parse_facts(text, where)
     assert text is not None
-    return Found(path, entry, sha256, text)
+    return Found(path, entry, sha256, text), facts
 
 
 def read_end(store: Store, path: str, size: int) -> bytes:
@@ -167,8 +190,13 @@ def still_there(table: pa.Table, listed: Mapping[str, Entry]) -> pa.Table:
     return table.filter(pa.array(mask, pa.bool_()))
 
 
-def in_summary(table: pa.Table, take: Callable[[Found], None]) -> None:
-    """Give each row of a summary to `take`."""
+def in_summary(table: pa.Table) -> Iterator[tuple[str, Entry, str | None, Mapping[str, Any]]]:
+    """The rows of a summary: path, entry, sha256, and what the footer says; those whose text is no JSON are left out."""
     for batch in table.to_batches(max_chunksize=4096):
-        for path, size, version, sha256, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            take(Found(path, Entry(size, version), sha256, text))
+        paths, sizes, versions, hashes, texts = (column.to_pylist() for column in batch.columns)
+        try:
+            said = json.loads(b"[%s]" % b",".join(texts))
+        except (ValueError, TypeError):
+            continue
+        if len(said) == len(paths):
+            yield from zip(paths, map(Entry, sizes, versions), hashes, said, strict=True)
