@@ -174,9 +174,9 @@ class Known:
             others.pop(found.path, None)
         try:
             try:
-                earlier = still_there(decode_summary(self.store.read(path)), others)
+                earlier = self.store.read(path)
             except FileNotFoundError:
-                earlier = None
-            self.store.replace(path, encode_summary(new, earlier))
+                earlier = b""
+            self.store.replace(path, encode_summary(new, still_there(decode_summary(earlier), others)))
         except (ShardpipeError, OSError) as error:
             log.warning("%s/%s is not written: %s", self.store.url, path, error)

@@ -7,6 +7,7 @@ path, size and version that it was read under, whatever else it says. Rows are t
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ WHOLE_BYTES = 1 << 18
 
 END_BYTES = 1 << 16
 HEX = 64  # digits of a sha256
+BATCH = 4096  # objects of a summary that are looked at in one go
 SCHEMA = pa.schema(
     [
         pa.field("path", pa.string()),
@@ -105,7 +107,7 @@ class FactsBook:
                 tuple(self._lost(counts)),
                 int(facts["tar"]["num_bytes"]) if facts["tar"] else 0,
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise IntegrityError(f"{where} has not the metadata of a rows object: {error!r}") from error
 
     def _shared(self, path: str, sha256: str) -> tuple[str, str]:
@@ -149,54 +151,44 @@ def summary_path(folder: str) -> str:
     return f"{RUN}/{folder}.known"
 
 
-def encode_summary(found: Sequence[Found], earlier: pa.Table | None = None) -> bytes:
-    """A summary: these objects, and the rows of an earlier summary. Its first line is the sha256 of all that follows."""
-    columns = [
-        [each.path for each in found],
-        [each.entry.size for each in found],
-        [each.entry.version for each in found],
-        [each.sha256 for each in found],
-        [each.text for each in found],
-    ]
+def encode_summary(found: Sequence[Found], earlier: Iterable[pa.RecordBatch] = ()) -> bytes:
+    """A summary: of these objects, and what an earlier one has. Its first line is the sha256 of all that follows."""
+    columns = zip(*((each.path, *each.entry, each.sha256, each.text) for each in found), strict=True)
     arrays = [pa.array(values, kind) for values, kind in zip(columns, SCHEMA.types, strict=True)]
-    table = pa.Table.from_arrays(arrays, schema=SCHEMA)
     sink = io.BytesIO()
-    tables = [table] if earlier is None else [earlier, table]
-    pq.write_table(pa.concat_tables(tables), sink, compression="zstd", store_schema=False)
+    with pq.ParquetWriter(sink, SCHEMA, compression="zstd", store_schema=False) as writer:
+        for batch in earlier:
+            writer.write_batch(batch)
+        writer.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA), row_group_size=BATCH)
     body = sink.getvalue()
     return f"{sha256_hex(body)}\n".encode() + body
 
 
-def decode_summary(data: bytes) -> pa.Table:
-    """The rows of a summary; none of one that is damaged or something else: it is only worth time."""
-    body = data[HEX + 1 :]
-    try:
-        if data[: HEX + 1] == f"{sha256_hex(body)}\n".encode():
-            table = pq.read_table(io.BytesIO(body), use_threads=False)
-            if table.schema.equals(SCHEMA):
-                return table
-    except DAMAGED:
-        pass
-    return SCHEMA.empty_table()
+def decode_summary(data: bytes) -> Iterator[pa.RecordBatch]:
+    """The rows of a summary, some at a time; none of one that is damaged or something else: it is only worth time."""
+    body = memoryview(data)[HEX + 1 :]
+    if data[: HEX + 1] != f"{sha256_hex(body)}\n".encode():
+        return
+    with suppress(*DAMAGED), pq.ParquetFile(pa.BufferReader(body)) as file:
+        if file.schema_arrow.equals(SCHEMA):
+            yield from file.iter_batches(BATCH, use_threads=False)
 
 
-def still_there(table: pa.Table, listed: Mapping[str, Entry]) -> pa.Table:
-    """The rows of a summary whose objects are listed just as they were when they were read."""
-    names = ("path", "size", "version")
-    mask = [
-        listed.get(path) == Entry(size, version)
-        for path, size, version in zip(*(table.column(name).to_pylist() for name in names), strict=True)
-    ]
-    return table.filter(pa.array(mask, pa.bool_()))
+def still_there(batches: Iterable[pa.RecordBatch], listed: Mapping[str, Entry]) -> Iterator[pa.RecordBatch]:
+    """Of the rows of a summary those whose objects are listed just as they were when they were read."""
+    for batch in batches:
+        paths, sizes, versions = (batch.column(i).to_pylist() for i in range(3))
+        mask = [listed.get(path) == entry for path, entry in zip(paths, map(Entry, sizes, versions), strict=True)]
+        yield batch.filter(pa.array(mask, pa.bool_()))
 
 
-def in_summary(table: pa.Table) -> Iterator[tuple[str, Entry, str | None, Mapping[str, Any]]]:
-    """The rows of a summary: path, entry, sha256, and what the footer says; those whose text is no JSON are left out."""
-    for batch in table.to_batches(max_chunksize=4096):
+def in_summary(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, Entry, str | None, Mapping[str, Any]]]:
+    """Of the rows of a summary: path, entry, sha256, and what the footer says; those whose text is no JSON are left out."""
+    for batch in batches:
         paths, sizes, versions, hashes, texts = (column.to_pylist() for column in batch.columns)
         try:
             said = json.loads(b"[%s]" % b",".join(texts))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             continue
         if len(said) == len(paths):
             yield from zip(paths, map(Entry, sizes, versions), hashes, said, strict=True)

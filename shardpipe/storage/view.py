@@ -80,14 +80,6 @@ class View:
         """Member extension to the layer that has it; an emitted Dataset's json and txt are not counted."""
         return {ext: layer.name for layer in self.layers for ext in layer.member_extensions(self._done[layer.name])}
 
-    def is_done(self, unit: str) -> bool:
-        """Whether every layer has rows of this unit and none is stale (reads them)."""
-        try:
-            self.fold(unit)
-        except IncompleteError:
-            return False
-        return True
-
     def listed(self, unit: str) -> bool:
         """Whether the listings show rows of this unit, of all its slices, in every layer: cheap, they may be stale."""
         for layer in self.layers:

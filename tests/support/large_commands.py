@@ -47,17 +47,18 @@ def do(command: str, store: Store) -> dict[str, Any]:
 
 
 def measure(command: str, store: SlowStore) -> dict[str, Any]:
-    """What it tells, and what it takes."""
+    """What it tells, and what it takes; `reads` is the most of any one rows object."""
     store.requests.clear()
+    store.reads.clear()
     began_s, cpu_s = time.monotonic(), time.process_time()
     told = do(command, store)
     took = {"wall_s": time.monotonic() - began_s, "cpu_s": time.process_time() - cpu_s}
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"command": command, "told": told, **took, "peak_mb": peak_mb, "requests": dict(store.requests)}
+    reads = max((num for path, num in store.reads.items() if "/rows/" in path), default=0)
+    return {"told": told, **took, "peak_mb": peak_mb, "reads": reads, "requests": dict(store.requests)}
 
 
 if __name__ == "__main__":
-    path, left, *commands = sys.argv[1:]
-    slow = SlowStore(large_store(Path(path), left=float(left)))
-    for each in commands:
-        print(json.dumps(measure(each, slow)), flush=True)
+    pack, over, share_left, asked = sys.argv[1:]
+    far = SlowStore(large_store(Path(pack), Path(over), left=float(share_left)))
+    print(json.dumps(measure(asked, far)))

@@ -1,6 +1,8 @@
 """A store whose objects lie in one file, with little memory an object: for roots of many objects, made once and opened often."""
 
+import os
 import tempfile
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,9 +46,10 @@ class PackedStore:
     honours = Honours()
 
     def __init__(self, path: Path, over: Path, *, without: Sequence[str] = ()) -> None:
-        index = np.load(path.with_suffix(".npz"))
-        self._file = path.open("rb")
-        self._names, self._places = index["names"], index["places"]
+        with np.load(path.with_suffix(".npz")) as index:
+            self._names, self._places = index["names"], index["places"]
+        self._fd = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._fd)
         self._written: dict[str, bytes | None] = dict.fromkeys(without)
         self._versions: dict[str, int] = {}
         self._over = over
@@ -68,7 +71,7 @@ class PackedStore:
         if written is not None:
             return written
         start, length = self._place(path)
-        return pread(self._file.fileno(), start, length)
+        return pread(self._fd, start, length)
 
     def read_range(self, path: str, start: int, length: int) -> bytes:
         return self.read(path)[start : start + length]

@@ -13,11 +13,14 @@ PAGE = 1000  # objects in one answer of a listing
 
 
 class SlowStore(RecordingStore):
-    """Over another store; `requests` counts them by kind, `in_flight` says how many there were at once at most."""
+    """Over another store. `requests` counts them by kind, `reads` those of each object that read any of it; `in_flight` is how many
+    there were at once at most.
+    """
 
     def __init__(self, inner: Store, *, request_s: float = 0.02) -> None:
         super().__init__(inner)
         self.requests: Counter[str] = Counter()
+        self.reads: Counter[str] = Counter()
         self.in_flight = 0
         self._request_s = request_s
         self._now = 0
@@ -35,4 +38,5 @@ class SlowStore(RecordingStore):
                 self._now -= 1
         with self._mutex:
             self.requests["list" if isinstance(result, dict) else name] += num
+            self.reads[path] += name in ("read", "read_range")
         return result
