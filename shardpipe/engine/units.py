@@ -235,7 +235,9 @@ def input_layers(store: Store, names: Sequence[str]) -> list[Layer]:
     layers: dict[str, Layer] = {}
     bases = set()
     for name in names:
-        own = Dataset.open(store, name).next_view().layers
+        dataset = Dataset.open(store, name)
+        dataset.check_readable()
+        own = dataset.next_layers()
         bases.add((own[0].name, own[0].form))
         layers |= {layer.name: layer for layer in own}
     if len(bases) > 1:
