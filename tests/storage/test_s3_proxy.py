@@ -13,19 +13,17 @@ from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.exceptions import ClientError, FlexibleChecksumError, HTTPClientError
 from support.s3_faults import Fault
-from support.s3_fixtures import MakeProxy, MakeRoot
+from support.s3_fixtures import MakeProxy
 from support.s3_proxy import S3Proxy
 from support.s3_requests import Asked
-from support.s3_servers import KINDS, REGION, Kind, S3Root
+from support.s3_servers import REGION, S3Root
 
-pytestmark = pytest.mark.s3
 PART_BYTES = 5 << 20
 
 
-@pytest.fixture(params=KINDS)
-def root(request: pytest.FixtureRequest, s3_root: MakeRoot) -> S3Root:
-    kind: Kind = request.param
-    return s3_root(kind)
+@pytest.fixture
+def root(each_root: S3Root) -> S3Root:
+    return each_root
 
 
 @pytest.fixture

@@ -7,9 +7,11 @@ from typing import Literal
 
 from support.s3_requests import WRITES, Asked
 
-Fault = Literal["500", "503", "reset", "stall", "cut", "short", "lost", "late"]
+Fault = Literal["403", "409", "500", "503", "reset", "stall", "cut", "short", "lost", "late"]
 """
-    500, 503   an answer of the server (InternalError, SlowDown), and the request is not performed
+    403        AccessDenied, and the request is not performed
+    409        ConditionalRequestConflict, as AWS answers a race, and the request is not performed
+    500, 503   InternalError and SlowDown, and the request is not performed
     reset      the connection is reset, and the request is not performed
     stall      nothing happens, for `stall_s`, and then the connection is closed; a GET gets half of its body before
     cut        half of the body comes, then the connection is closed: the Content-Length tells
@@ -17,7 +19,8 @@ Fault = Literal["500", "503", "reset", "stall", "cut", "short", "lost", "late"]
     lost       the request is performed, and then the connection is reset
     late       the request is performed `stall_s` later, whether the client waits or not
 """
-FAULTS: tuple[Fault, ...] = ("500", "503", "reset", "stall", "cut", "short", "lost", "late")
+FAULTS: tuple[Fault, ...] = ("409", "500", "503", "reset", "stall", "cut", "short", "lost", "late")
+"""All that a client should get over."""
 
 READS = frozenset({"get", "get range"})
 
@@ -26,6 +29,8 @@ def can_have(asked: Asked, fault: Fault) -> bool:
     """Whether this fault makes sense for such a request."""
     if fault in ("cut", "short"):
         return asked.kind in READS
+    if fault == "409":
+        return asked.is_conditional
     return fault != "late" or asked.kind in WRITES
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import pytest
 from support.s3_proxy import S3Proxy
-from support.s3_servers import Kind, NoServerError, S3Root, S3Server, new_root, start
+from support.s3_servers import KINDS, Kind, NoServerError, S3Root, S3Server, new_root, start
 
 NO_SERVER = "NOT TESTED, no S3 server"
 NOT_OURS = (
@@ -26,6 +26,9 @@ NOT_OURS = (
 
 Servers = Callable[[Kind], S3Server]
 MakeRoot = Callable[[Kind], S3Root]
+
+
+EACH_KIND = [pytest.param(kind, marks=pytest.mark.s3) for kind in KINDS]
 
 
 class MakeProxy(Protocol):
@@ -82,6 +85,13 @@ def s3_root(s3_servers: Servers, s3_environment: Callable[[S3Server], None]) -> 
             return root
 
         yield make
+
+
+@pytest.fixture(params=EACH_KIND)
+def each_root(request: pytest.FixtureRequest, s3_root: MakeRoot) -> S3Root:
+    """A root on moto, and one on Ceph."""
+    kind: Kind = request.param
+    return s3_root(kind)
 
 
 @pytest.fixture
