@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shardpipe.core.errors import ShardpipeError
+from shardpipe.core.errors import ShardpipeError, told
 from shardpipe.storage.rows import decode_table, encode_arrow
 from shardpipe.storage.store import Store
 
@@ -51,7 +51,7 @@ class Findings:
 
     def add(self, path: str, text: str) -> None:
         """A problem, once."""
-        self.problems[Problem(path, text)] = None
+        self.problems[Problem(path, told(text))] = None
 
     @contextmanager
     def guard(self, path: str) -> Iterator[None]:

@@ -14,6 +14,7 @@ import fsspec
 from fsspec.implementations.memory import MemoryFile
 
 from shardpipe.core.errors import ConfigError, IntegrityError, ShardpipeError, StoreError
+from shardpipe.core.secrets import clean_cause
 from shardpipe.storage.local import short_read
 from shardpipe.storage.store import TEMP, check_path, check_prefix, check_replaceable
 
@@ -209,8 +210,8 @@ def backend_errors(path: str, url: str) -> Iterator[None]:
         yield
     except (FileNotFoundError, ShardpipeError):
         raise
-    except Exception as error:  # each backend has its own errors (OSError, botocore's, aiohttp's)
-        raise StoreError(f"{path} in {url}: {type(error).__name__}: {error}") from error
+    except Exception as error:  # noqa: BLE001  each backend has its own errors (OSError, botocore's, aiohttp's)
+        raise StoreError(f"{path} in {url}: {type(error).__name__}: {error}") from clean_cause(error)
 
 
 @contextmanager
