@@ -19,7 +19,20 @@ from shardpipe.cli.output import flush, nowhere
 from shardpipe.core.errors import ConfigError, ShardpipeError
 from shardpipe.core.secrets import Redacting
 
-COMMANDS = ("run", "plan", "emit", "status", "inspect", "query", "captions", "verify", "retry", "stages", "models")
+COMMANDS = (
+    "run",
+    "plan",
+    "emit",
+    "status",
+    "inspect",
+    "query",
+    "captions",
+    "verify",
+    "copy",
+    "retry",
+    "stages",
+    "models",
+)
 """In the order of the help page; each is a module of shardpipe.cli that has a function `command`."""
 
 INTERRUPTED = 130
