@@ -23,9 +23,19 @@ MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, err
 """What the operating system refuses for want of disk, files or memory: no fault of the video or clip at hand."""
 
 
+MAX_IN_ROW = 2000
+"""Characters of an error that a row holds: a name or a server's page may be as long as it likes."""
+
+
 def told(text: str) -> str:
     """`text` as it may be shown and stored: without secrets; control characters, of a terminal for example, written out."""
     return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in redact(text))
+
+
+def for_row(text: str) -> str:
+    """`text` as a row holds it: as it may be shown, and not without end."""
+    shown = told(text)
+    return shown if len(shown) <= MAX_IN_ROW else f"{shown[:MAX_IN_ROW]} ... ({len(shown):,} characters)"
 
 
 class ShardpipeError(Exception):

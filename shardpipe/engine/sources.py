@@ -92,7 +92,7 @@ def place(url: str, container: str | None) -> str:
     if not _is_local(outer):
         return url
     path = str(LocalFileSystem._strip_protocol(outer))  # noqa: SLF001  what it does to every path
-    if "/../" in path:  # a link may lie before it
+    if "/../" in path and "\0" not in path:  # a link may lie before it
         folder, name = os.path.split(path)
         path = f"{os.path.realpath(folder)}/{name}"
     return os.path.normpath(path) + url[len(outer) :]
