@@ -98,7 +98,10 @@ class Store(Protocol):
 
     @property
     def honours(self) -> Honours | None:
-        """What this store keeps to, where that follows from what it is; None where it must be found out (`probe`)."""
+        """What this store keeps to, where that follows from what it is; None where it must be found out."""
+
+    def probe(self) -> Honours:
+        """`honours`, found out by a few requests under `_run/` if need be; ConfigError where nothing can be written."""
 
     def local_path(self, path: str) -> Path | None:
         """The object's file where the store is a local disk (it need not exist), else None."""
