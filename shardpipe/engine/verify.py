@@ -21,7 +21,7 @@ from shardpipe.storage.rows import decode_table
 from shardpipe.storage.store import RUN, Store, open_store
 
 OURS = re.compile(
-    r"[a-z0-9_-]+/((rows|plan|emit|sources)/.+\.parquet|shards/.+\.tar(\.idx)?|index\.parquet|wids\.json)\Z"
+    r"[a-z0-9_-]+/((rows|plan|emit|sources)/.+\.parquet|(shards|members)/.+\.tar(\.idx)?|(index|wids)(\.\d+)?\.(parquet|json))\Z"
 )
 
 Planned = tuple[list[str], dict[str, str]]
