@@ -29,9 +29,13 @@ from shardpipe.storage.store import RUN, TEMP, Store, Upload
 Kind = Literal["upload", "tar", "probe", "heartbeat", "scratch", "stray", "pass"]
 PROBE = re.compile(rf"{PROBES}/[0-9a-f]{{32}}/(put|complete)\Z")
 UNIT_TAR = re.compile(r"[A-Za-z0-9_-]+/(shards|members)/[^/]+\Z")
+SHARD = re.compile(r"(?P<name>[A-Za-z0-9_-]+)/shards/(?P=name)-[0-9]{6,}\.tar\Z")
 DATASET = re.compile(r"[^/]+/dataset\.json\Z")
 PROBE_S = 600.0
 """A probe takes seconds; what is younger may be that of a driver that starts just now."""
+
+KNOWN_S = 10 * 365 * 86400.0
+"""A server that says that an upload is older does not know when it was begun (moto gives each the same day in 2010)."""
 
 MARGIN_S = 10.0
 """Stores tell times in whole seconds."""
@@ -99,8 +103,9 @@ def _upload(upload: Upload, drivers: Sequence[Driver], objects: Mapping[str, int
         text += ", of a probe"
     else:
         is_in_dataset = f"{path.split('/', maxsplit=1)[0]}/dataset.json" in objects
-        is_ours = bool(UNIT_TAR.match(path) and TarName.parse(path)) or (is_in_dataset and bool(OURS.match(path)))
-        is_orphan = all(upload.age_s > driver.started_s_ago + MARGIN_S for driver in drivers)
+        is_tar = bool(SHARD.match(path) or (UNIT_TAR.match(path) and TarName.parse(path)))
+        is_ours = is_tar or (is_in_dataset and bool(OURS.match(path)))
+        is_orphan = all(driver.started_s_ago + MARGIN_S < upload.age_s < KNOWN_S for driver in drivers)
     if not is_ours:
         return Finding("upload", path, f"{text}; it is not shardpipe's", upload=upload)
     if not is_orphan:

@@ -172,4 +172,7 @@ def _judged(name: str, tars: Iterable[str], rows: list[RowsMeta] | str) -> Itera
             yield path, ""
         else:
             generation = f", generation {parsed.generation}," if parsed.generation else ""
-            yield path, f"no rows of unit {parsed.unit}{generation} are there yet: a worker is at it, or was cut off (start that again)"
+            yield (
+                path,
+                f"no rows of unit {parsed.unit}{generation} are there yet: a worker is at it, or was cut off (start that again)",
+            )

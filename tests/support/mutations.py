@@ -67,7 +67,8 @@ def other_names(path: str, root: Mapping[str, bytes]) -> list[str]:
         found += [f"{folder}/{_next(stem)}.{ext}", f"{folder}/{stem}-00.{ext}", f"{folder}/{stem}-07.{ext}"]
     for other in sorted({each.split("/")[0] for each in root} - {path.split("/", maxsplit=1)[0]}):
         found.append(f"{other}/{path.partition('/')[2]}")
-    found.append(f"later/{path.partition('/')[2]}")
+    if not name.endswith((".md", ".txt")):  # elsewhere these may be anybody's
+        found.append(f"later/{path.partition('/')[2]}")
     return [each for each in dict.fromkeys(found) if each not in root]
 
 

@@ -18,7 +18,7 @@ from shardpipe.stages.text_dup import TextDup
 from shardpipe.storage.store import Store, open_store
 
 SCORE = {"name": "score", "stages": [Blob(), Broken(), Scored(), Worded()], "max_failed": 1.0, "unit_clips": 2}
-DUP = {"name": "dup", "from": "score", "stages": [TextDup()]}
+DUP = {"name": "dup", "from": "score", "stages": [TextDup()], "unit_clips": 2}
 TRAIN = {
     "name": "train",
     "from": "dup",
