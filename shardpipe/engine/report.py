@@ -6,7 +6,7 @@ funnel(store, "train")     the same of the Datasets that one was made from, in t
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from shardpipe.core.work import PHASES, Phase, Usage
@@ -18,8 +18,10 @@ from shardpipe.engine.timings import Timing, clips_per_s, read_timings, timings_
 from shardpipe.engine.window import Window
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, Layer
+from shardpipe.storage.drivers import Driver, live_drivers
 from shardpipe.storage.facts import RowsFacts
-from shardpipe.storage.store import Store
+from shardpipe.storage.probe import known_honours
+from shardpipe.storage.store import Honours, Store
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,11 @@ class Status:
 
     root: str
     passes: tuple[PassStatus, ...]
+    honours: Honours | None = None
+    """What the store keeps to; None: no run has found out yet."""
+
+    drivers: tuple[Driver, ...] = ()
+    """Those that live on it now, where they say so."""
 
     @property
     def usage(self) -> Usage:
@@ -80,7 +87,8 @@ def status(store: Store, *, only: Sequence[str] | None = None) -> Status:
     """Where every Dataset of a root stands, or those of the names in `only` that are there."""
     known = Known(store)
     if only is None:
-        return _report(known, all_datasets(store, known.list_root()))
+        found = _report(known, all_datasets(store, known.list_root()))
+        return replace(found, honours=known_honours(store), drivers=tuple(live_drivers(store)))
     names = [name for name in only if store.size(f"{name}/dataset.json") is not None]  # no listing of the whole root
     return _report(known, [Dataset.open(store, name) for name in _in_order(store, names) if name in names])
 

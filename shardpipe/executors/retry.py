@@ -27,6 +27,7 @@ from shardpipe.engine.scenesettings import scenes_identity
 from shardpipe.engine.tasks import CutTask, PassTask
 from shardpipe.engine.units import failed_units, input_layers
 from shardpipe.engine.worker import Task
+from shardpipe.executors.driver import driving
 from shardpipe.executors.placing import executor_for, num_decoders
 from shardpipe.storage.dataset import Dataset, DatasetInfo, UsedWeights, View
 from shardpipe.storage.store import Store, open_store
@@ -55,7 +56,8 @@ def retry_root(root: str, *, progress: Progress | None = None) -> RunReport:
                 "shards are never replaced. Cut or score them under another name"
             )
             continue
-        failed |= _retry(store, dataset, units, progress)
+        with driving(store):
+            failed |= _retry(store, dataset, units, progress)
         known.relist()
         done.append(dataset.name)
     if refused and not done:

@@ -105,6 +105,10 @@ class RecordingStore:
         """The inner store's."""
         return self.inner.honours
 
+    def probe(self) -> Honours:
+        """The inner store's."""
+        return self.inner.probe()
+
     def local_path(self, path: str) -> Path | None:  # noqa: ARG002
         """None, so that every read passes here."""
         return None

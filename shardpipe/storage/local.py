@@ -178,6 +178,10 @@ class LocalStore:
         """All of it: links never replace, and a folder shows what is in it."""
         return Honours()
 
+    def probe(self) -> Honours:
+        """See Store."""
+        return self.honours
+
     def local_path(self, path: str) -> Path | None:
         """See Store."""
         return self._file(path)

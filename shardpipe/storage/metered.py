@@ -106,6 +106,10 @@ class MeteredStore:
         """The inner store's."""
         return self._inner.honours
 
+    def probe(self) -> Honours:
+        """The inner store's."""
+        return self._inner.probe()
+
     def local_path(self, path: str) -> Path | None:
         """The inner store's."""
         return self._inner.local_path(path)

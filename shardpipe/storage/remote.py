@@ -17,7 +17,7 @@ from shardpipe.core.errors import ConfigError, IntegrityError, StoreError
 from shardpipe.storage.anyfs import AnyBackend, protocol_of
 from shardpipe.storage.backend import Backend, TransientError
 from shardpipe.storage.disk import short_read
-from shardpipe.storage.store import TEMP, Entry, Honours, Upload, check_path, check_prefix, check_replaceable
+from shardpipe.storage.store import RUN, TEMP, Entry, Honours, Upload, check_path, check_prefix, check_replaceable
 
 T = TypeVar("T")
 TRIES = 8
@@ -164,6 +164,14 @@ class RemoteStore:
         """See Store."""
         return self.backend.honours
 
+    def probe(self) -> Honours:
+        """See Store."""
+        if self.backend.honours is not None:
+            return self.backend.honours
+        from shardpipe.storage.probe import probe  # noqa: PLC0415  it imports S3's part
+
+        return self._tried(f"{RUN}/probe", lambda: probe(self.backend, self._root, url=self._url))
+
     def local_path(self, path: str) -> Path | None:
         """See Store."""
         check_path(path)
@@ -201,8 +209,12 @@ class RemoteStore:
             return tries(act)
         except IntegrityError:
             raise
+        except ConfigError as error:
+            raise ConfigError(f"{self._url}: {error}") from error
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{path} in {self._url}: {error}") from error
+        except TransientError as error:
+            raise TransientError(f"{path} in {self._url}: {error}") from error
         except StoreError as error:
             raise StoreError(f"{path} in {self._url}: {error}") from error
 

@@ -1,20 +1,27 @@
 """What S3's errors mean: who comes too late, what is not there, what is worth another try, what is not."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import aiohttp
-from botocore.exceptions import ClientError, FlexibleChecksumError, HTTPClientError, NoCredentialsError
+from botocore.exceptions import (
+    ClientError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+    TokenRetrievalError,
+)
+from botocore.exceptions import ConnectionError as BotoConnectionError
 from botocore.parsers import ResponseParserError
 from fsspec.exceptions import FSTimeoutError
 from urllib3.exceptions import HTTPError
 
-from shardpipe.core.errors import StoreError
+from shardpipe.core.errors import ConfigError, ShardpipeError, StoreError
 from shardpipe.storage.backend import TransientError
 
-EXISTS = frozenset({"PreconditionFailed", "412"})
-GONE = frozenset({"NoSuchKey", "NoSuchUpload", "404", "NotFound"})
 AGAIN = frozenset(
     {
         *(
@@ -34,8 +41,23 @@ AGAIN = frozenset(
 
 BROKEN = (
     *(HTTPClientError, ResponseParserError, FlexibleChecksumError, aiohttp.ClientError, HTTPError),
-    *(ConnectionError, TimeoutError, asyncio.TimeoutError, FSTimeoutError, asyncio.IncompleteReadError),
+    *(
+        BotoConnectionError,
+        ConnectionError,
+        TimeoutError,
+        asyncio.TimeoutError,
+        FSTimeoutError,
+        asyncio.IncompleteReadError,
+    ),
 )
+CREDENTIALS = (NoCredentialsError, PartialCredentialsError, ProfileNotFound, TokenRetrievalError)
+MEANINGS: Mapping[type[Exception], frozenset[str]] = {
+    FileExistsError: frozenset({"PreconditionFailed", "412"}),
+    FileNotFoundError: frozenset({"NoSuchKey", "NoSuchUpload", "404", "NotFound"}),
+    ConfigError: frozenset({"NoSuchBucket", "InvalidBucketName", "InvalidAccessKeyId", "SignatureDoesNotMatch"}),
+}
+"""Of the other codes: a condition that does not hold, what is not there, what the user can mend. All else is a StoreError."""
+
 SERVER = 500
 NOT_IMPLEMENTED = 501
 
@@ -45,28 +67,30 @@ def s3_errors() -> Iterator[None]:
     """Raise what s3fs raises as Backend says."""
     try:
         yield
-    except StoreError:
+    except ShardpipeError:
         raise
     except Exception as error:
         raise _meaning(error) from error
 
 
 def _meaning(error: Exception) -> Exception:
-    cause = error if error.__cause__ is None else error.__cause__
-    if not isinstance(cause, ClientError):
-        if isinstance(cause, BROKEN):
-            return TransientError(f"{type(cause).__name__}: {cause}")
-        hint = ": set them as for any AWS tool (environment, ~/.aws)" if isinstance(cause, NoCredentialsError) else ""
-        return StoreError(f"{type(cause).__name__}: {cause}{hint}")
+    for each in (error.__cause__, error):  # s3fs raises what botocore raised as errors of its own
+        if isinstance(each, ClientError):
+            return _refusal(each)
+        if isinstance(each, BROKEN):
+            return TransientError(f"{type(each).__name__}: {each}")
+        if isinstance(each, CREDENTIALS):
+            return ConfigError(f"{each}: set credentials as for any AWS tool (environment, ~/.aws)")
+    return StoreError(f"{type(error).__name__}: {error}")
+
+
+def _refusal(cause: ClientError) -> Exception:
     code = str(cause.response.get("Error", {}).get("Code", ""))
     status = int(cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    if code in EXISTS:
-        return FileExistsError(str(cause))
-    if code in GONE:
-        return FileNotFoundError(str(cause))
     if code in AGAIN or (status >= SERVER and status != NOT_IMPLEMENTED):
         return TransientError(str(cause))
-    return StoreError(str(cause))
+    kind = next((kind for kind, codes in MEANINGS.items() if code in codes), StoreError)
+    return kind(f"there is no such bucket: {cause}" if code == "NoSuchBucket" else str(cause))
 
 
 def is_code(error: Exception, *codes: str) -> bool:
