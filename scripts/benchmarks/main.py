@@ -12,6 +12,7 @@ import engine
 import gpu
 import memory
 import models
+import scale
 import score
 import supply
 from measure import Table
@@ -25,6 +26,7 @@ BENCHMARKS = {
     "emit": emit.bench,
     "memory": memory.bench,
     "models": models.bench,
+    "scale": scale.bench,
     "captions": captions.bench,
     "gpu": gpu.bench,
 }
