@@ -9,7 +9,7 @@ import os
 import re
 import struct
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -123,6 +123,27 @@ class TarWriter:
                     raise IntegrityError(f"the file ends before byte {start + size}")
                 quick.update(view)
                 self._write(view)
+            offset, _ = self._finish(size)
+        return Packed(offset, size, quick.hexdigest())
+
+    def add_pieces(self, name: str, size: int, pieces: Iterable[Buffer]) -> Packed:
+        """Append a member of `size` bytes that comes in pieces, each done with when the next is asked for.
+
+        IntegrityError if they are not so many. What the pieces raise passes through; the tar is of no use then.
+        """
+        self._start(name, size)
+        quick, left = xxhash.xxh3_128(), size
+        for piece in pieces:
+            whole = memoryview(piece).cast("B")
+            left -= len(whole)
+            with disk_errors(self.path.name, str(self.path.parent)):
+                for at in range(0, len(whole), PIECE):
+                    view = whole[at : at + PIECE]
+                    quick.update(view)
+                    self._write(view)
+        if left:
+            raise IntegrityError(f"{name} came with {size - left} bytes instead of {size}")
+        with disk_errors(self.path.name, str(self.path.parent)):
             offset, _ = self._finish(size)
         return Packed(offset, size, quick.hexdigest())
 
