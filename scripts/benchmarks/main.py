@@ -12,6 +12,7 @@ import engine
 import gpu
 import memory
 import models
+import s3
 import score
 import supply
 from measure import Table
@@ -24,6 +25,7 @@ BENCHMARKS = {
     "supply": supply.bench,
     "emit": emit.bench,
     "memory": memory.bench,
+    "s3": s3.bench,
     "models": models.bench,
     "captions": captions.bench,
     "gpu": gpu.bench,

@@ -95,11 +95,11 @@ class Emitter:
         """Read one shard's clips and write its tar to scratch; nothing is put."""
         window = self._windows[unit]
         settings = PlanSettings.model_validate({**window.settings})
-        rows = self._rows(window, window.clips(unit))
+        rows = self.rows(unit)
         tar = shard_name(self._name, unit)
         folder = self._store.scratch()
         try:
-            with TarWriter(folder / TAR) as writer:
+            with TarWriter(folder / TAR, stays=self._store.local_path(tar) is not None) as writer:
                 places = self._write(writer, rows, settings)
                 written = writer.close()
         except BaseException:
@@ -141,14 +141,16 @@ class Emitter:
                 f"{self._store.url}/{path} is there with other bytes than its plan gives: run `shardpipe verify`"
             )
 
-    def _rows(self, window: Window, planned: Sequence[Row]) -> list[Row]:
-        """The folded row of each planned clip; IntegrityError if rows are no longer those that were planned."""
+    def rows(self, unit: str) -> list[Row]:
+        """The folded row of each clip of a shard, in order; IntegrityError if rows are no longer those that were planned."""
+        window = self._windows[unit]
+        planned = window.clips(unit)
         by_unit: dict[str, list[Row]] = {}
         for clip in planned:
             by_unit.setdefault(clip["unit"], []).append(clip)
         found: dict[str, Row] = {}
-        for unit, folded in self._folded(window, list(by_unit)):
-            for clip in by_unit[unit]:
+        for name, folded in self._folded(window, list(by_unit)):
+            for clip in by_unit[name]:
                 row = folded.get(clip["key"])
                 place = {"media": row["shard"], **{name: row[name] for name in PLACE}} if row else {}
                 if row is None or any(clip[name] != value for name, value in place.items()):

@@ -54,11 +54,13 @@ class Packed:
 class TarWriter:
     """Writes members `KEY.ext` to a new file at `path`, those of a key beside each other, each key once.
 
-    Used as a context manager, an exception removes the file.
+    Used as a context manager, an exception removes the file. stays: it will be on this disk for long, which is told to
+    begin writing; what is put elsewhere and removed need never get there.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, stays: bool = True) -> None:
         self.path = path
+        self._stays = stays
         self._keys: set[str] = set()
         self._names: set[str] = set()  # of the current key
         self._key = ""
@@ -223,7 +225,7 @@ class TarWriter:
             if left:
                 left[0] = left[0][written:]
         self._pending = bytearray()
-        if self._written - self._begun >= DUE and hasattr(os, "posix_fadvise"):
+        if self._stays and self._written - self._begun >= DUE and hasattr(os, "posix_fadvise"):
             # Linux begins to write back what was advised so, and keeps what is not on the disk yet
             os.posix_fadvise(self._file.fileno(), self._begun, self._written - self._begun, os.POSIX_FADV_DONTNEED)
             self._begun = self._written
