@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import s3fs
 import xxhash
@@ -72,8 +72,20 @@ def s3() -> s3fs.S3FileSystem:
     return s3fs.S3FileSystem(use_listings_cache=False, config_kwargs={"max_pool_connections": CONNECTIONS})
 
 
-def with_client(work: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
-    """Do something with a client of aiobotocore, tuned: no checksums beside the signature's."""
+class Took:
+    """A span of this process: `as_dict` once it is over. Clients are made, and have asked once, before it begins."""
+
+    def __enter__(self) -> Self:
+        self._began = time.monotonic(), time.process_time()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        wall_s, cpu_s = self._began
+        self.as_dict = {"wall_s": time.monotonic() - wall_s, "cpu_s": time.process_time() - cpu_s}
+
+
+def with_client(work: Callable[[Client], Coroutine[Any, Any, None]]) -> dict[str, float]:
+    """What it took to do something with a client of aiobotocore, tuned: no checksums beside the signature's."""
     config = AioConfig(
         max_pool_connections=CONNECTIONS,
         request_checksum_calculation="when_required",
@@ -81,11 +93,14 @@ def with_client(work: Callable[[Client], Coroutine[Any, Any, None]]) -> None:
         s3={"addressing_style": "path"},
     )
 
-    async def go() -> None:
+    async def go() -> dict[str, float]:
         async with get_session().create_client("s3", config=config) as client:
-            await work(client)
+            await client.list_buckets()
+            with Took() as took:
+                await work(client)
+            return took.as_dict
 
-    asyncio.run(go())
+    return asyncio.run(go())
 
 
 async def in_turns(todo: Iterator[Awaitable[object]], at_once: int) -> None:
@@ -107,35 +122,34 @@ def make(root: str, num_bytes: str) -> None:
     make_clips(open_store(root), units, payload=lambda key: key.encode() + noise[len(key) :])
 
 
-def get_ours(root: str) -> Callable[[], None]:
+def get_ours(root: str) -> dict[str, float]:
     """Emit's reads, checked."""
     store, shards = MeteredStore(open_store(root)), planned(root)
 
-    def go() -> None:
+    with Took() as took:
         for rows in shards:
             with ShardMedia(store, rows, ("mp4",)) as media:
                 for i in range(len(rows)):
                     media.copy_clip(HashOnly(), i)
+    return took.as_dict
 
-    return go
 
-
-def get_cat(root: str) -> Callable[[], None]:
+def get_cat(root: str) -> dict[str, float]:
     """cat_ranges of the clips."""
     fs, rows = s3(), [row for rows in planned(root) for row in rows]
     at_once = HELD_BYTES // CLIP_BYTES
 
-    def go() -> None:
+    fs.exists(root)
+    with Took() as took:
         for i in range(0, len(rows), at_once):
             some = rows[i : i + at_once]
             paths = [f"{root}/{row['shard']}" for row in some]
             starts, ends = [row["offset"] for row in some], [row["offset"] + row["size"] for row in some]
             fs.cat_ranges(paths, starts, ends, on_error="raise")
+    return took.as_dict
 
-    return go
 
-
-def get_hand(root: str) -> Callable[[], None]:
+def get_hand(root: str) -> dict[str, float]:
     """The same bytes by large GETs."""
     bucket, _, prefix = root.removeprefix("s3://").partition("/")
     by_tar: dict[str, list[tuple[int, int]]] = {}
@@ -151,10 +165,10 @@ def get_hand(root: str) -> Callable[[], None]:
         reads = ((path, read) for path, places in by_tar.items() for read in join_ranges(places, max_bytes=GET_BYTES))
         await in_turns((get(client, path, read.start, read.length) for path, read in reads), GETS)
 
-    return lambda: with_client(work)
+    return with_client(work)
 
 
-def put_ours(root: str, folder: Path) -> Callable[[], None]:
+def put_ours(root: str, folder: Path) -> dict[str, float]:
     """A store's own puts; of links, since it consumes what it puts."""
     store, links = open_store(f"{root}/put"), folder / "links"
     shutil.rmtree(links, ignore_errors=True)
@@ -163,25 +177,25 @@ def put_ours(root: str, folder: Path) -> Callable[[], None]:
     for path in files:
         os.link(path, links / path.name)
 
-    def go() -> None:
+    store.size("nothing")
+    with Took() as took:
         for path in files:
             store.put_file(path.name, links / path.name)
+    return took.as_dict
 
-    return go
 
-
-def put_s3fs(root: str, folder: Path) -> Callable[[], None]:
+def put_s3fs(root: str, folder: Path) -> dict[str, float]:
     """put_file of s3fs, tuned."""
     fs, files = s3(), sorted(folder.glob("*.tar"))
 
-    def go() -> None:
+    fs.exists(root)
+    with Took() as took:
         for path in files:
             fs.put_file(str(path), f"{root}/put/{path.name}", chunksize=PART_BYTES, max_concurrency=PARTS)
+    return took.as_dict
 
-    return go
 
-
-def put_hand(root: str, folder: Path) -> Callable[[], None]:
+def put_hand(root: str, folder: Path) -> dict[str, float]:
     """A plain multipart upload."""
     bucket, _, prefix = root.removeprefix("s3://").partition("/")
 
@@ -206,7 +220,7 @@ def put_hand(root: str, folder: Path) -> Callable[[], None]:
         for name, fd in fds.items():
             await put(client, name, fd)
 
-    return lambda: with_client(work)
+    return with_client(work)
 
 
 def serve(folder: Path, owner: int) -> dict[str, str]:
@@ -252,10 +266,7 @@ def main(side: str, root: str, *rest: str) -> None:
     elif side == "fetch":
         fetch(root, Path(*rest))
     else:
-        go = GET_SIDES[side](root) if side in GET_SIDES else PUT_SIDES[side](root, Path(*rest))
-        began, cpu = time.monotonic(), time.process_time()
-        go()
-        print(json.dumps({"wall_s": time.monotonic() - began, "cpu_s": time.process_time() - cpu}))
+        print(json.dumps(GET_SIDES[side](root) if side in GET_SIDES else PUT_SIDES[side](root, Path(*rest))))
 
 
 if __name__ == "__main__":
