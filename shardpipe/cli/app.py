@@ -18,7 +18,20 @@ from shardpipe.cli.log import start_log
 from shardpipe.cli.output import flush, nowhere
 from shardpipe.core.errors import ConfigError, ShardpipeError
 
-COMMANDS = ("run", "plan", "emit", "status", "inspect", "query", "captions", "verify", "retry", "stages", "models")
+COMMANDS = (
+    "run",
+    "plan",
+    "emit",
+    "status",
+    "inspect",
+    "query",
+    "captions",
+    "verify",
+    "retry",
+    "remove",
+    "stages",
+    "models",
+)
 """In the order of the help page; each is a module of shardpipe.cli that has a function `command`."""
 
 INTERRUPTED = 130

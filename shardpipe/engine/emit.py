@@ -5,14 +5,14 @@
     folded rows ───────────────────────────▶ emit/000000.parquet       the record, last: the shard is done
 
 Members of other layers are checked by their sha256. Two workers on one shard write the same bytes. A clip whose bytes are not those of its row fails the shard: it is never
-left out, and never let through.
+left out, and never let through. A removed clip is left out, and its row is masked: such a shard takes the place of what was there
+under its name, and who wrote it looks at the list of removed clips again.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
-
-import xxhash
 
 from shardpipe.core.clip import LOCATION, STATE
 from shardpipe.core.columns import Columns
@@ -20,22 +20,18 @@ from shardpipe.core.errors import IncompleteError, IntegrityError
 from shardpipe.core.fingerprint import fingerprint, sha256_hex
 from shardpipe.core.work import Outcome, UnitJob
 from shardpipe.engine.counts import count, outcome_of
+from shardpipe.engine.emitmedia import Samples
 from shardpipe.engine.emitplan import Window, read_windows
-from shardpipe.engine.opentars import OpenTars
 from shardpipe.engine.plansettings import PlanSettings
-from shardpipe.engine.sidecar import sidecar
 from shardpipe.engine.worker import UnitWorker, Watch, scratch_folder
 from shardpipe.storage.commit import RowsLog
-from shardpipe.storage.dataset import MADE, Dataset, Row, View
+from shardpipe.storage.dataset import Dataset, Row, View
 from shardpipe.storage.members import MemberPlace, member_columns, member_values
 from shardpipe.storage.metered import Meter, MeteredStore
-from shardpipe.storage.ranges import read_ranges
+from shardpipe.storage.removed import REMOVED, Removed, masked, overwrite
 from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta, encode_rows
 from shardpipe.storage.store import Store
-from shardpipe.storage.tar import Packed, TarWriter
-
-READ_BYTES = 64 << 20
-"""Media read ahead of the tar: clips of so many bytes at once, so that neighbours in a base tar share a read."""
+from shardpipe.storage.tar import TarWriter
 
 MAX_FOLDED = 50_000
 """Folded rows kept for the next shard, which mostly needs the same units."""
@@ -65,9 +61,11 @@ class Emitter:
         self._name = name
         layers = Dataset.open(store, name).pass_layers()
         windows = read_windows(store, name)
-        # What the plan names counts: a retry that raced with it may have written newer rows since.
-        self._views = {window.path: View(store, layers, paths=window.inputs) for window in windows}
-        self._columns = View(store, layers, paths=()).columns()
+        self.removed = Removed(store)
+        # What the plan names counts: a retry that raced with it may have written newer rows since. Rows are masked when they are used.
+        self._views = {window.path: View(store, layers, paths=window.inputs, removed=Removed()) for window in windows}
+        self._columns = View(store, layers, paths=(), removed=Removed()).columns()
+        self._moves = layers[0].form == "emit"
         self._windows = {unit: window for window in windows for unit in window.shard_units}
         self._folds: OrderedDict[str, dict[str, Row]] = OrderedDict()
         self._log = RowsLog(store, name, folder="emit")
@@ -82,19 +80,52 @@ class Emitter:
         return meta
 
     def emit(self, unit: str) -> RowsMeta:
-        """Make one shard with its index and its record; what the record that is there now says."""
+        """Make one shard with its index and its record; what the record that is there now says. Begins again when clips of it
+        were removed meanwhile.
+        """
+        keys = [clip["key"] for clip in self._windows[unit].clips(unit)]
+        self._refresh()
+        while True:
+            without = self.removed.of(keys)
+            try:
+                there = self._emit(unit, without)
+            except IntegrityError:  # what is there may be without clips that were not on the list yet when we read it
+                there = None
+                self._folds.clear()
+                if not self._has_more(keys, without):
+                    raise
+            if there is not None and not self._has_more(keys, without):
+                return there
+
+    def _refresh(self) -> None:
+        """Read the list of removed clips again; what was folded before it grew may lie elsewhere now."""
+        if self.removed.refresh():
+            self._folds.clear()
+
+    def _has_more(self, keys: Sequence[str], without: Sequence[str]) -> bool:
+        """Whether more of these clips are removed by now."""
+        self._refresh()
+        return len(self.removed.of(keys)) > len(without)
+
+    def _emit(self, unit: str, without: Sequence[str]) -> RowsMeta | None:
+        """Make one shard without these clips; None if others were removed before its record was written."""
         window = self._windows[unit]
         settings = PlanSettings.model_validate({**window.settings})
         planned = window.clips(unit)
-        rows = self._rows(window, planned)
+        rows = [masked(row) if row["key"] in without else row for row in self._rows(window, planned, without)]
         tar = shard_name(self._name, unit)
         with scratch_folder(self._store) as folder:
             path = folder / "shard.tar"
             with TarWriter(path) as writer:
-                places = self._write(writer, planned, rows, settings)
-                written = writer.close()
-            self._store.put_file(f"{self._name}/{tar}", path)
-        self._create(f"{self._name}/{tar}.idx", writer.index())
+                places = Samples(self._store).write(
+                    writer, [row for row in rows if row["kept"]], settings, self._columns
+                )
+                written = writer.close(may_be_empty=bool(without))
+            put = self._store.overwrite if without else self._store.put_file
+            put(f"{self._name}/{tar}", path)
+        if self._has_more([row["key"] for row in rows], without):
+            return None
+        self._create(f"{self._name}/{tar}.idx", writer.index(), may_differ=bool(without))
         ref = TarRef(tar, written.num_bytes, written.sha256)
         others = [ext for ext in settings.members if ext != "mp4"]
         meta = RowsMeta(
@@ -105,30 +136,52 @@ class Emitter:
             members_tar=ref if others else None,
             counts=count(rows),
         )
-        records = [record_row(row, tar, place, self._columns) for row, place in zip(rows, places, strict=True)]
-        there = decode_meta(self._log.commit(unit, encode_rows(record_columns(self._columns, others), records, meta)))
+        records = [record_row(row, tar, places.get(row["key"], {}), self._columns) for row in rows]
+        there = self._commit(record_columns(self._columns, others), records, meta, may_differ=bool(without))
         if there.tar != ref:
             raise IntegrityError(
                 f"{self._store.url}/{self._log.path(unit)} names another tar than this plan gives: run `shardpipe verify`"
             )
         return there
 
-    def _create(self, path: str, data: bytes) -> None:
-        """Create an object that can only be these bytes."""
-        if self._store.create(path, data) != data:
+    def _commit(self, columns: Columns, records: Sequence[Row], meta: RowsMeta, *, may_differ: bool) -> RowsMeta:
+        """Create the record of a shard. One that was there before its clips were removed is rewritten, and keeps its name in the
+        rows that were made from it (`original`).
+        """
+        data = encode_rows(columns, records, meta)
+        there = self._log.commit(meta.unit, data)
+        found = decode_meta(there)
+        if there == data or not may_differ or found.inputs != meta.inputs:
+            return found
+        meta = replace(meta, original=found.original or sha256_hex(there))
+        data = encode_rows(columns, records, meta)
+        if there != data:
+            overwrite(self._store, self._log.path(meta.unit), data)
+        return meta
+
+    def _create(self, path: str, data: bytes, *, may_differ: bool) -> None:
+        """Create an object that can only be these bytes, unless clips were removed since."""
+        if self._store.create(path, data) == data:
+            return
+        if not may_differ:
             raise IntegrityError(
                 f"{self._store.url}/{path} is there with other bytes than its plan gives: run `shardpipe verify`"
             )
+        overwrite(self._store, path, data)
 
-    def _rows(self, window: Window, planned: Sequence[Row]) -> list[Row]:
+    def _rows(self, window: Window, planned: Sequence[Row], without: Sequence[str]) -> list[Row]:
         """The folded row of each planned clip; IntegrityError if rows are no longer those that were planned."""
         rows = []
+        # `remove` moves the clips of an emitted base
+        fixed = ("size", "sha256") if self._moves else ("offset", "size", "sha256")
         for clip in planned:
             if clip["unit"] not in self._folds:
                 self._fold(window, clip["unit"])
             row = self._folds[clip["unit"]].get(clip["key"])
-            place = {"media": row["shard"], **{name: row[name] for name in ("offset", "size", "sha256")}} if row else {}
-            if row is None or any(clip[name] != value for name, value in place.items()):
+            place = {"media": row["shard"], **{name: row[name] for name in fixed}} if row else {}
+            if row is None or (
+                clip["key"] not in without and any(clip[name] != value for name, value in place.items())
+            ):
                 raise IntegrityError(
                     f"{self._store.url}/{window.path}: clip {clip['key']} is not as planned: run `shardpipe verify`"
                 )
@@ -150,106 +203,14 @@ class Emitter:
                     f"{self._store.url}/{path} is not what {window.path} was made from: emitted shards would not be "
                     "what was planned. Run `shardpipe verify`"
                 )
-        self._folds[unit] = {row["key"]: row for row in fold.rows if row["kept"]}
+        self._folds[unit] = {row["key"]: row for row in fold.rows if row["kept"] or row["dropped_by"] == REMOVED}
         while len(self._folds) > 1 and sum(len(rows) for rows in self._folds.values()) > MAX_FOLDED:
             self._folds.popitem(last=False)
-
-    def _write(
-        self, writer: TarWriter, planned: Sequence[Row], rows: Sequence[Row], settings: PlanSettings
-    ) -> list[dict[str, MemberPlace]]:
-        """Write all samples; where each one's members came to lie, by extension."""
-        columns = settings.sidecar_columns(self._columns)
-        places = []
-        with OpenTars(self._store) as tars:
-            for row, media in zip(rows, self._media(planned, rows, settings.members, tars), strict=True):
-                place = {}
-                for ext in settings.members:
-                    name = f"{row['key']}.{ext}"
-                    if ext == "mp4":
-                        part = self._clip(writer, row, media.get(ext), tars)
-                        place[ext] = MemberPlace(writer.path.name, part.offset, part.size, row["sha256"])
-                        continue
-                    data = made(ext, row, columns) if ext in MADE else media[ext]
-                    place[ext] = MemberPlace(writer.path.name, *writer.add(name, data), sha256_hex(data))
-                places.append(place)
-        return places
-
-    def _clip(self, writer: TarWriter, row: Row, data: memoryview | None, tars: OpenTars) -> Packed:
-        """Copy a clip's mp4: straight from a local tar, or from `data` that was read; IntegrityError for other bytes."""
-        if data is None:
-            self._store.count_read(row["size"])
-            part = tars.copy(writer, row)
-        else:
-            part = Packed(*writer.add(f"{row['key']}.mp4", data), xxhash.xxh3_128_hexdigest(data))
-        if part.xxh128 != row["xxh128"]:
-            raise IntegrityError(
-                f"clip {row['key']}: bytes {row['offset']} to {row['offset'] + row['size']} of {self._store.url}/{row['shard']} "
-                "are not the mp4 that was committed (its xxh128 is not the row's). Restore that object; no shard is "
-                "written with other bytes"
-            )
-        return part
-
-    def _media(
-        self, planned: Sequence[Row], rows: Sequence[Row], members: Sequence[str], tars: OpenTars
-    ) -> Iterator[dict[str, memoryview]]:
-        """The layers' members of each clip, checked, in order, and its mp4 where no local file has it; in runs of READ_BYTES."""
-        own = [ext for ext in members if ext not in MADE]
-        for start, end in runs([clip["size"] for clip in planned], READ_BYTES):
-            wanted: dict[str, list[tuple[int, str, MemberPlace]]] = {}
-            for i in range(start, end):
-                clip = planned[i]
-                places: dict[str, MemberPlace] = {ext: rows[i]["members"][ext] for ext in own}
-                if not tars.is_local(clip["media"]):
-                    places["mp4"] = MemberPlace(clip["media"], clip["offset"], clip["size"], clip["sha256"])
-                for ext, place in places.items():
-                    wanted.setdefault(place.path, []).append((i, ext, place))
-            found: list[dict[str, memoryview]] = [{} for _ in range(start, end)]
-            for path, parts in wanted.items():
-                for (i, ext, place), data in self._read(path, parts, planned):
-                    if ext != "mp4" and sha256_hex(data) != place.sha256:
-                        raise IntegrityError(
-                            f"clip {planned[i]['key']}: bytes {place.offset} to {place.offset + place.size} of "
-                            f"{self._store.url}/{path} are not the {ext} that was committed (its sha256 is not the "
-                            "row's). Restore that object; no shard is written with other bytes"
-                        )
-                    found[i - start][ext] = data
-            yield from found
-
-    def _read(
-        self, path: str, parts: Sequence[tuple[int, str, MemberPlace]], planned: Sequence[Row]
-    ) -> Iterator[tuple[tuple[int, str, MemberPlace], memoryview]]:
-        """Parts of one tar, each with its bytes: the clip's place in the shard, extension, and where it lies."""
-        try:
-            for j, data in read_ranges(self._store, path, [(place.offset, place.size) for _, _, place in parts]):
-                yield parts[j], data
-        except (FileNotFoundError, IntegrityError) as error:
-            reason = "it is gone" if isinstance(error, FileNotFoundError) else str(error)
-            raise IntegrityError(
-                f"clip {planned[parts[0][0]]['key']} (or one after it) cannot be read from "
-                f"{self._store.url}/{path}: {reason}. Restore that object"
-            ) from None
-
-
-def made(ext: str, row: Row, columns: Columns) -> bytes:
-    """A member that emit makes itself: the sidecar, or the text alone."""
-    return sidecar(row, columns) if ext == "json" else str(row["text"]).encode()
 
 
 def shard_name(name: str, unit: str) -> str:
     """A shard's tar, relative to its Dataset."""
     return f"shards/{name}-{unit}.tar"
-
-
-def runs(sizes: Sequence[int], max_bytes: int) -> Iterator[tuple[int, int]]:
-    """Consecutive parts [start, end) of `sizes` whose sum is at most `max_bytes`, or that are one item."""
-    start = total = 0
-    for i, size in enumerate(sizes):
-        if i > start and total + size > max_bytes:
-            yield start, i
-            start, total = i, 0
-        total += size
-    if start < len(sizes):
-        yield start, len(sizes)
 
 
 def record_columns(columns: Columns, others: Sequence[str]) -> Columns:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shardpipe.core.errors import ShardpipeError
+from shardpipe.storage.removed import Removed
 from shardpipe.storage.rows import decode_table, encode_arrow
 from shardpipe.storage.store import Store
 
@@ -48,6 +49,7 @@ class Findings:
     problems: dict[Problem, None] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     claimed: set[str] = field(default_factory=set)
+    removed: Removed = field(default_factory=Removed)
 
     def add(self, path: str, text: str) -> None:
         """A problem, once."""

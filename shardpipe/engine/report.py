@@ -9,16 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from shardpipe.core.errors import IncompleteError
-from shardpipe.core.work import Phase, Usage
+from shardpipe.core.work import Usage
 from shardpipe.engine.emit import shard_name
 from shardpipe.engine.emitplan import Window, read_windows
 from shardpipe.engine.index import is_whole
-from shardpipe.engine.timings import Timing, clips_per_s, read_timings, total
+from shardpipe.engine.timings import all_usage, clips_per_s, read_timings
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, Layer, LayerRows, Row, check_inputs, unit_list
 from shardpipe.storage.drivers import Driver, live_drivers
 from shardpipe.storage.lookback import NAMES, names_so_far
 from shardpipe.storage.probe import known_honours
+from shardpipe.storage.removed import REMOVED, Removed
 from shardpipe.storage.store import Honours, Store
 
 NamesSoFar = Mapping[str, Mapping[str, str]]
@@ -74,9 +75,10 @@ class Status:
     passes: tuple[PassStatus, ...]
     honours: Honours | None = None
     """What the store keeps to; None: no run has found out yet."""
-
     drivers: tuple[Driver, ...] = ()
     """Those that live on it now, where they say so."""
+    num_removed: int = 0
+    """Clips that were cut, and are on the list of removed ones."""
 
     @property
     def usage(self) -> Usage:
@@ -121,13 +123,15 @@ def ancestry(store: Store, name: str) -> list[str]:
 
 
 def _report(store: Store, datasets: Sequence[Dataset]) -> Status:
-    tallies = {each.name: _Tally(each) for each in datasets}
+    removed = Removed(store)
+    tallies = {each.name: _Tally(each, removed) for each in datasets}
     by_base: dict[str, list[_Tally]] = {}
     for tally in tallies.values():
         by_base.setdefault(tally.layers[0].name, []).append(tally)
     for group in by_base.values():
         _count(store, group)
-    return Status(store.url, tuple(tally.result(store) for tally in tallies.values()))
+    num_removed = sum(tally.lost[REMOVED] for tally in tallies.values() if tally.dataset.info.kind == "cut")
+    return Status(store.url, tuple(tally.result(store) for tally in tallies.values()), num_removed=num_removed)
 
 
 def _count(store: Store, group: Sequence["_Tally"]) -> None:
@@ -145,7 +149,7 @@ def _count(store: Store, group: Sequence["_Tally"]) -> None:
         name: names_so_far(units, [done[each] for each in layer.info.inputs]) for name, layer in looking_back.items()
     }
     for unit in units:
-        read: dict[str, LayerRows | None] = {base.name: base.read([unit], done[base.name])}
+        read: dict[str, LayerRows | None] = {base.name: base.read([unit], done[base.name], removed=group[0].removed)}
         rows = read[base.name]
         for tally in group:
             for layer in tally.layers[1:]:
@@ -159,6 +163,7 @@ class _Tally:
     """The counts of one Dataset, filled unit by unit."""
 
     dataset: Dataset
+    removed: Removed
     num_units: int | None = None
     num_units_done: int = 0
     num_bytes: int = 0
@@ -200,7 +205,7 @@ class _Tally:
             return []
         base, *others = self.layers
         try:
-            rows = base.read([unit], base.log.done(window.inputs))
+            rows = base.read([unit], base.log.done(window.inputs), removed=self.removed)
             if rows is None:
                 return []
             num = len(rows.rows)
@@ -261,7 +266,7 @@ class _Tally:
             kept_s=self.kept_s,
             num_bytes=self.num_bytes + shard_bytes,
             losses=tuple(Loss(reason, count, self.lost_s[reason]) for reason, count in self.lost.most_common()),
-            usage=_all_usage(store, dataset.name, timings),
+            usage=all_usage(store, dataset.name, timings),
             clips_per_s=rate,
             eta_s=self._eta_s(rate) if not complete else None,
             gap=self.gap if not complete else None,
@@ -292,9 +297,3 @@ def _shards(store: Store, dataset: Dataset, windows: Sequence[Window]) -> tuple[
     tars: Mapping[str, int] = store.list(f"{dataset.name}/shards")
     num_bytes = sum(tars.get(f"{dataset.name}/{shard_name(dataset.name, unit)}", 0) for unit in planned)
     return len(planned), len(planned & done.keys()), num_bytes
-
-
-def _all_usage(store: Store, name: str, timings: Sequence[Timing]) -> Usage | None:
-    emitted: Phase = "emit"
-    every = [*timings, *read_timings(store, name, emitted)]
-    return total(every) if every else None

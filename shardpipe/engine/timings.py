@@ -58,3 +58,9 @@ def clips_per_s(timings: Sequence[Timing]) -> float | None:
     recent = [timing for timing in timings if timing.ended_s >= end - WINDOW_S]
     span_s = end - min(timing.started_s for timing in recent)
     return sum(timing.num_clips for timing in recent) / span_s if span_s > 0 else None
+
+
+def all_usage(store: Store, name: str, timings: Sequence[Timing]) -> Usage | None:
+    """What a Dataset took, of whose rows these are the timings: its shards too; None if no worker left a note."""
+    every = [*timings, *read_timings(store, name, "emit")]
+    return total(every) if every else None

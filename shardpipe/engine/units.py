@@ -6,14 +6,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from shardpipe.config.models import CLIPS
+from shardpipe.core.clip import STATE
 from shardpipe.core.errors import ConfigError, IncompleteError, IntegrityError
 from shardpipe.core.work import UnitJob
 from shardpipe.engine.batches import read_batches, unit_costs
+from shardpipe.engine.counts import count
 from shardpipe.engine.emitplan import read_windows
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, Layer, View
 from shardpipe.storage.lookback import DIGESTS, NAMES, OBJECTS, Chain
-from shardpipe.storage.rows import decode_meta
+from shardpipe.storage.removed import Removed
+from shardpipe.storage.rows import decode_meta, decode_rows
 from shardpipe.storage.store import Store
 from shardpipe.storage.view import stale
 
@@ -175,7 +178,7 @@ def _slices(view: View, inputs: View, unit: str, known: Mapping[str, Mapping[str
 
 
 def failed_share(store: Store, name: str) -> tuple[int, int]:
-    """(failed, seen) clips of all committed rows of a pass."""
+    """(failed, seen) clips of all committed rows of a pass; removed ones have not failed."""
     counts = _counts(store, name)
     return sum(int(each["failed"]) for each in counts), sum(int(each["seen"]) for each in counts)
 
@@ -187,18 +190,26 @@ def kept_clips(store: Store, name: str) -> int:
 
 def _counts(store: Store, name: str) -> list[Mapping[str, Any]]:
     """The counts of all committed rows of a pass, by several readers."""
-    paths = list(RowsLog(store, name).done().values())
+    paths, removed = list(RowsLog(store, name).done().values()), Removed(store)
     with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(lambda path: decode_meta(store.read(path), f"{store.url}/{path}").counts, paths))
+        return list(pool.map(lambda path: _counts_of(store, path, removed), paths))
+
+
+def _counts_of(store: Store, path: str, removed: Removed) -> Mapping[str, Any]:
+    """The counts of a rows object as they are without the clips that were removed since."""
+    data, where = store.read(path), f"{store.url}/{path}"
+    if not removed:
+        return decode_meta(data, where).counts
+    table, _ = decode_rows(data, where, only={"key", "source", "duration_s", *STATE})
+    return count([removed.mask(row) for row in table.to_pylist()])
 
 
 def failed_units(store: Store, name: str) -> list[tuple[str, int]]:
     """Units that have failed clips, and the generation that a retry of each would write."""
-    log = RowsLog(store, name)
+    log, removed = RowsLog(store, name), Removed(store)
     found = []
     for unit, generation in log.generations().items():
-        path = log.path(unit, generation)
-        if decode_meta(store.read(path), f"{store.url}/{path}").counts["failed"]:
+        if _counts_of(store, log.path(unit, generation), removed)["failed"]:
             found.append((unit, generation + 1))
     return found
 

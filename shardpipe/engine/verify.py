@@ -12,12 +12,14 @@ from shardpipe.engine.verifyrows import RowsCheck
 from shardpipe.engine.verifyshards import ShardsCheck
 from shardpipe.engine.verifytar import TarCheck
 from shardpipe.storage.dataset import Dataset
+from shardpipe.storage.removed import Removed
 from shardpipe.storage.rows import decode_table
 from shardpipe.storage.store import RUN, open_store
 
 OURS = re.compile(
     r"[a-z0-9_-]+/((rows|plan|emit|sources)/.+\.parquet|shards/.+\.tar(\.idx)?|index\.parquet|wids\.json)\Z"
 )
+LIST = re.compile(r"removed(\.\d+)?\.parquet\Z")
 
 
 def verify(root: str, *, deep: bool = False) -> Report:
@@ -27,6 +29,7 @@ def verify(root: str, *, deep: bool = False) -> Report:
     if not any(path.endswith("/dataset.json") or OURS.match(path) for path in objects):
         Dataset.names(store)
     findings = Findings(store, objects)
+    _removed(findings)
     tars = TarCheck(findings, deep=deep)
     names = {path.split("/", 1)[0] for path in objects if "/" in path}
     datasets: list[Dataset] = []
@@ -38,6 +41,27 @@ def verify(root: str, *, deep: bool = False) -> Report:
         _dataset(findings, tars, dataset)
     _unclaimed(findings, {dataset.name for dataset in datasets})
     return Report(root, len(objects), tuple(findings.problems), tuple(findings.notes))
+
+
+def _removed(findings: Findings) -> None:
+    """The list of removed clips: each batch is whole and at its place."""
+    ours = [path for path in findings.objects if "/" not in path and path.endswith(".parquet")]
+    with findings.guard("removed.parquet"):
+        findings.removed = Removed(findings.store)
+    read = {batch.path for batch in findings.removed.batches}
+    for path in ours:
+        if path in read or LIST.match(path):
+            findings.claimed.add(path)
+            findings.table(path)
+        if path not in read and (path in findings.claimed or _is_ours(findings, path)):
+            findings.add(path, "is no batch of the list of removed clips, or one before it is missing or damaged")
+
+
+def _is_ours(findings: Findings, path: str) -> bool:
+    try:
+        return "batch" in decode_table(findings.store.read(path))[1]
+    except ShardpipeError:
+        return False
 
 
 def _dataset(findings: Findings, tars: TarCheck, dataset: Dataset) -> None:

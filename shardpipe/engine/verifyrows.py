@@ -5,8 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from shardpipe.core.columns import Columns
 from shardpipe.core.fingerprint import fingerprint
 from shardpipe.engine.findings import Findings
+from shardpipe.engine.sidecar import sidecar
+from shardpipe.engine.sources import source_place
 from shardpipe.engine.units import made_from
 from shardpipe.engine.verifytar import Expected, TarCheck
 from shardpipe.storage.commit import NAME as ROWS_NAME
@@ -14,6 +17,7 @@ from shardpipe.storage.commit import in_order
 from shardpipe.storage.dataset import Dataset, DatasetInfo, Fold, Layer, Row, View, unit_list
 from shardpipe.storage.lookback import DIGESTS
 from shardpipe.storage.members import PARTS
+from shardpipe.storage.removed import REMOVED
 from shardpipe.storage.rows import RowsMeta, decode_meta, table_columns
 
 TAR_NAME = re.compile(r"(?P<unit>[A-Za-z0-9_-]+)-(?P<sha256>[0-9a-f]{12})\.tar\Z")
@@ -29,6 +33,7 @@ class RowsCheck:
         self._info = info
         self._store = findings.store
         self._name = info.name
+        self._removed = findings.removed
         self._newest: dict[str, tuple[int, str, list[str], RowsMeta]] = {}  # generation, path, keys, facts
 
     def run(self, missing: Sequence[str], planned: Mapping[str, str]) -> None:
@@ -93,7 +98,8 @@ class RowsCheck:
             self._counts(path, rows, meta)
             if meta.tar is not None:
                 by = [row for row in rows if row["shard"] is not None]
-                self._tars.check(f"{self._name}/{meta.tar.name}", meta.tar, clip_members(by), by=path)
+                columns = self._info.typed_columns if self._removed.of(row["key"] for row in by) else None
+                self._tars.check(f"{self._name}/{meta.tar.name}", meta.tar, clip_members(by, columns), by=path)
             self._places(path, rows, meta)
             if meta.members_tar is not None:
                 members = self._layer_members(rows)
@@ -115,8 +121,15 @@ class RowsCheck:
         if self._info.kind == "cut":
             tar = meta.tar.name if meta.tar is not None else None
             for row in rows:
+                if row["dropped_by"] == REMOVED and not self._is_removed(row):
+                    self._findings.add(path, f"says that clip {row['key']} is removed, and the list does not")
                 if row["shard"] != (tar if row["shard"] is not None or row["kept"] else None):
                     self._findings.add(path, f"clip {row['key']} is in {row['shard']}, and the rows' tar is {tar}")
+
+    def _is_removed(self, row: Row) -> bool:
+        """Whether a clip is on the list, or its video by any name of its place."""
+        places = {source_place(source) for source in self._removed.sources}
+        return self._removed.has(row["key"], row["source"]) or source_place(row["source"]) in places
 
     def _layer_members(self, rows: Sequence[Row]) -> list[Expected]:
         found = []
@@ -135,9 +148,9 @@ class RowsCheck:
         layers = dataset.pass_layers()
         own, expected = layers[-1], set[str]()
         keys: set[str] = set()
-        inputs = View(self._store, layers[:-1]) if len(layers) > 1 else None
-        as_planned = View(self._store, layers[:-1], paths=planned)
-        view = inputs or View(self._store, layers)
+        inputs = View(self._store, layers[:-1], removed=self._removed) if len(layers) > 1 else None
+        as_planned = View(self._store, layers[:-1], paths=planned, removed=self._removed)
+        view = inputs or View(self._store, layers, removed=self._removed)
         units = unit_list(self._store, view.base, with_gaps=True)
         made = self._made_from(inputs, units)
         for unit in units:
@@ -189,7 +202,8 @@ class RowsCheck:
             self._findings.add(path, f"was made from other rows than those that are there now ({listed})")
         size = self._info.unit_clips or max(1, len(fold.rows))
         seen = [row["key"] for row in fold.rows[part * size : (part + 1) * size] if row["kept"]]
-        if keys != seen:
+        # clips that were removed since have their rows still; rows that were written since have not
+        if [key for key in keys if not self._removed.has(key)] != seen:
             self._findings.add(path, "has not the clips that its input kept")
 
     def _leftover(self, path: str) -> None:
@@ -200,17 +214,17 @@ class RowsCheck:
         if match is None:
             return
         with self._findings.guard(path):
-            sha256 = self._tars.hash(path)
-            if sha256[:12] == match["sha256"] and match["unit"] in self._newest and not self._tars.is_copy(path):
+            if self._tars.is_leftover(path, match["sha256"]) and match["unit"] in self._newest:
                 self._findings.claimed.add(path)
                 self._findings.notes.append(f"{path}: no rows name it (a crash or a lost race); it may be deleted")
 
 
-def clip_members(rows: Sequence[Row]) -> list[Expected]:
-    """The members of a unit's tar, in the order of their places."""
+def clip_members(rows: Sequence[Row], columns: Columns | None) -> list[Expected]:
+    """The members of a unit's tar, in the order of their places; their sidecars too where `columns` of the rows are given."""
     found: list[Expected] = []
     for row in sorted(rows, key=lambda row: (row["offset"] is None, row["offset"])):
         facts: dict[str, Any] = {"sha256": row["sha256"], "num_frames": row["num_frames"]}
-        found.append(Expected(f"{row['key']}.json", None, None))
+        data = None if columns is None else sidecar(row, columns)
+        found.append(Expected(f"{row['key']}.json", None, None, data=data))
         found.append(Expected(f"{row['key']}.mp4", row["offset"], row["size"], **facts))
     return found

@@ -3,23 +3,28 @@ all are worked out again and compared.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from shardpipe.core.errors import IncompleteError
 from shardpipe.core.fingerprint import fingerprint, sha256_hex
+from shardpipe.engine.counts import count
 from shardpipe.engine.emit import record_columns, record_row, shard_name
 from shardpipe.engine.emitplan import Draft, Window, window_path
 from shardpipe.engine.findings import Findings
-from shardpipe.engine.index import beside_index, final_path, index_facts, index_table
+from shardpipe.engine.index import beside_index, final_path, index_facts, index_table, removed_in
 from shardpipe.engine.packing import BLOCK, member_bytes
 from shardpipe.engine.plansettings import PlanSettings, member_sizes
 from shardpipe.engine.sidecar import sidecar
+from shardpipe.engine.verifyblank import unfinished
 from shardpipe.engine.verifytar import Expected, TarCheck
 from shardpipe.storage.dataset import Dataset, Row, View
 from shardpipe.storage.members import MemberPlace
+from shardpipe.storage.removed import REMOVED, Removed
 from shardpipe.storage.rows import RowsMeta, arrow_schema, arrow_type, decode_meta
 
 INDEX = re.compile(r"index\.(\d{4})\.parquet\Z")
@@ -33,7 +38,8 @@ class ShardsCheck:
         self._tars = tars
         self._dataset = dataset
         self._name = dataset.name
-        self._view = dataset.pass_view()
+        self._removed = findings.removed
+        self._view = View(findings.store, dataset.pass_layers(), removed=findings.removed)
         self._columns = self._view.columns()
         self._units = self._view.units()
         self._windows: list[Window] = []
@@ -77,20 +83,25 @@ class ShardsCheck:
             self._findings.add(path, "has not the units that follow in the input's unit list")
         draft = Draft(settings, self._columns, list(window.units), list(window.missing))
         rows: dict[str, Row] = {}
-        planned = View(self._findings.store, self._view.layers, paths=window.inputs)
+        planned = View(self._findings.store, self._view.layers, paths=window.inputs, removed=Removed())
         self._note_newer(window, planned)
+        in_plan = set(window.table.column("key").to_pylist())
         for unit in window.units:
             if unit not in window.missing:
                 fold = planned.fold(unit)
-                draft.add_fold(fold)
-                rows |= {row["key"]: row for row in fold.rows if row["kept"]}
-        wanted = Window.decode(path, draft.encode(first_shard=first))
-        if wanted.inputs != window.inputs:
+                # a plan has those clips that were not removed when it was made
+                clips = [
+                    row
+                    for row in fold.rows
+                    if row["key"] in in_plan or not self._removed.has(row["key"], row["source"])
+                ]
+                draft.add_fold(replace(fold, rows=clips))
+                rows |= {
+                    row["key"]: self._removed.mask(row) for row in clips if row["kept"] or row["dropped_by"] == REMOVED
+                }
+        if draft.inputs != window.inputs:
             self._findings.add(path, "was made from other rows than those that are there now")
-        elif not wanted.table.equals(window.table) or (wanted.first_shard, wanted.num_shards) != (
-            first,
-            window.num_shards,
-        ):
+        elif not self._is_as_planned(window, draft, first, rows):
             self._findings.add(path, "is not what its rows and settings give")
         self._windows.append(window)
         done |= dict.fromkeys(window.units)
@@ -98,6 +109,21 @@ class ShardsCheck:
         for unit in window.shard_units:
             with self._findings.guard(f"{self._name}/emit/{unit}.parquet"):
                 self._shard(window, settings, unit, rows)
+
+    def _is_as_planned(self, window: Window, draft: Draft, first: int, rows: Mapping[str, Row]) -> bool:
+        """Whether a window is what its rows and settings give. Of an emitted input that is without removed clips now, the rows do not
+        tell how large these were, nor where the others lay then: of those only what clips they are is compared.
+        """
+        wanted = Window.decode(window.path, draft.encode(first_shard=first))
+        ours, theirs = window.table, wanted.table
+        if self._removed and self._view.base.form == "emit":
+            ours, theirs = (each.drop_columns(["offset"]) for each in (ours, theirs))
+            known = {key for key, row in rows.items() if row["kept"]} | set(theirs.column("key").to_pylist())
+            if not known >= set(ours.column("key").to_pylist()):
+                ours = ours.filter(pc.is_in(ours.column("key"), pa.array(sorted(known))))
+                ours, theirs = (each.select(["key", "unit", "media", "size", "sha256"]) for each in (ours, theirs))
+                return bool(ours.sort_by("key").equals(theirs.sort_by("key"))) and window.first_shard == first
+        return bool(ours.equals(theirs)) and (wanted.first_shard, wanted.num_shards) == (first, window.num_shards)
 
     def _note_newer(self, window: Window, planned: View) -> None:
         """Say which rows came after the plan: a retry that raced with it wrote them."""
@@ -114,7 +140,8 @@ class ShardsCheck:
         """One shard: record, tar and idx against plan and rows."""
         path, tar = f"{self._name}/emit/{unit}.parquet", shard_name(self._name, unit)
         clips = [rows[clip["key"]] for clip in window.clips(unit)]
-        samples, starts = self._samples(clips, settings)
+        there = [row for row in clips if row["kept"]]
+        samples, starts = self._samples(there, settings)
         idx = f"{self._name}/{tar}.idx"
         packed = b"".join(start.to_bytes(8, "little") for start in starts)
         if self._findings.claim(idx, f"{window.path} plans it") and self._findings.store.read(idx) != packed:
@@ -126,15 +153,22 @@ class ShardsCheck:
         if found is None:
             return
         table, meta = found[1], decode_meta(found[0])
+        if still := removed_in(table, self._removed):
+            self._findings.claimed.add(f"{self._name}/{tar}")
+            self._findings.add(path, unfinished(still[0]))
+            return
         others = [ext for ext in settings.members if ext != "mp4"]
         columns = record_columns(self._columns, others)
-        records = [
-            record_row(row, tar, {m.name.split(".", 1)[1]: _place(tar, m) for m in members}, self._columns)
-            for row, members in zip(clips, samples, strict=True)
-        ]
-        arrays = [pa.array([row[name] for row in records], arrow_type(kind)) for name, kind in columns.items()]
+        places = {
+            row["key"]: {m.name.split(".", 1)[1]: _place(tar, m) for m in members}
+            for row, members in zip(there, samples, strict=True)
+        }
+        records = [record_row(row, tar, places.get(row["key"], {}), self._columns) for row in clips]
+        arrays = [pa.array([row.get(name) for row in records], arrow_type(kind)) for name, kind in columns.items()]
         if not table.equals(pa.table(arrays, schema=arrow_schema(columns))):
             self._findings.add(path, "does not hold the rows of the clips that are planned for it")
+        if dict(meta.counts) != count(clips) or (meta.original is not None and len(there) == len(clips)):
+            self._findings.add(path, "says other things of its clips than their rows, or that some were removed")
         if dict(meta.inputs) != {window.path: window.sha256} or meta.fingerprint != fingerprint(dict(window.settings)):
             self._findings.add(path, "was made from another plan")
         if (

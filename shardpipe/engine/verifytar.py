@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from shardpipe.core.errors import MediaError
 from shardpipe.engine.findings import Findings
+from shardpipe.engine.verifyblank import blanked_faults, leftover_faults
 from shardpipe.media.decode import decode
 from shardpipe.storage.rows import TarRef
 from shardpipe.storage.store import Store
@@ -45,6 +46,9 @@ class TarCheck:
             return
         with self._findings.guard(path), local_file(self._findings.store, path, self._findings.objects[path]) as file:
             self.hashes[path] = hash_of(file)
+            if any(self._findings.removed.has(member.name.partition(".")[0]) for member in members):
+                self._check_blanked(path, file, members, by)
+                return
             if self._findings.objects[path] != ref.num_bytes:
                 self._findings.add(path, f"has {self._findings.objects[path]} bytes, and {by} says {ref.num_bytes}")
             elif self.hashes[path] != ref.sha256:
@@ -56,15 +60,26 @@ class TarCheck:
             for (_, offset, size), member in zip(found, members, strict=True):
                 self._check_member(path, file, (offset, size), member, by)
 
-    def hash(self, path: str) -> str:
-        """The sha256 of a tar that nothing names."""
+    def _check_blanked(self, path: str, file: BinaryIO, members: Sequence[Expected], by: str) -> None:
+        """A tar with removed clips: each byte of it."""
+        faults = list(blanked_faults(file, members, self._findings.removed))
+        for fault in faults:
+            self._findings.add(path, fault)
+        for member in members if self._deep and not faults else ():
+            if member.offset is not None and not self._findings.removed.has(member.name.partition(".")[0]):
+                self._check_member(path, file, (member.offset, member.size or 0), member, by)
+
+    def is_leftover(self, path: str, sha256: str) -> bool:
+        """Whether a tar that nothing names is what its name says: its sha256 begins so, unless clips were taken out of it."""
         with local_file(self._findings.store, path, self._findings.objects[path]) as file:
             self.hashes[path] = hash_of(file)
-        return self.hashes[path]
-
-    def is_copy(self, path: str) -> bool:
-        """Whether another tar has the same bytes as this one, which was read."""
-        return list(self.hashes.values()).count(self.hashes[path]) > 1
+            is_whole = self.hashes[path].startswith(sha256)
+            was_blanked = False
+            if self._findings.removed:
+                was_blanked, faults = leftover_faults(file, self._findings.removed)
+                for fault in faults:
+                    self._findings.add(path, fault)
+        return (is_whole or was_blanked) and list(self.hashes.values()).count(self.hashes[path]) == 1
 
     def _check_member(self, path: str, file: BinaryIO, place: tuple[int, int], member: Expected, by: str) -> None:
         if member.offset is not None and place != (member.offset, member.size):

@@ -15,7 +15,8 @@ from support.tiny_dataset import (
 
 from shardpipe.core.columns import float32
 from shardpipe.core.errors import IntegrityError
-from shardpipe.engine.emit import Emitter, runs
+from shardpipe.engine.emit import Emitter
+from shardpipe.engine.emitmedia import runs
 from shardpipe.engine.emitplan import make_plan, read_windows
 from shardpipe.engine.index import finish
 from shardpipe.engine.plansettings import PlanSettings
