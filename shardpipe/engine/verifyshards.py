@@ -120,7 +120,7 @@ class ShardsCheck:
             ours, theirs = (each.drop_columns(["offset"]) for each in (ours, theirs))
             known = {key for key, row in rows.items() if row["kept"]} | set(theirs.column("key").to_pylist())
             if not known >= set(ours.column("key").to_pylist()):
-                ours = ours.filter(pc.is_in(ours.column("key"), pa.array(sorted(known))))
+                ours = ours.filter(pc.is_in(ours.column("key"), pa.array(sorted(known), pa.string())))
                 ours, theirs = (each.select(["key", "unit", "media", "size", "sha256"]) for each in (ours, theirs))
                 return bool(ours.sort_by("key").equals(theirs.sort_by("key"))) and window.first_shard == first
         return bool(ours.equals(theirs)) and (wanted.first_shard, wanted.num_shards) == (first, window.num_shards)
