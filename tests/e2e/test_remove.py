@@ -15,9 +15,9 @@ from shardpipe.config.models import Config
 from shardpipe.core.errors import IncompleteError, ShardpipeError
 from shardpipe.engine.opened import open_dataset
 from shardpipe.engine.query import query
-from shardpipe.engine.removing import Wish
 from shardpipe.engine.report import status
 from shardpipe.engine.verify import verify
+from shardpipe.engine.wish import Wish
 from shardpipe.executors.remove import remove_root
 from shardpipe.executors.retry import retry_root
 from shardpipe.storage.crashing import WRITES, Crash, CrashingStore, CrashMode, HookedStore

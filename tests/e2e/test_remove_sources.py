@@ -13,10 +13,10 @@ from shardpipe.config.models import Config
 from shardpipe.core.errors import MediaError
 from shardpipe.core.work import Silent, UnitJob
 from shardpipe.engine import cut as cutting
-from shardpipe.engine.removing import Wish
 from shardpipe.engine.report import status
 from shardpipe.engine.units import failed_share, failed_units
 from shardpipe.engine.verify import verify
+from shardpipe.engine.wish import Wish
 from shardpipe.executors import retry as retrying
 from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.remove import remove_root

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 from support.emitted import add_unit, first_window
-from support.mutations import COLUMNS, SETTINGS, make_root, missed, objects, problems, score
 from support.tiny_dataset import commit_pass_unit, keys_of, make_clips, make_pass
+from support.tiny_root import COLUMNS, SETTINGS, make_root, missed, objects, problems, score
 
 from shardpipe.core.columns import float32
 from shardpipe.engine.index import finish

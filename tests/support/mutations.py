@@ -1,100 +1,111 @@
-"""A finished root made by hand, and whatever may happen to its objects: what `verify` must find."""
+"""What may happen to one object of a root: lost, cut short, a bit flipped, exchanged with another, there twice."""
 
 import random
-import shutil
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from support.tiny_dataset import Row, make_clips, make_pass
+Change = Mapping[str, bytes | None]
+"""Paths and their bytes afterwards; None: gone."""
 
-from shardpipe.core.columns import Columns, float32, list_of, string
-from shardpipe.engine.emit import Emitter
-from shardpipe.engine.emitplan import make_plan
-from shardpipe.engine.index import finish
-from shardpipe.engine.plansettings import PlanSettings
-from shardpipe.engine.verify import verify
-from shardpipe.storage.dataset import Dataset
-from shardpipe.storage.store import open_store
-
-COLUMNS: Columns = {"aes": float32, "text": string, "cmotion": list_of(string)}
-SETTINGS = PlanSettings(shard_bytes=9_000, members=("json", "mp4", "txt", "npy"), plan_units=2)
+NUMBER = re.compile(r"\d{4,}")
+TAR = re.compile(r"(?P<unit>[\w-]+?)(\.(?P<generation>\d+))?-(?P<hash>[0-9a-f]{12})\.tar\Z")
 
 
-def score(row: Row) -> Row:
-    number = int(row["key"][-8:])
-    found: Row = {"aes": number / 3, "text": f"clip {number}", "cmotion": ["static"], "emb": row["key"].encode() * 9}
-    return {**found, "dropped_by": "aes >= 0.3" if number == 0 else None}
+def objects(root: Path) -> dict[str, bytes]:
+    files = {str(path.relative_to(root)): path for path in sorted(root.rglob("*")) if path.is_file()}
+    return {path: file.read_bytes() for path, file in files.items() if path.split("/")[0] not in ("_run", ".tmp")}
 
 
-def make_root(root: Path, units: dict[str, list[str]], settings: PlanSettings) -> Path:
-    """A finished root: clips, a pass of rows with members, an emitted one."""
-    store = open_store(str(root))
-    make_clips(store, units)
-    make_pass(store, "score", columns=COLUMNS, score=score, members={"emb": "npy"}, unit_clips=3)
-    make_pass(store, "train", over="score", columns={}, score=lambda _: {}, emit="shards")
-    plan = make_plan(Dataset.open(store, "train"), settings, finished=True)
-    emitter = Emitter(store, "train")
-    for unit in plan.shard_units:
-        emitter.emit(unit)
-    finish(store, "train")
-    store.replace("_run/worker.json", b"{}")
-    shutil.rmtree(root / ".tmp", ignore_errors=True)
-    return root
+def mutations(root: Mapping[str, bytes], *, num_flips: int = 6) -> Iterator[tuple[str, Change]]:
+    """All of them, each with its name."""
+    for path, data in root.items():
+        generator = random.Random(path)
+        yield f"delete {path}", {path: None}
+        for size in sorted(
+            {0, 1, len(data) // 2, len(data) // 1024 * 512, (len(data) - 1) // 512 * 512, len(data) - 1}
+        ):
+            if size < len(data):
+                yield f"truncate {path} to {size}", {path: data[:size]}
+        yield f"grow {path}", {path: data + bytes(512)}
+        for at in [generator.randrange(len(data)) for _ in range(num_flips)]:
+            flipped = data[:at] + bytes([data[at] ^ 1 << generator.randrange(8)]) + data[at + 1 :]
+            yield f"flip a bit of byte {at} of {path}", {path: flipped}
+        for other in twins(path, root):
+            if path < other:
+                yield f"swap {path} and {other}", {path: root[other], other: data}
+            yield f"put {other} in place of {path}", {path: root[other]}
+        for name in other_names(path, root):
+            yield f"copy {path} to {name}", {name: data}
 
 
-def objects(root: Path) -> list[Path]:
-    found = [path for path in sorted(root.rglob("*")) if path.is_file()]
-    return [path for path in found if "_run" not in path.parts and ".tmp" not in path.parts]
-
-
-def problems(root: Path) -> list[str]:
-    return [str(problem) for problem in verify(str(root)).problems]
-
-
-def mutations(path: Path, others: list[Path], *, num_flips: int) -> Iterator[tuple[str, dict[Path, bytes | None]]]:
-    """What may happen to one object: name, and the files that it changes (None: gone)."""
-    data = path.read_bytes()
-    generator = random.Random(str(path.name))
-    yield "delete", {path: None}
-    yield f"truncate to {len(data) // 2}", {path: data[: len(data) // 2]}
-    if num_flips > 1:
-        for size in {0, len(data) - 1, max(0, len(data) - 512)}:
-            yield f"truncate to {size}", {path: data[:size]}
-        yield "grow", {path: data + b"\0"}
-        yield "duplicate as the next", {_next_name(path): data}
-    for at in [generator.randrange(len(data)) for _ in range(num_flips)]:
-        yield f"flip {at}", {path: data[:at] + bytes([data[at] ^ 4]) + data[at + 1 :]}
-    twins = [other for other in others if other.suffix == path.suffix and other.read_bytes() != data]
-    if twins:
-        twin = generator.choice(twins)
-        yield f"swap with {twin}", {path: twin.read_bytes(), twin: data}
-    yield "duplicate", {path.with_name(f"copy-{path.name}"): data}
-
-
-def _next_name(path: Path) -> Path:
-    head, _, ext = path.name.partition(".")
-    digits = head[len(head.rstrip("0123456789")) :]
-    number = f"{int(digits) + 7:0{len(digits)}d}" if digits else "1"
-    return path.with_name(f"{head.removesuffix(digits)}{number}.{ext}")
-
-
-def missed(root: Path, paths: list[Path], *, num_flips: int) -> list[str]:
-    """The mutations of these objects that `verify` does not find."""
-    everything, found = objects(root), []
-    for path in paths:
-        for name, changes in mutations(path, everything, num_flips=num_flips):
-            before = {each: each.read_bytes() if each.exists() else None for each in changes}
-            _put(changes)
-            if not verify(str(root)).problems:
-                found.append(f"{path.relative_to(root)}: {name}")
-            _put(before)
-    assert not problems(root)
+def twins(path: str, root: Mapping[str, bytes]) -> list[str]:
+    """Objects of the same kind with other bytes: those of the same folder, and those of the same place in other Datasets."""
+    name, _, rest = path.partition("/")
+    kind = (rest.rpartition("/")[0], rest.rpartition(".")[2])
+    found = []
+    for other, data in root.items():
+        folder, _, inner = other.partition("/")
+        same_kind = kind == (inner.rpartition("/")[0], inner.rpartition(".")[2])
+        if same_kind and (folder == name or inner == rest or "/" not in rest) and data != root[path]:
+            found.append(other)
     return found
 
 
-def _put(files: dict[Path, bytes | None]) -> None:
+def other_names(path: str, root: Mapping[str, bytes]) -> list[str]:
+    """Names that a copy of the object could plausibly have, and that nothing has yet."""
+    folder, _, name = path.rpartition("/")
+    found = [f"{folder}/copy-{name}", f"{folder}/{name}.bak"]
+    if match := TAR.match(name):
+        units = {match["unit"], _next(match["unit"]), "000009", *_units(folder, root)}
+        own = [f"{unit}{suffix}" for unit in units for suffix in ("", ".1", ".2")]
+        found += [f"{folder}/{each}-{match['hash']}.tar" for each in own]
+        found.append(f"{folder}/{match['unit']}-{'0' * 12}.tar")
+    else:
+        stem, _, ext = name.partition(".")
+        found += [f"{folder}/{stem}.{mark}.{ext}" for mark in ("1", "2", "0000", "0001", "0002")]
+        found += [f"{folder}/{_next(stem)}.{ext}", f"{folder}/{stem}-00.{ext}", f"{folder}/{stem}-07.{ext}"]
+    for other in sorted({each.split("/")[0] for each in root} - {path.split("/", maxsplit=1)[0]}):
+        found.append(f"{other}/{path.partition('/')[2]}")
+    if not name.endswith((".md", ".txt")):  # elsewhere these may be anybody's
+        found.append(f"later/{path.partition('/')[2]}")
+    return [each for each in dict.fromkeys(found) if each not in root]
+
+
+def _units(folder: str, root: Mapping[str, bytes]) -> list[str]:
+    names = (path.rpartition("/")[2] for path in root if path.startswith(f"{folder}/"))
+    return sorted({match["unit"] for name in names if (match := TAR.match(name))})
+
+
+def _next(stem: str) -> str:
+    """The same with its last number one higher."""
+    numbers = list(re.finditer(r"\d+", stem))
+    if not numbers:
+        return f"{stem}-0001"
+    last = numbers[-1]
+    return f"{stem[: last.start()]}{int(last[0]) + 1:0{len(last[0])}d}{stem[last.end() :]}"
+
+
+def put(root: Path, files: Change) -> None:
     for path, data in files.items():
+        file = root / path
         if data is None:
-            path.unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
         else:
-            path.write_bytes(data)
+            file.parent.mkdir(exist_ok=True, parents=True)
+            file.write_bytes(data)
+
+
+def missed(root: Path, chosen: Sequence[tuple[str, Change]]) -> list[str]:
+    """Those that `verify` does not find; each is made, looked for, and undone."""
+    from shardpipe.engine.verify import verify
+
+    clean = objects(root)
+    found = []
+    for name, change in chosen:
+        put(root, change)
+        if not verify(str(root)).problems:
+            found.append(name)
+        put(root, {path: clean.get(path) for path in change})
+    assert objects(root) == clean
+    return found

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import webdataset
 from support.emitted import add_unit, emit_all, first_window, make_train
-from support.mutations import SETTINGS, make_root, missed, objects, problems
 from support.runs import snapshot
 from support.tiny_dataset import fake_mp4, keys_of, make_pass
+from support.tiny_root import SETTINGS, make_root, missed, objects, problems
 
 from shardpipe.core.columns import float32
 from shardpipe.core.errors import ConfigError, ShardpipeError
 from shardpipe.engine.index import finish
-from shardpipe.engine.removing import Wish, read_keys
 from shardpipe.engine.verify import verify
+from shardpipe.engine.wish import Wish, read_keys
 from shardpipe.executors.remove import remove_root
 from shardpipe.storage.crashing import Crash, CrashingStore, CrashMode
 from shardpipe.storage.rows import decode_table
