@@ -149,9 +149,9 @@ class TarWriter:
             offset, _ = self._finish(size)
         return Packed(offset, size, quick.hexdigest())
 
-    def close(self) -> WrittenTar:
+    def close(self, *, may_be_empty: bool = False) -> WrittenTar:
         """Write the end mark, and give the size and hashes of the whole file. A tar without members is refused."""
-        if not self._keys:
+        if not self._keys and not may_be_empty:
             self.abort()
             raise ValueError(f"{self.path} has no members: readers refuse an empty tar, so write none")
         with disk_errors(self.path.name, str(self.path.parent)):
@@ -194,7 +194,7 @@ class TarWriter:
             raise ValueError(f"member {name} comes twice in {self.path}")
         self._names.add(ext)
         with disk_errors(self.path.name, str(self.path.parent)):
-            self._write(_header(name, size))
+            self._write(header(name, size))
         self._offset += BLOCK
 
     def _finish(self, size: int) -> tuple[int, int]:
@@ -263,7 +263,7 @@ def _check_end(stream: BinaryIO, name: str) -> None:
         raise IntegrityError(f"{name} is damaged or cut short: its end mark is missing")
 
 
-def _header(name: str, size: int) -> bytes:
+def header(name: str, size: int) -> bytes:
     """The 512 bytes before a member's payload, as POSIX.1-1988 lays them out."""
     head = struct.pack(
         "100s8s8s8s12s12s8sc100s6s2s32s32s8s8s155s12x",

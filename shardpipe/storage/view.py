@@ -13,6 +13,7 @@ from shardpipe.storage.commit import in_order, numbered
 from shardpipe.storage.facts import RowsFacts
 from shardpipe.storage.layers import Layer, LayerRows, Row
 from shardpipe.storage.lookback import DIGESTS, NAMES, names_so_far
+from shardpipe.storage.removed import Removed
 from shardpipe.storage.rows import RowsMeta, decode_table
 from shardpipe.storage.store import Store
 
@@ -23,7 +24,7 @@ class Fold:
 
     rows: one dict a clip of the base, in its order: every data column (None where no layer gave it), `kept`,
     `dropped_by`, `error`, then `shard` (relative to the root), `offset`, `size` of its mp4, and `members`:
-    extension to MemberPlace.
+    extension to MemberPlace. Those of removed clips are masked.
     inputs: path (relative to the root) to sha256 of each rows object that was read.
     """
 
@@ -36,7 +37,8 @@ class View:
     """Layers over one base, as one table a unit. Listings are taken at construction and by `refresh`.
 
     With `paths` it sees these rows objects alone, and never lists: the rows that a plan names, whatever came after. `done`: what a
-    listing showed already, of each layer by name.
+    listing showed already, of each layer by name. removed: the clips that it masks; by default those of the root's list, which
+    `refresh` reads again.
     """
 
     def __init__(
@@ -46,17 +48,23 @@ class View:
         *,
         paths: Collection[str] | None = None,
         done: Mapping[str, Mapping[str, str]] | None = None,
+        removed: Removed | None = None,
     ) -> None:
         self.store = store
         self.layers = layers
+        self.removed = Removed(store) if removed is None else removed
         self._paths = paths
         self._done: Mapping[str, Mapping[str, str]] = done or {}
         self._names: dict[tuple[str, ...], dict[str, str]] = {}
         if done is None:
-            self.refresh()
+            self._list()
 
     def refresh(self) -> None:
-        """List again which rows each layer has."""
+        """List again which rows each layer has, and read what was removed since."""
+        self._list()
+        self.removed.refresh()
+
+    def _list(self) -> None:
         self._done = {layer.name: layer.log.done(self._paths) for layer in self.layers}
         self._names = {}
 
@@ -116,8 +124,22 @@ class View:
         """
         return self._fold(unit, self.layers, columns)
 
+    def has_moved(self, fold: Fold) -> bool:
+        """Whether clips of an emitted base lie elsewhere than this fold says, or are being moved: `remove` rewrites shards."""
+        if self.base.form == "rows":
+            return False
+        if self.store.size(f"{self.base.name}/index.parquet") is None:
+            return True
+        base = self.base.read([fold.unit], self._done[self.base.name])
+        now = {row["key"]: (row["shard"], row["offset"]) for row in base.rows} if base is not None else {}
+        there = (
+            row for row in fold.rows if row["shard"] is not None and not self.removed.has(row["key"], row["source"])
+        )
+        return any(now.get(row["key"]) != (row["shard"], row["offset"]) for row in there)
+
     def _fold(self, unit: str, layers: Sequence[Layer], columns: Collection[str] | None) -> Fold:
-        base = self.base.read([unit], self._done[self.base.name], columns)
+        in_base = {*columns, "source"} if columns is not None and self.removed else columns
+        base = self.base.read([unit], self._done[self.base.name], in_base)
         if base is None:
             raise IncompleteError(f"{self.store.url}/{self.base.name} has no rows of unit {unit} yet")
         inputs = dict(zip(base.paths, base.sha256s, strict=True))
@@ -133,7 +155,8 @@ class View:
             self._merge(part, by_key)
             inputs |= dict(zip(part.paths, part.sha256s, strict=True))
         empty = dict.fromkeys(self.columns() if columns is None else columns)
-        return Fold(unit, [{**empty, **row} for row in rows], inputs)
+        folded = ({**empty, **row} for row in rows)
+        return Fold(unit, [self.removed.mask(row) for row in folded] if self.removed else list(folded), inputs)
 
     def _so_far(self, layer: Layer, unit: str) -> dict[str, str]:
         """What a listing tells of the units before this one, where the layer's rows depend on them. What a plan names counts."""
