@@ -29,6 +29,8 @@ COMMANDS = (
     "captions",
     "verify",
     "copy",
+    "doctor",
+    "gc",
     "retry",
     "stages",
     "models",

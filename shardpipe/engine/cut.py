@@ -25,7 +25,7 @@ from shardpipe.engine.sidecar import sidecar
 from shardpipe.engine.tasks import CutTask
 from shardpipe.engine.worker import UnitWorker, Watch, scratch_folder
 from shardpipe.media.probe import probe
-from shardpipe.storage.commit import RowsLog
+from shardpipe.storage.commit import RowsLog, tar_name
 from shardpipe.storage.metered import Meter, MeteredStore
 from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta, decode_rows, encode_rows
 from shardpipe.storage.store import Store
@@ -91,7 +91,7 @@ class CutWorker(UnitWorker):
                 tar.abort()
                 return rows, None
             written = tar.close()
-        name = f"shards/{job.name}-{written.sha256[:12]}.tar"
+        name = tar_name("shards", job.name, job.generation, written.sha256)
         self.store.put_file(f"{self.task.name}/{name}", tar_path)
         for row in rows:
             if row.get("offset") is not None:

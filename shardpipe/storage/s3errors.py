@@ -14,6 +14,7 @@ from botocore.exceptions import (
     ProfileNotFound,
     TokenRetrievalError,
 )
+from botocore.exceptions import ConnectionError as BotoConnectionError
 from botocore.parsers import ResponseParserError
 from fsspec.exceptions import FSTimeoutError
 from urllib3.exceptions import HTTPError
@@ -40,7 +41,14 @@ AGAIN = frozenset(
 
 BROKEN = (
     *(HTTPClientError, ResponseParserError, FlexibleChecksumError, aiohttp.ClientError, HTTPError),
-    *(ConnectionError, TimeoutError, asyncio.TimeoutError, FSTimeoutError, asyncio.IncompleteReadError),
+    *(
+        BotoConnectionError,
+        ConnectionError,
+        TimeoutError,
+        asyncio.TimeoutError,
+        FSTimeoutError,
+        asyncio.IncompleteReadError,
+    ),
 )
 CREDENTIALS = (NoCredentialsError, PartialCredentialsError, ProfileNotFound, TokenRetrievalError)
 MEANINGS: Mapping[type[Exception], frozenset[str]] = {
@@ -66,14 +74,14 @@ def s3_errors() -> Iterator[None]:
 
 
 def _meaning(error: Exception) -> Exception:
-    cause = error if error.__cause__ is None else error.__cause__
-    if isinstance(cause, ClientError):
-        return _refusal(cause)
-    if isinstance(cause, BROKEN):
-        return TransientError(f"{type(cause).__name__}: {cause}")
-    if isinstance(cause, CREDENTIALS):
-        return ConfigError(f"{cause}: set credentials as for any AWS tool (environment, ~/.aws)")
-    return StoreError(f"{type(cause).__name__}: {cause}")
+    for each in (error.__cause__, error):  # s3fs raises what botocore raised as errors of its own
+        if isinstance(each, ClientError):
+            return _refusal(each)
+        if isinstance(each, BROKEN):
+            return TransientError(f"{type(each).__name__}: {each}")
+        if isinstance(each, CREDENTIALS):
+            return ConfigError(f"{each}: set credentials as for any AWS tool (environment, ~/.aws)")
+    return StoreError(f"{type(error).__name__}: {error}")
 
 
 def _refusal(cause: ClientError) -> Exception:
