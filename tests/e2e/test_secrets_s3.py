@@ -7,12 +7,13 @@ import pytest
 from support.caption_runs import ended
 from support.finished_root import ALL, finished_root
 from support.runs import snapshot
+from support.s3_fixtures import EACH_KIND, MakeRoot
+from support.s3_servers import Kind
 
 from shardpipe.engine.copying import copying
 from shardpipe.engine.verify import verify
 from shardpipe.storage.store import open_store
 
-fixtures = pytest.importorskip("support.s3_fixtures")
 CONFIG = """\
 root: {root}/run
 cut:
@@ -26,9 +27,7 @@ execute: {{type: local, workers: 1, decoders: 1}}
 
 
 @pytest.mark.s3
-def test_planted_keys_on_s3(
-    videos: Path, tmp_path: Path, s3_root: "fixtures.MakeRoot", monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_planted_keys_on_s3(videos: Path, tmp_path: Path, s3_root: MakeRoot, monkeypatch: pytest.MonkeyPatch) -> None:
     root = s3_root("moto").url
     planted = ("AKIAPLANTED012345678", "PLANTED/secret+of/S3/0002", "PLANTEDsessiontoken0003")
     for name, value in zip(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"), planted, strict=True):
@@ -60,9 +59,8 @@ def test_planted_keys_on_s3(
         assert b"PLANTED" not in data
 
 
-@pytest.mark.s3
-@pytest.mark.parametrize("kind", ["moto", "ceph"])
-def test_a_root_is_copied_to_s3_and_back(kind: str, tmp_path: Path, s3_root: "fixtures.MakeRoot") -> None:
+@pytest.mark.parametrize("kind", EACH_KIND)
+def test_a_root_is_copied_to_s3_and_back(kind: Kind, tmp_path: Path, s3_root: MakeRoot) -> None:
     source, there = finished_root(tmp_path / "root"), s3_root(kind).url
     for place, origin in ((there, source.url), (str(tmp_path / "back"), there)):
         done = copying(origin, place).run(verify=True)
