@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from shardpipe.core.errors import IntegrityError
-from shardpipe.engine.emitplan import shard_unit
 from shardpipe.engine.findings import Problem
+from shardpipe.engine.window import shard_unit
 from shardpipe.storage.commit import NAME as ROWS_NAME
 from shardpipe.storage.lookback import DIGESTS
 from shardpipe.storage.rows import TarRef, decode_facts, decode_meta, footer_bytes

@@ -12,6 +12,8 @@ from shardpipe.core.columns import ColumnType
 from shardpipe.core.errors import ConfigError, IncompleteError, IntegrityError
 from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.engine.index import is_whole
+from shardpipe.engine.known import Known
+from shardpipe.engine.ledger import Ledger
 from shardpipe.engine.sidecar import sidecar
 from shardpipe.storage.dataset import Dataset, Row, View
 from shardpipe.storage.members import read_member
@@ -59,7 +61,11 @@ class OpenDataset:
         """Whether every unit has rows in every layer; of an emitted Dataset, whether its index covers all planned shards."""
         if self.dataset.info.emit == "shards":
             return is_whole(self.dataset.store, self.name)
-        return bool(self._view.units()) and all(self._view.is_done(unit) for unit in self._view.units())
+        ledger = Ledger(Known(self.dataset.store), self._view.layers)
+        ledger.read_base()
+        for layer in ledger.layers:
+            ledger.read(layer, ledger.units, hashed=True)
+        return bool(ledger.units) and all(ledger.made_from(unit, ledger.layers) for unit in ledger.units)
 
     def units(self) -> Iterator[tuple[str, list[Row]]]:
         """Each unit that is done, and the folded rows of its clips."""

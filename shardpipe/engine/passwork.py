@@ -111,6 +111,7 @@ class PassWorker:
             opened.close()
         if self._flow is not None:
             self._flow.close()
+        self._media.close()
 
     def run(self, jobs: Jobs) -> Iterator[Outcome]:
         """Units in order, the next ones begun as soon as they are there, while clips of those at hand still run."""
@@ -151,6 +152,7 @@ class PassWorker:
             for clip in flight.clips:
                 if clip.alive:
                     self._start(flight, clip)
+            self._media.go()
         except BaseException:
             self._abandon(flight)
             raise
@@ -169,7 +171,7 @@ class PassWorker:
         flight.num_decoding += 1
         flight.num_decoded += media.is_decoded
         flight.num_from_stills += media.uses_stills
-        self._flow.submit(Ticket((flight, clip), self._events), media.fetch, requests)
+        self._flow.submit(Ticket((flight, clip), self._events), media.ask(), requests)
 
     def _fold(self, job: UnitJob) -> Fold:
         unit, part = job.name, None
