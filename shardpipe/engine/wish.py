@@ -9,7 +9,8 @@ from shardpipe.core.clip import KEY
 from shardpipe.core.errors import ConfigError, IncompleteError
 from shardpipe.engine.batches import read_batches
 from shardpipe.engine.rules import Rule, RuleSet
-from shardpipe.engine.sources import lines_of, locate, place, source_place
+from shardpipe.engine.sourceplace import source_place
+from shardpipe.engine.sources import lines_of, locate, place
 from shardpipe.storage.dataset import Dataset, Fold, Row, View
 from shardpipe.storage.removed import REMOVED, Entry, Removed
 from shardpipe.storage.store import Store
