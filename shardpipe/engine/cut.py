@@ -24,7 +24,8 @@ from shardpipe.engine.counts import count, outcome_of
 from shardpipe.engine.cutvideo import Part, cut_part
 from shardpipe.engine.rawfile import open_source, part_label
 from shardpipe.engine.sidecar import sidecar
-from shardpipe.engine.sources import place, source_place
+from shardpipe.engine.sourceplace import source_place
+from shardpipe.engine.sources import place
 from shardpipe.engine.tasks import CutTask
 from shardpipe.engine.worker import UnitWorker, Watch, scratch_folder
 from shardpipe.media.probe import probe

@@ -25,7 +25,6 @@ from shardpipe.engine.sourcetable import read_table, refuse_secrets
 
 SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m2ts", ".ts", ".m4v", ".mpg", ".flv", ".wmv"})
 WILD = re.compile(r"[*?\[]")
-MEMBER = re.compile(r"(?is)(.+?\.tar)::")
 LOOK_THREADS = 16
 """So many files that a list names are looked at at once: a remote store takes its time for each."""
 
@@ -97,12 +96,6 @@ def place(url: str, container: str | None) -> str:
         folder, name = os.path.split(path)
         path = f"{os.path.realpath(folder)}/{name}"
     return os.path.normpath(path) + url[len(outer) :]
-
-
-def source_place(url: str) -> str:
-    """The place of a video of which only the url is known: `a.tar::b.mp4` is a member of a tar."""
-    match = MEMBER.match(url)
-    return place(url, match[1] if match else None)
 
 
 def locate(url: str) -> tuple[Any, str]:
