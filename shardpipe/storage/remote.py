@@ -116,7 +116,8 @@ class RemoteStore:
                     if (there := self.size(path)) is None:
                         raise
                 else:
-                    there = self.size(path)
+                    if (there := self.size(path)) is None:  # `gc` deleted it, or the store lost it
+                        raise TransientError(f"{path} was put, and is gone")
             return there
 
         with self._write_errors(path):
