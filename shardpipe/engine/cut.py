@@ -138,9 +138,8 @@ class CutWorker(UnitWorker):
         self.watch.begin(job.name, "cut", [label], self.task.clip_timeout_s + (part["size"] or 0) / SLOWEST_READ)
         num = 0
         try:
-            with open_source(part) as media:
-                self.store.count_read(int(part["cost"] or 0))
-                facts = probe(media)
+            with open_source(part, scratch) as media:
+                facts = probe(media, sparing=True)
                 span = min(end or facts.end_s, facts.end_s) - max(begin, facts.start_s)
                 self.watch.begin(job.name, "cut", [label], self.task.clip_timeout_s + TIMES_DURATION * max(span, 1.0))
                 scenes = (self.task.detector, self.task.policy)
@@ -148,6 +147,7 @@ class CutWorker(UnitWorker):
                 for row, file in cut_part(media, part["url"], facts, where, scenes, self.task.write, scratch):
                     num += 1
                     yield row, file
+                self.store.count_read(getattr(media, "num_fetched", int(part["cost"] or 0)))
         except Exception as exc:
             if isinstance(exc, StoreError):
                 raise
