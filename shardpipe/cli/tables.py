@@ -8,6 +8,7 @@ from shardpipe.cli.output import clock, hours, money, num_bytes, share, write_js
 from shardpipe.config.parts import Prices
 from shardpipe.core.work import Usage
 from shardpipe.engine.report import PassStatus, Status
+from shardpipe.storage.drivers import in_words
 
 GB = 1e9
 PER = 1000
@@ -26,10 +27,28 @@ def cost(usage: Usage, prices: Prices | None) -> float | None:
     )
 
 
+def _store(found: Status) -> str:
+    """What holds on the store, and who drives there."""
+    honours = found.honours
+    if honours is None:
+        return "not probed yet: the first run finds out what it honours"
+    said = [
+        f"conditional PUT {'honoured' if honours.conditional_put else 'IGNORED (one live driver at a time)'}",
+        f"conditional completion {'honoured' if honours.conditional_complete else 'ignored'}",
+        f"listing after write {'yes' if honours.list_after_write else 'LATE'}",
+        *(["live drivers: " + in_words(found.drivers)] if found.drivers else []),
+    ]
+    return ", ".join(said)
+
+
 def write_status(found: Status, *, as_json: bool) -> None:
     """Each Dataset of a root: how far it is, what it saw, what it dropped and why."""
     if as_json:
-        write_json({"root": found.root, "passes": [asdict(each) for each in found.passes]})
+        store = {
+            "honours": None if found.honours is None else asdict(found.honours),
+            "drivers": [asdict(each) for each in found.drivers],
+        }
+        write_json({"root": found.root, "store": store, "passes": [asdict(each) for each in found.passes]})
         return
     header = [
         "pass",
@@ -56,6 +75,7 @@ def write_status(found: Status, *, as_json: bool) -> None:
         amounts = [hours(each.seen_s), hours(each.kept_s), num_bytes(each.num_bytes), rate, clock(each.eta_s)]
         rows.append([each.name, state, units, *counts, *amounts])
     write_line(f"root  {found.root}")
+    write_line(f"store {_store(found)}")
     write_table(header, rows, left=3)
     for each in found.passes:
         if each.gap is not None:

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from shardpipe.core.clip import CLIP_COLUMNS, LOCATION, STATE, video_id
-from shardpipe.core.errors import MACHINE, IntegrityError, MediaError, StoreError
+from shardpipe.core.errors import MACHINE, IntegrityError, MediaError, StoreError, for_row
 from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.core.work import Outcome, UnitJob
 from shardpipe.engine.batches import parts_of, read_batches
@@ -179,5 +179,5 @@ def error_row(part: Mapping[str, Any], message: str) -> Row:
     own = video_id(part["url"])
     key = f"{own}_p{part['part']}" if part["part"] else own
     empty = dict.fromkeys([*CLIP_COLUMNS, *LOCATION])
-    state = {"kept": False, "dropped_by": "error: cut", "error": message}
+    state = {"kept": False, "dropped_by": "error: cut", "error": for_row(message)}
     return {**empty, "key": key, "source": part["url"], "video_id": own, **state}

@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shardpipe.core.errors import ShardpipeError
+from shardpipe.core.errors import IntegrityError, ShardpipeError, told
+from shardpipe.storage.layers import DatasetInfo
 from shardpipe.storage.rows import decode_table, encode_arrow
 from shardpipe.storage.store import Store
 
@@ -51,7 +52,7 @@ class Findings:
 
     def add(self, path: str, text: str) -> None:
         """A problem, once."""
-        self.problems[Problem(path, text)] = None
+        self.problems[Problem(path, told(text))] = None
 
     @contextmanager
     def guard(self, path: str) -> Iterator[None]:
@@ -81,11 +82,29 @@ class Findings:
         with self.guard(path):
             data = self.store.read(path)
             table, facts = decode_table(data)
-            writer = str(pq.read_metadata(io.BytesIO(data)).created_by)
-            if not VERSION.match(writer):
-                self.add(path, f"is damaged: written by {writer!r}")
-            # Another version may lay out the same rows in other bytes; then the checksums must do.
-            elif writer == f"{CREATED_BY}{pa.__version__}" and encode_arrow(table, facts) != data:
-                self.add(path, "is damaged: its rows are not stored in these bytes")
+            if damage := _damage(data, table, facts):
+                self.add(path, damage)
             return data, table, facts
         return None
+
+
+def damage_of(path: str, data: bytes) -> str | None:
+    """Why an object is not what was written, where its bytes can tell (Parquet, dataset.json); None if it is."""
+    try:
+        if path.endswith(".parquet"):
+            return _damage(data, *decode_table(data))
+        if path.endswith("/dataset.json") and DatasetInfo.from_bytes(data, path).to_bytes() != data:
+            return "is damaged: not the bytes that were written"
+    except IntegrityError as error:
+        return str(error)
+    return None
+
+
+def _damage(data: bytes, table: pa.Table, facts: dict[str, Any]) -> str | None:
+    writer = str(pq.read_metadata(io.BytesIO(data)).created_by)
+    if not VERSION.match(writer):
+        return f"is damaged: written by {writer!r}"
+    # Another version may lay out the same rows in other bytes; then the checksums must do.
+    if writer == f"{CREATED_BY}{pa.__version__}" and encode_arrow(table, facts) != data:
+        return "is damaged: its rows are not stored in these bytes"
+    return None

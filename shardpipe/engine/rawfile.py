@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from shardpipe.core.errors import MACHINE, MediaError, StoreError
+from shardpipe.core.secrets import clean_cause
 from shardpipe.engine.cutplan import Times
 from shardpipe.engine.remotefile import AHEAD_BYTES, READ_BYTES, RemoteFile
 from shardpipe.engine.sourcefetch import SourceFetch, asked
@@ -38,8 +39,8 @@ def open_source(part: Mapping[str, Any], folder: Path | None = None) -> Iterator
     container, url = part["container"], part["container"] or part["url"]
     try:
         fs, path = locate(url)
-    except Exception as exc:  # an unknown scheme, a package that is not installed: each its own error
-        raise MediaError(f"cannot open {url}: {exc}{_hint(url)}") from exc
+    except Exception as exc:  # noqa: BLE001  an unknown scheme, a package that is not installed: each its own error
+        raise MediaError(f"cannot open {url}: {exc}{_hint(url)}") from clean_cause(exc)
     local = path if _is_local(fs) else None
     info = _info(fs, path, url, is_local=local is not None)
     if info.get("type", "file") != "file":

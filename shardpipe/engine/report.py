@@ -6,7 +6,7 @@ funnel(store, "train")     the same of the Datasets that one was made from, in t
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from shardpipe.core.errors import IncompleteError
 from shardpipe.core.work import Phase, Usage
@@ -16,8 +16,10 @@ from shardpipe.engine.index import is_whole
 from shardpipe.engine.timings import Timing, clips_per_s, read_timings, total
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, Layer, LayerRows, Row, check_inputs, unit_list
+from shardpipe.storage.drivers import Driver, live_drivers
 from shardpipe.storage.lookback import NAMES, names_so_far
-from shardpipe.storage.store import Store
+from shardpipe.storage.probe import known_honours
+from shardpipe.storage.store import Honours, Store
 
 NamesSoFar = Mapping[str, Mapping[str, str]]
 """By layer that looks back: for each unit the digest NAMES of what it was made from."""
@@ -70,6 +72,11 @@ class Status:
 
     root: str
     passes: tuple[PassStatus, ...]
+    honours: Honours | None = None
+    """What the store keeps to; None: no run has found out yet."""
+
+    drivers: tuple[Driver, ...] = ()
+    """Those that live on it now, where they say so."""
 
     @property
     def usage(self) -> Usage:
@@ -80,7 +87,8 @@ class Status:
 def status(store: Store, *, only: Sequence[str] | None = None) -> Status:
     """Where every Dataset of a root stands, or those of the names in `only` that are there."""
     if only is None:
-        return _report(store, all_datasets(store))
+        found = _report(store, all_datasets(store))
+        return replace(found, honours=known_honours(store), drivers=tuple(live_drivers(store)))
     names = [name for name in only if store.size(f"{name}/dataset.json") is not None]  # no listing of the whole root
     return _report(store, [Dataset.open(store, name) for name in _in_order(store, names) if name in names])
 

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 from fsspec.asyn import sync
 
 from shardpipe.core.errors import MACHINE, MediaError, StoreError
+from shardpipe.core.secrets import clean_cause
 from shardpipe.core.temporary import ShortAnswerError, http_status, is_temporary, patiently, s3_code
 from shardpipe.engine.remotefile import RemoteFile
 
@@ -91,8 +92,8 @@ def asked(call: Callable[[], T], url: str, *, doing: str = "cannot read", given_
         return patiently(call, given_up=given_up)
     except (MediaError, StoreError):
         raise
-    except Exception as error:  # each backend has its own errors (OSError, botocore's, aiohttp's)
-        raise _meaning(error, url, doing) from error
+    except Exception as error:  # noqa: BLE001  each backend has its own errors (OSError, botocore's, aiohttp's)
+        raise _meaning(error, url, doing) from clean_cause(error)
 
 
 def _meaning(error: Exception, url: str, doing: str) -> Exception:

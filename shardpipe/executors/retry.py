@@ -26,6 +26,7 @@ from shardpipe.engine.scenesettings import scenes_identity
 from shardpipe.engine.tasks import CutTask, PassTask
 from shardpipe.engine.units import failed_units, input_layers
 from shardpipe.engine.worker import Task
+from shardpipe.executors.driver import driving
 from shardpipe.executors.placing import executor_for, num_decoders
 from shardpipe.storage.dataset import Dataset, DatasetInfo, UsedWeights, View
 from shardpipe.storage.store import Store, open_store
@@ -53,7 +54,8 @@ def retry_root(root: str, *, progress: Progress | None = None) -> RunReport:
                 "shards are never replaced. Cut or score them under another name"
             )
             continue
-        failed |= _retry(store, dataset, units, progress)
+        with driving(store):
+            failed |= _retry(store, dataset, units, progress)
         done.append(dataset.name)
     if refused and not done:
         raise ConfigError("; ".join(f"{name}: {why}" for name, why in refused.items()))

@@ -31,6 +31,7 @@ from shardpipe.engine.tasks import EmitTask
 from shardpipe.engine.timings import record_timing
 from shardpipe.engine.units import Todo, cut_todo, failed_share, input_layers, pass_todo
 from shardpipe.engine.worker import Task
+from shardpipe.executors.driver import driving
 from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.local import LocalExecutor
 from shardpipe.executors.placing import executor_for, num_decoders
@@ -144,14 +145,19 @@ def run_config(
     prepared = prepare(store, config, only=only, adding=add_sources is not None)
     added = list_asked(store, prepared, only, add_sources)
     run = _Run(store, config, executor, progress or Silent(), limit, partial)
-    if config.cut is not None and only in (None, CLIPS):
+    with driving(store):
+        _run_all(run, prepared, only, add_sources, added)
+    return RunReport(config.root, tuple(run.complete), run.failed, run.pending)
+
+
+def _run_all(run: _Run, prepared: Prepared, only: str | None, add_sources: str | None, added: Listing | None) -> None:
+    if run.config.cut is not None and only in (None, CLIPS):
         _run_cut(run, prepared, add_sources, added)
-    elif not cut_todo(store).jobs:
+    elif not cut_todo(run.store).jobs:
         run.complete.append(CLIPS)
     for each in prepared.passes:
         if only in (None, each.config.name) and _inputs_ready(run, each):
             _run_pass(run, each)
-    return RunReport(config.root, tuple(run.complete), run.failed, run.pending)
 
 
 def check_only(config: Config, only: str | None) -> None:
@@ -261,7 +267,8 @@ def emit_pass(
     dataset = Dataset.open(store, name)
     config = Config.model_validate({"root": root, "passes": [{"name": "unused", "from": CLIPS, "emit": "rows"}]})
     run = _Run(store, config, None, progress or Silent())
-    _emit(run, dataset, PlanSettings.of_emit(settings, shard_bytes), finished=True)
+    with driving(store):
+        _emit(run, dataset, PlanSettings.of_emit(settings, shard_bytes), finished=True)
     if name in run.pending:
         errors = "; ".join(run.failed.values())
         raise PassFailed(f"{root}/{name} is not emitted: {errors or run.pending[name]}")

@@ -18,6 +18,7 @@ from shardpipe.storage.rows import RowsMeta, decode_meta
 from shardpipe.storage.store import Store
 
 UNIT = re.compile(r"[A-Za-z0-9_-]+\Z")
+NUMBERED = re.compile(r"[0-9]{4,}\.parquet\Z")
 NAME = re.compile(r"(?P<unit>[A-Za-z0-9_-]+)(\.(?P<generation>[1-9][0-9]*))?\.parquet\Z")
 
 
@@ -29,19 +30,19 @@ def in_order(paths: Iterable[str]) -> list[str]:
 def numbered(store: Store, folder: str) -> list[str]:
     """The objects `0000.parquet`, `0001.parquet` ... of a folder, in order; IntegrityError where one of them is missing.
 
-    Each is created after the one before it: what a listing lacks in the middle was lost, or came while it was made.
+    Each is created after the one before it, so that one in the middle cannot be absent. A listing may lack what was written
+    lately: what counts is whether an object can be read.
     """
-    paths: list[str] = []
-    wanted: list[str] = []
-    for _ in range(2):
-        paths = in_order(store.list(folder))
-        wanted = [f"{folder}/{i:04d}.parquet" for i in range(len(paths))]
-        if paths == wanted:
-            return paths
-    lost = next(path for path in wanted if path not in paths)
-    raise IntegrityError(
-        f"{store.url}/{lost} is missing, but {paths[-1]} is there: restore it; `shardpipe verify` tells what else is missing"
-    )
+    listed = {path for path in store.list(folder) if NUMBERED.match(path.removeprefix(f"{folder}/"))}
+    count = 1 + max((int(path[len(folder) + 1 :].partition(".")[0]) for path in listed), default=-1)
+    while store.size(f"{folder}/{count:04d}.parquet") is not None:
+        count += 1
+    paths = [f"{folder}/{i:04d}.parquet" for i in range(count)]
+    if lost := [path for path in paths if path not in listed and store.size(path) is None]:
+        raise IntegrityError(
+            f"{store.url}/{lost[0]} is missing, but {paths[-1]} is there: restore it; `shardpipe verify` tells what else is missing"
+        )
+    return paths
 
 
 class RowsLog:

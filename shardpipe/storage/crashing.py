@@ -4,20 +4,20 @@ All wrap another store and count the operations that reach it (`scratch` and `lo
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from shardpipe.core.errors import StoreError
-from shardpipe.storage.store import Store
+from shardpipe.storage.store import Entry, Honours, Store, Upload
 
 if TYPE_CHECKING:
     from builtins import list as List  # noqa: N812  a method hides `list` inside the class
 
 T = TypeVar("T")
 CrashMode = Literal["before", "after", "torn reply"]
-WRITES = frozenset({"create", "put_file", "replace", "delete"})
+WRITES = frozenset({"create", "put_file", "replace", "overwrite", "delete", "abort_upload"})
 
 
 class Crash(BaseException):
@@ -62,6 +62,14 @@ class RecordingStore:
         """See Store."""
         return self._reach("list", prefix, lambda: self.inner.list(prefix))
 
+    def entries(self, prefix: str) -> dict[str, Entry]:
+        """See Store."""
+        return self._reach("entries", prefix, lambda: self.inner.entries(prefix))
+
+    def age_s(self, path: str) -> float | None:
+        """See Store."""
+        return self._reach("age_s", path, lambda: self.inner.age_s(path))
+
     def create(self, path: str, data: bytes) -> bytes:
         """See Store."""
         return self._reach("create", path, lambda: self.inner.create(path, data), count=lambda _: len(data))
@@ -75,9 +83,31 @@ class RecordingStore:
         """See Store."""
         self._reach("replace", path, lambda: self.inner.replace(path, data), count=lambda _: len(data))
 
+    def overwrite(self, path: str, local: Path) -> None:
+        """See Store."""
+        num_bytes = local.stat().st_size
+        self._reach("overwrite", path, lambda: self.inner.overwrite(path, local), count=lambda _: num_bytes)
+
     def delete(self, path: str) -> None:
         """See Store."""
         self._reach("delete", path, lambda: self.inner.delete(path))
+
+    def uploads(self) -> Sequence[Upload]:
+        """See Store."""
+        return self._reach("uploads", "", self.inner.uploads)
+
+    def abort_upload(self, upload: Upload) -> None:
+        """See Store."""
+        self._reach("abort_upload", upload.path, lambda: self.inner.abort_upload(upload))
+
+    @property
+    def honours(self) -> Honours | None:
+        """The inner store's."""
+        return self.inner.honours
+
+    def probe(self) -> Honours:
+        """The inner store's."""
+        return self.inner.probe()
 
     def local_path(self, path: str) -> Path | None:  # noqa: ARG002
         """None, so that every read passes here."""

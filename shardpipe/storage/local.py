@@ -9,20 +9,16 @@ A link appears at once and never over another file, so kill -9 at any instant le
 import errno
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from shardpipe.core.errors import ConfigError, IntegrityError, StoreError
+from shardpipe.storage.disk import disk_errors, fsync, make_folder, pread, short_read, walk, write_all
 from shardpipe.storage.scratch import Scratch, remove_leftovers
-from shardpipe.storage.store import TEMP, check_path, check_prefix, check_replaceable
+from shardpipe.storage.store import TEMP, Entry, Honours, Upload, check_path, check_prefix, check_replaceable
 
-if TYPE_CHECKING:
-    from builtins import list as List  # noqa: N812  a method hides `list` inside the class
-
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 CLOSED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS})
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
@@ -62,7 +58,7 @@ class LocalStore:
         with disk_errors(path, self.url):
             fd = os.open(self._file(path), os.O_RDONLY | os.O_CLOEXEC)
             try:
-                data = _pread(fd, start, length)
+                data = pread(fd, start, length)
             finally:
                 os.close(fd)
         if len(data) != length:
@@ -82,7 +78,26 @@ class LocalStore:
         """See Store."""
         prefix = check_prefix(prefix)
         with disk_errors(prefix, self.url):
-            return dict(sorted(_walk(self.root / prefix if prefix else self.root, f"{prefix}/" if prefix else "")))
+            found = walk(self.root / prefix if prefix else self.root, f"{prefix}/" if prefix else "")
+            return {path: stat.st_size for path, stat in sorted(found, key=lambda each: each[0])}
+
+    def entries(self, prefix: str) -> dict[str, Entry]:
+        """See Store."""
+        prefix = check_prefix(prefix)
+        with disk_errors(prefix, self.url):
+            found = walk(self.root / prefix if prefix else self.root, f"{prefix}/" if prefix else "")
+            return {
+                path: Entry(stat.st_size, f"{stat.st_mtime_ns}-{stat.st_ino}")
+                for path, stat in sorted(found, key=lambda each: each[0])
+            }
+
+    def age_s(self, path: str) -> float | None:
+        """See Store."""
+        with disk_errors(path, self.url):
+            try:
+                return max(0.0, time.time() - self._file(path).stat().st_mtime)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
 
     def create(self, path: str, data: bytes) -> bytes:
         """See Store."""
@@ -100,7 +115,7 @@ class LocalStore:
         final = self._writable(check_path(path))
         with disk_errors(path, self.url):
             num_bytes = local.stat().st_size
-            _fsync(local)
+            fsync(local)
             try:
                 won = self._link(local, final)
             except OSError as error:
@@ -126,6 +141,21 @@ class LocalStore:
             finally:
                 temp.unlink(missing_ok=True)
 
+    def overwrite(self, path: str, local: Path) -> None:
+        """See Store."""
+        final = self._writable(check_path(path))
+        with disk_errors(path, self.url):
+            temp = self._own_folder() / uuid4().hex
+            try:
+                shutil.copyfile(local, temp)
+                fsync(temp)
+                make_folder(final.parent)
+                temp.replace(final)
+                fsync(final.parent)
+            finally:
+                temp.unlink(missing_ok=True)
+        local.unlink(missing_ok=True)
+
     def delete(self, path: str) -> None:
         """See Store."""
         final = self._writable(check_path(path))
@@ -134,7 +164,23 @@ class LocalStore:
                 final.unlink()
             except (FileNotFoundError, NotADirectoryError):
                 return
-            _fsync(final.parent)
+            fsync(final.parent)
+
+    def uploads(self) -> Sequence[Upload]:
+        """None: a file is linked whole, or not at all."""
+        return ()
+
+    def abort_upload(self, upload: Upload) -> None:
+        """There is nothing to give up."""
+
+    @property
+    def honours(self) -> Honours:
+        """All of it: links never replace, and a folder shows what is in it."""
+        return Honours()
+
+    def probe(self) -> Honours:
+        """See Store."""
+        return self.honours
 
     def local_path(self, path: str) -> Path | None:
         """See Store."""
@@ -173,7 +219,7 @@ class LocalStore:
         temp = self._own_folder() / uuid4().hex
         try:
             with temp.open("xb", buffering=0) as file:
-                _write_all(file.fileno(), data)
+                write_all(file.fileno(), data)
                 if sync:
                     os.fsync(file.fileno())
         except BaseException:
@@ -186,14 +232,14 @@ class LocalStore:
         temp = self._own_folder() / uuid4().hex
         try:
             shutil.copyfile(local, temp)
-            _fsync(temp)
+            fsync(temp)
             return self._link(temp, final)
         finally:
             temp.unlink(missing_ok=True)
 
     def _link(self, temp: Path, final: Path) -> bool:
         """Give a synced file its final name; False if the name is taken. Either way the name is durable after."""
-        _make_folder(final.parent)
+        make_folder(final.parent)
         try:
             os.link(temp, final)
         except FileExistsError:
@@ -206,90 +252,9 @@ class LocalStore:
             raise
         else:
             won = True
-        _fsync(final.parent)  # after a lost race too: the winner may not have synced its name yet
+        fsync(final.parent)  # after a lost race too: the winner may not have synced its name yet
         return won
-
-
-@contextmanager
-def disk_errors(path: str, root: str) -> Iterator[None]:
-    """Raise the disk's errors as StoreError with what, where and what to do. FileNotFoundError stays what it is."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        if error.errno in FULL:
-            raise StoreError(
-                f"the disk is full (or over quota): {path} was not written in {root}. Nothing was lost: what is "
-                "committed is whole. Free some space and run again"
-            ) from error
-        raise StoreError(f"{path} in {root}: {error.strerror or error}") from error
-
-
-def short_read(path: str, root: str, start: int, length: int, *, got: int) -> IntegrityError:
-    """The error of a read that found fewer bytes than the rows promise."""
-    return IntegrityError(
-        f"{path} in {root} ends too early: wanted {length} bytes from {start} on, got {got}; the object was cut short, "
-        "run `shardpipe verify`"
-    )
 
 
 def _reopen(root: Path, read_only: bool) -> LocalStore:  # noqa: FBT001  pickle passes arguments by position
     return LocalStore(root, read_only=read_only)
-
-
-def _walk(folder: Path, prefix: str) -> "List[tuple[str, int]]":
-    """(path, bytes) of every file under `folder`; what vanishes meanwhile is left out."""
-    try:
-        entries = list(os.scandir(folder))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    found: list[tuple[str, int]] = []
-    for entry in entries:
-        if entry.name == TEMP:
-            continue
-        if entry.is_dir():
-            found += _walk(Path(entry.path), f"{prefix}{entry.name}/")
-            continue
-        try:
-            found.append((f"{prefix}{entry.name}", entry.stat().st_size))
-        except FileNotFoundError:
-            continue
-    return found
-
-
-def _pread(fd: int, start: int, length: int) -> bytes:
-    """Up to `length` bytes; fewer only at the file's end (one call gives at most 2 GiB)."""
-    data = os.pread(fd, length, start)
-    if not data or len(data) == length:
-        return data
-    parts = [data]
-    got = len(data)
-    while got < length and (data := os.pread(fd, length - got, start + got)):
-        parts.append(data)
-        got += len(data)
-    return b"".join(parts)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-def _fsync(path: Path) -> None:
-    """Make a file's bytes, or a folder's names, survive a power cut."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _make_folder(folder: Path) -> None:
-    """`mkdir -p` whose new names survive a power cut."""
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    _fsync(folder.parent)

@@ -1,10 +1,11 @@
 """A store that counts what goes through it: requests, bytes read, bytes written. For `_run/` and cost figures only."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from shardpipe.core.work import Usage
-from shardpipe.storage.store import Store
+from shardpipe.storage.store import Entry, Honours, Store, Upload
 
 
 class MeteredStore:
@@ -50,6 +51,17 @@ class MeteredStore:
         self._requests += 1 + len(found) // 1000
         return found
 
+    def entries(self, prefix: str) -> dict[str, Entry]:
+        """Counted as `list`."""
+        found = self._inner.entries(prefix)
+        self._requests += 1 + len(found) // 1000
+        return found
+
+    def age_s(self, path: str) -> float | None:
+        """Counted."""
+        self._requests += 1
+        return self._inner.age_s(path)
+
     def create(self, path: str, data: bytes) -> bytes:
         """Counted."""
         self._requests += 1
@@ -68,10 +80,35 @@ class MeteredStore:
         self._written += len(data)
         self._inner.replace(path, data)
 
+    def overwrite(self, path: str, local: Path) -> None:
+        """Counted."""
+        self._requests += 1
+        self._written += local.stat().st_size
+        self._inner.overwrite(path, local)
+
     def delete(self, path: str) -> None:
         """Counted."""
         self._requests += 1
         self._inner.delete(path)
+
+    def uploads(self) -> Sequence[Upload]:
+        """Counted."""
+        self._requests += 1
+        return self._inner.uploads()
+
+    def abort_upload(self, upload: Upload) -> None:
+        """Counted."""
+        self._requests += 1
+        self._inner.abort_upload(upload)
+
+    @property
+    def honours(self) -> Honours | None:
+        """The inner store's."""
+        return self._inner.honours
+
+    def probe(self) -> Honours:
+        """The inner store's."""
+        return self._inner.probe()
 
     def local_path(self, path: str) -> Path | None:
         """The inner store's."""

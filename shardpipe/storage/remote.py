@@ -1,42 +1,43 @@
-"""A store on any fsspec file system. It writes where an object can be created only if absent: S3 and memory.
+"""A store on an fsspec file system. It writes where an object can be created only if absent: S3 and memory.
 
-Every other writer of fsspec is kept out: a body that raises inside `with fs.open(url, "wb")` leaves a truncated object.
+Each request that fails for a while is made again, with growing random pauses. fsspec's own writers are kept out: a body
+that raises inside `with fs.open(url, "wb")` leaves a truncated object.
 """
 
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import fsspec
-from fsspec.implementations.memory import MemoryFile
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from shardpipe.core.errors import ConfigError, IntegrityError, ShardpipeError, StoreError
-from shardpipe.storage.local import short_read
-from shardpipe.storage.store import TEMP, check_path, check_prefix, check_replaceable
+from shardpipe.core.errors import ConfigError, IntegrityError, StoreError
+from shardpipe.storage.anyfs import AnyBackend, protocol_of
+from shardpipe.storage.backend import Backend, TransientError
+from shardpipe.storage.disk import short_read
+from shardpipe.storage.store import RUN, TEMP, Entry, Honours, Upload, check_path, check_prefix, check_replaceable
 
-if TYPE_CHECKING:
-    from builtins import list as List  # noqa: N812  a method hides `list` inside the class
-
-Create = Callable[[Any, str, bytes], None]
-"""(file system, full path, data): create the object if absent; FileExistsError or any other error otherwise."""
-
-CREATE_TRIES = 5
-PUT_OPTIONS: Mapping[str, Mapping[str, int]] = {"s3": {"chunksize": 16 << 20, "max_concurrency": 4}}
-"""16 MiB x 4 puts at full speed in 80 MiB of memory; s3fs's own 50 MiB x 10 takes 1 GiB."""
+T = TypeVar("T")
+TRIES = 8
+LONGEST_PAUSE_S = 20.0
+CONNECTIONS = 64
+"""So many requests one process has in flight at most."""
 
 
 class RemoteStore:
-    """Objects under `root` (a path inside the file system `fs`); `create` is None for a store that is only read."""
+    """Objects of `backend` whose keys begin with `root`."""
 
-    def __init__(self, fs: Any, root: str, *, url: str, create: Create | None) -> None:  # noqa: ANN401  fsspec is untyped
-        self._fs = fs
+    def __init__(self, backend: Backend, root: str, *, url: str, read_only: bool) -> None:
+        self.backend = backend
         self._root = root
         self._url = url
-        self._create = create
-        self._put_options = PUT_OPTIONS.get(_protocol(fs), {})
+        self._read_only = read_only
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Another process opens the same root anew: connections do not outlive a fork, and cannot be sent."""
+        return _reopen, (self._url, self._read_only)
 
     @property
     def url(self) -> str:
@@ -45,77 +46,81 @@ class RemoteStore:
 
     def read(self, path: str) -> bytes:
         """See Store."""
-        with backend_errors(path, self._url):
-            return bytes(self._fs.cat_file(self._full(path)))
+        return self._tried(path, lambda: self.backend.get(self.key(path)))
 
     def read_range(self, path: str, start: int, length: int) -> bytes:
         """See Store."""
         if length == 0:
             return b""
-        try:
-            with backend_errors(path, self._url):
-                data = bytes(self._fs.cat_file(self._full(path), start=start, end=start + length))
-        except StoreError as error:  # S3 answers a range beyond the end with an error of its own
-            there = self.size(path)
-            if there is not None and there < start + length:
-                raise short_read(path, self._url, start, length, got=max(0, there - start)) from error
-            raise
+        data = self._tried(path, lambda: self.backend.get_range(self.key(path), start, length))
         if len(data) != length:
             raise short_read(path, self._url, start, length, got=len(data))
         return data
 
     def size(self, path: str) -> int | None:
         """See Store."""
-        with backend_errors(path, self._url):
-            try:
-                info = self._fs.info(self._full(path))
-            except FileNotFoundError:
-                return None
-            return int(info["size"]) if info["type"] == "file" else None
+        head = self._tried(path, lambda: self.backend.head(self.key(path)))
+        return None if head is None else head.size
+
+    def age_s(self, path: str) -> float | None:
+        """See Store."""
+        head = self._tried(path, lambda: self.backend.head(self.key(path)))
+        return None if head is None else head.age_s
 
     def list(self, prefix: str) -> dict[str, int]:
         """See Store."""
+        return {path: entry.size for path, entry in self.entries(prefix).items()}
+
+    def entries(self, prefix: str) -> dict[str, Entry]:
+        """See Store."""
         prefix = check_prefix(prefix)
-        with backend_errors(prefix, self._url):
-            try:
-                found = self._fs.find(f"{self._root}/{prefix}".removesuffix("/"), detail=True)
-            except FileNotFoundError:
-                return {}
+        folder = f"{self._root}/{prefix}/" if prefix else f"{self._root}/"
+        found = self._tried(prefix, lambda: list(self.backend.list(folder)))
         start = len(self._root) + 1
-        paths = {full[start:]: info for full, info in found.items() if info["type"] == "file"}
-        inside = f"{prefix}/" if prefix else ""
-        return {
-            path: int(info["size"])
-            for path, info in sorted(paths.items())
-            if path.startswith(inside) and path != inside and TEMP not in path.split("/")
-        }
+        paths = sorted((key[start:], entry) for key, entry in found if key != folder and not key.endswith("/"))
+        return {path: entry for path, entry in paths if TEMP not in path.split("/")}
 
     def create(self, path: str, data: bytes) -> bytes:
-        """See Store. After a refusal or a lost reply, whatever is there is the result."""
-        create = self._writer(path)
-        full = self._full(path)
-        for left in reversed(range(CREATE_TRIES)):
+        """See Store. It looks first, which is all that helps where conditions are ignored; after a refusal or a lost reply,
+        whatever is there is the result.
+        """
+        key = self._writable(path)
+        if (there := self._read_if_there(path)) is not None:
+            return there
+
+        def once() -> bytes:
             try:
-                create(self._fs, full, data)
-            except Exception as error:  # each backend has its own errors
+                self.backend.create(key, data)
+            except (FileExistsError, TransientError):
                 there = self._read_if_there(path)
-                if there is not None:
-                    return there
-                if left == 0 or isinstance(error, PermissionError | FileNotFoundError):
-                    raise StoreError(f"cannot write {path} in {self._url}: {error}; nothing is there") from error
-                time.sleep(0.1 * 2 ** (CREATE_TRIES - left - 1))
-            else:
-                return data
-        raise AssertionError("the last try returns or raises")
+                if there is None:
+                    raise
+                return there
+            return data
+
+        try:
+            return self._tried(path, once)
+        except (StoreError, FileNotFoundError, FileExistsError) as error:
+            raise StoreError(f"cannot write {path} in {self._url}: {error}; nothing is there") from error
 
     def put_file(self, path: str, local: Path) -> None:
-        """See Store."""
-        self._writer(path)
+        """See Store. Made again as long as nothing is there after an error: a reply may be lost, and the object whole."""
+        key = self._writable(path)
         num_bytes = local.stat().st_size
-        if self.size(path) is None:
-            with write_errors(path, self._url):
-                self._put(local, self._full(path))
-        there = self.size(path)
+
+        def once() -> int | None:
+            if (there := self.size(path)) is None:
+                try:
+                    self.backend.put_file(key, local, if_absent=True)
+                except (FileNotFoundError, FileExistsError, TransientError):
+                    if (there := self.size(path)) is None:
+                        raise
+                else:
+                    there = self.size(path)
+            return there
+
+        with self._write_errors(path):
+            there = self._tried(path, once)
         if there != num_bytes:
             raise IntegrityError(
                 f"{path} in {self._url} has {there} bytes, and the file that was to be there has {num_bytes}: "
@@ -125,18 +130,47 @@ class RemoteStore:
 
     def replace(self, path: str, data: bytes) -> None:
         """See Store."""
-        self._writer(check_replaceable(path))
-        with write_errors(path, self._url):
-            self._fs.pipe_file(self._full(path), data)
+        key = self._writable(check_replaceable(path))
+        with self._write_errors(path):
+            self._tried(path, lambda: self.backend.put(key, data))
+
+    def overwrite(self, path: str, local: Path) -> None:
+        """See Store."""
+        key = self._writable(path)
+        num_bytes = local.stat().st_size
+        with self._write_errors(path):
+            self._tried(path, lambda: self.backend.put_file(key, local, if_absent=False))
+        if (there := self.size(path)) != num_bytes:
+            raise StoreError(f"{path} in {self._url} has {there} bytes after {num_bytes} were put there: run it again")
+        local.unlink(missing_ok=True)
 
     def delete(self, path: str) -> None:
         """See Store."""
-        self._writer(path)
-        with backend_errors(path, self._url):
-            try:
-                self._fs.rm_file(self._full(path))
-            except FileNotFoundError:
-                return
+        key = self._writable(path)
+        self._tried(path, lambda: self.backend.delete(key))
+
+    def uploads(self) -> Sequence[Upload]:
+        """See Store."""
+        found = self._tried("", lambda: self.backend.uploads(f"{self._root}/"))
+        return [each._replace(path=each.path[len(self._root) + 1 :]) for each in found]
+
+    def abort_upload(self, upload: Upload) -> None:
+        """See Store."""
+        key = self._writable(upload.path)
+        self._tried(upload.path, lambda: self.backend.abort_upload(key, upload.id))
+
+    @property
+    def honours(self) -> Honours | None:
+        """See Store."""
+        return self.backend.honours
+
+    def probe(self) -> Honours:
+        """See Store."""
+        if self.backend.honours is not None:
+            return self.backend.honours
+        from shardpipe.storage.probe import probe  # noqa: PLC0415  it imports S3's part
+
+        return self._tried(f"{RUN}/probe", lambda: probe(self.backend, self._root, url=self._url))
 
     def local_path(self, path: str) -> Path | None:
         """See Store."""
@@ -147,13 +181,15 @@ class RemoteStore:
         """See Store."""
         return Path(tempfile.mkdtemp(prefix="shardpipe-"))
 
-    def _full(self, path: str) -> str:
+    def key(self, path: str) -> str:
+        """The backend's key of an object."""
         return f"{self._root}/{check_path(path)}"
 
-    def _writer(self, path: str) -> Create:
-        if self._create is None:
+    def _writable(self, path: str) -> str:
+        key = self.key(path)
+        if self._read_only:
             raise StoreError(f"{self._url} is open for reading only: {path} was not written")
-        return self._create
+        return key
 
     def _read_if_there(self, path: str) -> bytes | None:
         try:
@@ -161,11 +197,34 @@ class RemoteStore:
         except FileNotFoundError:
             return None
 
-    def _put(self, local: Path, full: str) -> None:
-        if _protocol(self._fs) == "memory":  # its put_file shows an empty object first
-            self._fs.pipe_file(full, local.read_bytes())
-        else:
-            self._fs.put_file(str(local), full, **self._put_options)
+    def _tried(self, path: str, act: Callable[[], T]) -> T:
+        """What `act` gives, which is tried again as long as its errors may pass; they name object and root in the end."""
+        tries = Retrying(
+            retry=retry_if_exception_type(TransientError),
+            wait=wait_random_exponential(multiplier=0.2, max=LONGEST_PAUSE_S),
+            stop=stop_after_attempt(TRIES),
+            reraise=True,
+        )
+        try:
+            return tries(act)
+        except IntegrityError:
+            raise
+        except ConfigError as error:
+            raise ConfigError(f"{self._url}: {error}") from error
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{path} in {self._url}: {error}") from error
+        except TransientError as error:
+            raise TransientError(f"{path} in {self._url}: {error}") from error
+        except StoreError as error:
+            raise StoreError(f"{path} in {self._url}: {error}") from error
+
+    @contextmanager
+    def _write_errors(self, path: str) -> Iterator[None]:
+        """A missing bucket is an error of the store, not of the object."""
+        try:
+            yield
+        except (FileNotFoundError, FileExistsError) as error:
+            raise StoreError(f"cannot write {path} in {self._url}: {error}") from error
 
 
 def open_remote(url: str, *, read_only: bool) -> RemoteStore:
@@ -173,57 +232,34 @@ def open_remote(url: str, *, read_only: bool) -> RemoteStore:
     scheme, separator, rest = url.partition("://")
     url = f"{scheme}{separator}{rest.rstrip('/')}"
     try:
-        fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+        fs, root = fsspec.core.url_to_fs(url, **_options(scheme))
     except (ValueError, ImportError) as error:
         raise ConfigError(f"root {url} cannot be opened: {error}") from error
-    create = CREATORS.get(_protocol(fs))
-    if create is None and not read_only:
+    backend = _backend(fs)
+    if not backend.can_create and not read_only:
         raise ConfigError(
-            f"cannot write to {url}: {_protocol(fs)} cannot create an object only if it is absent, which commits need; "
+            f"cannot write to {url}: {backend.protocol} cannot create an object only if it is absent, which commits need; "
             "supported are local folders, s3:// and memory://"
         )
-    return RemoteStore(fs, root.rstrip("/"), url=url, create=None if read_only else create)
+    return RemoteStore(backend, root.rstrip("/"), url=url, read_only=read_only)
 
 
-def create_s3(fs: Any, full: str, data: bytes) -> None:  # noqa: ANN401
-    """One conditional PUT, never multipart: s3fs's `put_file` drops the condition there."""
-    bucket, key, _ = fs.split_path(full)
-    fs.call_s3("put_object", Bucket=bucket, Key=key, Body=data, IfNoneMatch="*")
+def _backend(fs: Any) -> Backend:  # noqa: ANN401  fsspec is untyped
+    if protocol_of(fs) == "s3":
+        from shardpipe.storage.s3 import S3Backend  # noqa: PLC0415  half a second of imports
+
+        return S3Backend(fs)
+    return AnyBackend(fs)
 
 
-def create_memory(fs: Any, full: str, data: bytes) -> None:  # noqa: ANN401
-    """Check and set in one step of the interpreter; fsspec's own create mode has a gap between the two."""
-    file = MemoryFile(fs, full, data)
-    if fs.store.setdefault(full, file) is not file:
-        raise FileExistsError(full)
+def _options(scheme: str) -> dict[str, Any]:
+    """The options for fsspec beside those of its own config: no cached listings, and for S3 a file system of our own."""
+    options: dict[str, Any] = {"use_listings_cache": False}
+    if scheme in ("s3", "s3a"):
+        given = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
+        options |= {"skip_instance_cache": True, "config_kwargs": {"max_pool_connections": CONNECTIONS, **given}}
+    return options
 
 
-CREATORS: Mapping[str, Create] = {"s3": create_s3, "memory": create_memory}
-"""How each file system that may be written creates an object only if it is absent."""
-
-
-@contextmanager
-def backend_errors(path: str, url: str) -> Iterator[None]:
-    """Raise a backend's errors as StoreError; FileNotFoundError and our own stay what they are."""
-    try:
-        yield
-    except (FileNotFoundError, ShardpipeError):
-        raise
-    except Exception as error:  # each backend has its own errors (OSError, botocore's, aiohttp's)
-        raise StoreError(f"{path} in {url}: {type(error).__name__}: {error}") from error
-
-
-@contextmanager
-def write_errors(path: str, url: str) -> Iterator[None]:
-    """As `backend_errors`; a missing bucket is an error of the store, not of the object."""
-    try:
-        with backend_errors(path, url):
-            yield
-    except FileNotFoundError as error:
-        raise StoreError(f"cannot write {path} in {url}: {error}") from error
-
-
-def _protocol(fs: Any) -> str:  # noqa: ANN401
-    """The first name of a file system's protocol: `s3` of ("s3", "s3a")."""
-    names: str | List[str] | tuple[str, ...] = fs.protocol
-    return names if isinstance(names, str) else names[0]
+def _reopen(url: str, read_only: bool) -> RemoteStore:  # noqa: FBT001  pickle passes arguments by position
+    return open_remote(url, read_only=read_only)

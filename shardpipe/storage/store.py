@@ -4,16 +4,45 @@ No object is ever replaced by other bytes: `create` and `put_file` leave what is
 name whole or not at all, whatever kills the writer.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from shardpipe.core.errors import StoreError
+from shardpipe.core.errors import ConfigError, StoreError
+from shardpipe.core.secrets import INSTEAD, secret_in
 
 TEMP = ".tmp"
 """The folder under a local root where files are built; never part of a listing."""
 
 RUN = "_run"
 """The folder of heartbeats, timings and logs: the only one whose objects may be replaced."""
+
+
+class Entry(NamedTuple):
+    """What a listing says of an object: bytes, and a tag that is another one once the object was written again."""
+
+    size: int
+    version: str
+
+
+class Upload(NamedTuple):
+    """A multipart upload that was begun and neither completed nor aborted: nobody sees it, and it is billed."""
+
+    path: str
+    id: str
+    age_s: float
+
+
+@dataclass(frozen=True)
+class Honours:
+    """What a store keeps to: whether it creates an object only if it is absent, by one PUT and by completing a multipart
+    upload, and whether a listing shows what was written before it.
+    """
+
+    conditional_put: bool = True
+    conditional_complete: bool = True
+    list_after_write: bool = True
 
 
 class Store(Protocol):
@@ -38,6 +67,12 @@ class Store(Protocol):
     def list(self, prefix: str) -> dict[str, int]:
         """All objects under the folder `prefix` ("" for all), recursively: path -> bytes, sorted, never cached."""
 
+    def entries(self, prefix: str) -> dict[str, Entry]:
+        """As `list`, with what tells that an object was written again."""
+
+    def age_s(self, path: str) -> float | None:
+        """Seconds since the object was last written, by the store's own clock; None if it is absent."""
+
     def create(self, path: str, data: bytes) -> bytes:
         """Make the object if it is absent, in one atomic step; the bytes that are there now, ours or another's."""
 
@@ -50,8 +85,24 @@ class Store(Protocol):
     def replace(self, path: str, data: bytes) -> None:
         """Write or overwrite an object under `_run/`; refused elsewhere."""
 
+    def overwrite(self, path: str, local: Path) -> None:
+        """Put a file in place of a committed object, or where there is none, and consume it: `remove` alone may."""
+
     def delete(self, path: str) -> None:
         """Remove the object; absent is fine."""
+
+    def uploads(self) -> Sequence[Upload]:
+        """The multipart uploads under the root that are not over; none where there are no such things."""
+
+    def abort_upload(self, upload: Upload) -> None:
+        """Give up a multipart upload and free its parts; one that is over is fine."""
+
+    @property
+    def honours(self) -> Honours | None:
+        """What this store keeps to, where that follows from what it is; None where it must be found out."""
+
+    def probe(self) -> Honours:
+        """`honours`, found out by a few requests under `_run/` if need be; ConfigError where nothing can be written."""
 
     def local_path(self, path: str) -> Path | None:
         """The object's file where the store is a local disk (it need not exist), else None."""
@@ -64,11 +115,14 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
     """The store at a local folder or any fsspec URL. Nothing is made before the first write.
 
     Opening for writing removes what dead processes left in the root's `.tmp`, and raises ConfigError where the file
-    system cannot create an object only if it is absent. A read-only store refuses writes with StoreError.
+    system cannot create an object only if it is absent, or the url carries a secret. A read-only store refuses writes with
+    StoreError.
     """
     from shardpipe.storage.local import LocalStore  # noqa: PLC0415  they import this module
     from shardpipe.storage.remote import open_remote  # noqa: PLC0415
 
+    if secret := secret_in(url):
+        raise ConfigError(f"{url} carries {secret}, which every message and report would show: leave it out; {INSTEAD}")
     if url.startswith("file://") or ("://" not in url and "::" not in url):
         return LocalStore(Path(url.removeprefix("file://")).expanduser().absolute(), read_only=read_only)
     return open_remote(url, read_only=read_only)

@@ -18,7 +18,7 @@ from typing import BinaryIO, Self
 import xxhash
 
 from shardpipe.core.errors import IntegrityError, StoreError
-from shardpipe.storage.local import disk_errors
+from shardpipe.storage.disk import disk_errors
 
 BLOCK = 512
 END = bytes(2 * BLOCK)

@@ -1,21 +1,23 @@
-"""What every store promises, on a local disk and in memory; S3's part of the promise is in test_remote.py."""
+"""What every store promises, on a local disk, in memory, on moto and on Ceph; what is S3's alone is in test_s3.py."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import fsspec
 import pytest
+from support.s3_fixtures import EACH_KIND, MakeRoot
 
 from shardpipe.core.errors import ConfigError, IntegrityError, StoreError
 from shardpipe.storage.store import Store, open_store
 
 
-@pytest.fixture(params=["local", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    if request.param == "local":
-        yield open_store(str(tmp_path / "root"))
+@pytest.fixture(params=["local", "memory", *EACH_KIND])
+def store(request: pytest.FixtureRequest, tmp_path: Path, s3_root: MakeRoot) -> Iterator[Store]:
+    if request.param != "memory":
+        yield open_store(str(tmp_path / "root") if request.param == "local" else s3_root(request.param).url)
         return
     name = uuid4().hex
     yield open_store(f"memory://{name}/root")
@@ -102,6 +104,34 @@ def test_list_is_recursive_sorted_and_fresh(store: Store) -> None:
     assert store.size("clips/rows") is None
 
 
+def test_a_rewritten_object_has_another_version(store: Store, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        store.create(f"x/{name}", b"first of " + name.encode())
+    before = store.entries("x")
+    assert {path: entry.size for path, entry in before.items()} == store.list("x") == {"x/a": 10, "x/b": 10}
+    file = tmp_path / "file"
+    file.write_bytes(b"second".ljust(10))
+    store.overwrite("x/a", file)
+    assert not file.exists()
+    after = store.entries("x")
+    assert (after["x/a"].size, after["x/b"]) == (10, before["x/b"])
+    assert after["x/a"].version != before["x/a"].version
+    assert store.read("x/a") == b"second    "
+
+
+def test_ages_are_of_the_last_write(store: Store) -> None:
+    assert store.age_s("_run/x") is None
+    store.replace("_run/x", b"1")
+    time.sleep(2.5)  # S3 tells whole seconds
+    store.create("y", b"")
+    age_s, younger_s = store.age_s("_run/x"), store.age_s("y")
+    assert age_s is not None
+    assert younger_s is not None
+    assert younger_s <= 1.5 < age_s < 60
+    store.replace("_run/x", b"2")
+    assert (store.age_s("_run/x") or 0.0) <= 1.5
+
+
 def test_only_run_objects_are_replaced(store: Store) -> None:
     store.replace("_run/heartbeat/1", b"a")
     store.replace("_run/heartbeat/1", b"bb")
@@ -158,6 +188,7 @@ def test_read_only_stores_refuse_writes(store: Store, tmp_path: Path) -> None:
         lambda: reader.put_file("b", file),
         lambda: reader.replace("_run/b", b"x"),
         lambda: reader.delete("a"),
+        lambda: reader.overwrite("a", file),
     )
     for act in acts:
         with pytest.raises(StoreError, match="reading only"):

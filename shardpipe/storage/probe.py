@@ -1,0 +1,75 @@
+"""What a store honours, found out by a few requests under `_run/probe/`: AWS does all of it, Ceph 16 ignores the condition on
+completions, some servers ignore every condition and answer 200.
+
+    _run/store.json    {"conditional_put": true, ...}   what the last run found, for `status`
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, cast
+from uuid import uuid4
+
+from shardpipe.core.errors import ConfigError, ShardpipeError, StoreError
+from shardpipe.core.fingerprint import canonical_json
+from shardpipe.storage.backend import Backend, TransientError
+from shardpipe.storage.store import RUN, Honours, Store
+
+if TYPE_CHECKING:
+    from shardpipe.storage.s3 import S3Backend  # half a second of imports, for those who only read
+
+PROBES = f"{RUN}/probe"
+FOUND = f"{RUN}/store.json"
+
+
+def probe(backend: Backend, root: str, *, url: str) -> Honours:
+    """What the backend keeps to at this root; ConfigError where nothing can be written there, or conditions are refused."""
+    if backend.honours is not None:
+        return backend.honours
+    s3 = cast("S3Backend", backend)
+    folder = f"{root}/{PROBES}/{uuid4().hex}"
+    one, two = f"{folder}/put", f"{folder}/complete"
+    try:
+        put = _second_is_refused(backend, one, backend.create)
+        complete = _second_is_refused(backend, two, s3.complete_if_absent)
+        shown = {key for key, _ in backend.list(f"{folder}/")} == {one, two}
+    except TransientError:
+        raise
+    except StoreError as error:
+        raise ConfigError(f"nothing can be written in {url}: {error}") from error
+    finally:
+        _forget(backend, one, two)
+    return Honours(put, complete, shown)
+
+
+def _second_is_refused(backend: Backend, key: str, write: Callable[[str, bytes], None]) -> bool:
+    """Whether an object stays what it was first made when it is made again on condition that it is absent."""
+    for data in (b"first", b"second"):
+        try:
+            write(key, data)
+        except FileExistsError:
+            break
+    return backend.get(key) == b"first"
+
+
+def _forget(backend: Backend, *keys: str) -> None:
+    for key in keys:
+        try:
+            backend.delete(key)
+        except (ShardpipeError, FileNotFoundError):
+            continue  # `doctor` finds it
+
+
+def note_honours(store: Store, honours: Honours) -> None:
+    """Leave what was found, for those who only read."""
+    store.replace(FOUND, canonical_json(asdict(honours)))
+
+
+def known_honours(store: Store) -> Honours | None:
+    """What the store keeps to, as far as that is known without writing: by what it is, or as the last run found; else None."""
+    if store.honours is not None:
+        return store.honours
+    try:
+        return Honours(**json.loads(store.read(FOUND)))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
