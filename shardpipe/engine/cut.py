@@ -6,7 +6,7 @@ A video that cannot be read becomes one error row; a clip that cannot be cut bec
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from shardpipe.media.probe import probe
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.metered import Meter, MeteredStore
 from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta, decode_rows, encode_rows
+from shardpipe.storage.scratch import grow
 from shardpipe.storage.store import Store
 from shardpipe.storage.tar import Packed, TarWriter
 
@@ -50,6 +51,7 @@ class CutWorker(UnitWorker):
         self.store = MeteredStore(store)
         self.meter = Meter(self.store)
         self._batches: list[pa.Table] = []
+        self._num_fetched = 0
 
     def do(self, job: UnitJob) -> Outcome:
         """Cut a unit and commit it, unless another worker did (or one that died before it could tell)."""
@@ -57,7 +59,7 @@ class CutWorker(UnitWorker):
         if (there := log.there(job.name, job.generation)) is not None:
             return outcome_of(job.name, there.counts, self.meter.lap(), was_done=True)
         parts = self._parts(job.name)
-        with scratch_folder(self.store) as scratch:
+        with scratch_folder(self.store, _guess(parts), is_guess=True) as scratch:
             rows, tar = self._cut_all(job, parts, scratch, scratch / f"{job.name}.tar")
         data = self._encode(job, rows, tar)
         won = decode_meta(log.commit(job.name, data, job.generation))
@@ -87,6 +89,7 @@ class CutWorker(UnitWorker):
                     if file is not None:
                         row.update(asdict(self._pack(tar, row, file)))
                         file.unlink()
+                        grow(scratch, tar_path.stat().st_size + self._num_fetched)
             if tar.num_samples == 0:
                 tar.abort()
                 return rows, None
@@ -146,6 +149,7 @@ class CutWorker(UnitWorker):
                 where = Part(part["part"], part["start_edge_s"], part["end_edge_s"])
                 for row, file in cut_part(media, part["url"], facts, where, scenes, self.task.write, scratch):
                     num += 1
+                    self._num_fetched = getattr(media, "num_fetched", 0)
                     yield row, file
                 self.store.count_read(getattr(media, "num_fetched", int(part["cost"] or 0)))
         except Exception as exc:
@@ -153,7 +157,8 @@ class CutWorker(UnitWorker):
                 raise
             if isinstance(exc, OSError) and exc.errno in MACHINE:
                 raise StoreError(
-                    f"{label} was not cut, which is no fault of its own: {exc}. Mend that and run again"
+                    f"{label} was not cut, which is no fault of its own: {exc} (in the scratch folder {scratch.parent.parent}). Mend "
+                    "that and run again"
                 ) from exc
             if not isinstance(exc, MediaError | OSError):
                 log.exception("cut of %s failed", label)
@@ -172,6 +177,12 @@ class CutWorker(UnitWorker):
             counts=count(rows),
         )
         return encode_rows(columns, rows, meta)
+
+
+def _guess(parts: Sequence[Row]) -> int:
+    """About how many bytes of scratch a unit needs: its tar, and what is fetched of one remote video at a time."""
+    costs = [float(part["cost"] or 0) for part in parts]
+    return round(sum(costs) + max(costs, default=0.0))
 
 
 def error_row(part: Mapping[str, Any], message: str) -> Row:

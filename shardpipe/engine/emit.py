@@ -22,6 +22,7 @@ from shardpipe.core.work import Outcome, UnitJob
 from shardpipe.engine.counts import count, outcome_of
 from shardpipe.engine.emitplan import Window, read_windows
 from shardpipe.engine.opentars import OpenTars
+from shardpipe.engine.packing import END_BYTES, sample_bytes
 from shardpipe.engine.plansettings import PlanSettings
 from shardpipe.engine.sidecar import sidecar
 from shardpipe.engine.worker import UnitWorker, Watch, scratch_folder
@@ -31,8 +32,12 @@ from shardpipe.storage.members import MemberPlace, member_columns, member_values
 from shardpipe.storage.metered import Meter, MeteredStore
 from shardpipe.storage.ranges import read_ranges
 from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta, encode_rows
+from shardpipe.storage.scratch import grow
 from shardpipe.storage.store import Store
 from shardpipe.storage.tar import Packed, TarWriter
+
+OTHERS_BYTES = 2 << 10
+"""About what a clip has in a shard beside its mp4."""
 
 READ_BYTES = 64 << 20
 """Media read ahead of the tar: clips of so many bytes at once, so that neighbours in a base tar share a read."""
@@ -88,11 +93,13 @@ class Emitter:
         planned = window.clips(unit)
         rows = self._rows(window, planned)
         tar = shard_name(self._name, unit)
-        with scratch_folder(self._store) as folder:
+        guess = END_BYTES + sum(sample_bytes((clip["size"], OTHERS_BYTES)) for clip in planned)
+        with scratch_folder(self._store, guess, is_guess=True) as folder:
             path = folder / "shard.tar"
             with TarWriter(path) as writer:
                 places = self._write(writer, planned, rows, settings)
                 written = writer.close()
+            grow(folder, written.num_bytes)
             self._store.put_file(f"{self._name}/{tar}", path)
         self._create(f"{self._name}/{tar}.idx", writer.index())
         ref = TarRef(tar, written.num_bytes, written.sha256)

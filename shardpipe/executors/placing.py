@@ -11,6 +11,7 @@ from shardpipe.core.errors import ConfigError
 from shardpipe.core.work import Phase, WorkerNeeds
 from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.local import LocalExecutor, LocalSettings
+from shardpipe.storage.scratch import ScratchSettings
 from shardpipe.storage.store import Store
 
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
@@ -27,7 +28,14 @@ def executor_for(
     if execute.type == "inline":
         return InlineExecutor(store, devices[0])
     num_workers = _num_workers(execute, devices, needs, a_device=CUTTERS if phase == "cut" else 1)
-    return LocalExecutor(store.url, LocalSettings(num_workers, tuple(devices), execute.tries))
+    settings = LocalSettings(num_workers, tuple(devices), execute.tries, scratch_of(execute))
+    return LocalExecutor(store.url, settings)
+
+
+def scratch_of(execute: ExecuteConfig) -> ScratchSettings:
+    """Where `execute:` wants scratch, and how much of it."""
+    folder = None if execute.scratch is None else Path(execute.scratch).expanduser().absolute()
+    return ScratchSettings(folder, execute.scratch_bytes)
 
 
 def num_decoders(execute: ExecuteConfig, needs: WorkerNeeds) -> int:

@@ -34,7 +34,7 @@ from shardpipe.engine.worker import Task
 from shardpipe.executors.driver import driving
 from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.local import LocalExecutor
-from shardpipe.executors.placing import executor_for, num_decoders
+from shardpipe.executors.placing import executor_for, num_decoders, scratch_of
 from shardpipe.media.encode import check_encoder
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, View
@@ -140,7 +140,7 @@ def run_config(
     ones have so far; nothing is emitted then. add_sources: append the videos there as a new batch first.
     Raises ConfigError before anything ran, PassFailed where more clips failed than a pass allows.
     """
-    store = store or open_store(config.root)
+    store = store or open_store(config.root, scratch=scratch_of(config.execute))
     check_only(config, only)
     prepared = prepare(store, config, only=only, adding=add_sources is not None)
     added = list_asked(store, prepared, only, add_sources)
