@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from shardpipe.core.clip import CLIP_COLUMNS, LOCATION, STATE, video_id
 from shardpipe.core.errors import MACHINE, IntegrityError, MediaError, StoreError, for_row
+from shardpipe.core.filecache import FileCache
 from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.core.work import Outcome, UnitJob
 from shardpipe.engine.batches import parts_of, read_batches
@@ -51,6 +52,7 @@ class CutWorker(UnitWorker):
         self.store = MeteredStore(store)
         self.meter = Meter(self.store)
         self._batches: list[pa.Table] = []
+        self._cache = None if task.cache is None else FileCache(task.cache)
         self._num_fetched = 0
 
     def do(self, job: UnitJob) -> Outcome:
@@ -141,7 +143,7 @@ class CutWorker(UnitWorker):
         self.watch.begin(job.name, "cut", [label], self.task.clip_timeout_s + (part["size"] or 0) / SLOWEST_READ)
         num = 0
         try:
-            with open_source(part, scratch) as media:
+            with open_source(part, scratch, self._cache) as media:
                 facts = probe(media, sparing=True)
                 span = min(end or facts.end_s, facts.end_s) - max(begin, facts.start_s)
                 self.watch.begin(job.name, "cut", [label], self.task.clip_timeout_s + TIMES_DURATION * max(span, 1.0))

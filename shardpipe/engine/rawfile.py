@@ -3,11 +3,13 @@
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from shardpipe.core.errors import MACHINE, MediaError, StoreError
+from shardpipe.core.filecache import FileCache
+from shardpipe.core.fingerprint import fingerprint
 from shardpipe.core.secrets import clean_cause
 from shardpipe.engine.cutplan import Times
 from shardpipe.engine.remotefile import AHEAD_BYTES, READ_BYTES, RemoteFile
@@ -30,10 +32,12 @@ def part_label(part: Mapping[str, Any]) -> str:
 
 
 @contextmanager
-def open_source(part: Mapping[str, Any], folder: Path | None = None) -> Iterator[MediaInput]:
+def open_source(
+    part: Mapping[str, Any], folder: Path | None = None, cache: FileCache | None = None
+) -> Iterator[MediaInput]:
     """A part's video as media input: a path, or a seekable file; raises MediaError if it is gone or was replaced.
 
-    folder: where a remote one's bytes lie while it is open; None: in memory. What the body raises becomes StoreError where the
+    folder: where a remote one's bytes lie while it is open; None: in memory. cache: keeps whole copies of remote ones. What the body raises becomes StoreError where the
     video's store was at fault, also where FFmpeg made something else of it.
     """
     container, url = part["container"], part["container"] or part["url"]
@@ -61,8 +65,20 @@ def open_source(part: Mapping[str, Any], folder: Path | None = None) -> Iterator
         with _open_local(local, part) as media:
             yield media
         return
-    file = _remote(part, fs, path, num_bytes=info.get("size"), etag=found, folder=folder)
-    with file:
+    fetch = _fetch(fs, path, url, info, found)
+    with ExitStack() as stack:
+        if cache is not None and found is not None:
+            key = fingerprint([url, fetch.num_bytes, found])[:32]
+            copy = stack.enter_context(cache.use(key, fetch.num_bytes, fetch.whole))
+            if copy is not None:
+                yield stack.enter_context(_open_local(str(copy), part))
+                return
+        yield stack.enter_context(_open_remote(part, fetch, folder))
+
+
+@contextmanager
+def _open_remote(part: Mapping[str, Any], fetch: SourceFetch, folder: Path | None) -> Iterator[MediaInput]:
+    with _remote(part, fetch, folder) as file:
         try:
             yield cast("BinaryIO", file)
         except Exception as error:
@@ -86,23 +102,17 @@ def _open_local(path: str, part: Mapping[str, Any]) -> Iterator[MediaInput]:
         yield cast("BinaryIO", file)
 
 
-def _remote(
-    part: Mapping[str, Any],
-    fs: Any,  # noqa: ANN401  an fsspec file system
-    path: str,
-    *,
-    num_bytes: int | None,
-    etag: str | None,
-    folder: Path | None,
-) -> RemoteFile:
-    """A remote video, or a member of a remote tar. What is read ahead of a part of one is small beside the part."""
-    url = part["container"] or part["url"]
-    if num_bytes is None:
+def _fetch(fs: Any, path: str, url: str, info: Mapping[str, Any], etag: str | None) -> SourceFetch:  # noqa: ANN401
+    if info.get("size") is None:
         raise MediaError(
             f"{url}: its server does not say how large it is, so it cannot be read by ranges: copy it to a store"
         )
-    fetch = SourceFetch(fs, path, url=url, num_bytes=num_bytes, etag=etag)
-    size = num_bytes if part["container"] is None else part["size"]
+    return SourceFetch(fs, path, url=url, num_bytes=int(info["size"]), etag=etag)
+
+
+def _remote(part: Mapping[str, Any], fetch: SourceFetch, folder: Path | None) -> RemoteFile:
+    """A remote video, or a member of a remote tar. What is read ahead of a part of one is small beside the part."""
+    size = fetch.num_bytes if part["container"] is None else part["size"]
     is_whole = part["start_edge_s"] is None and part["end_edge_s"] is None
     share = size if is_whole else int(part["cost"] or 0)
     return RemoteFile(

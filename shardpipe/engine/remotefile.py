@@ -201,15 +201,20 @@ class RemoteFile(io.RawIOBase):
     def _fetched(self, start: int, stop: int) -> tuple[int, int]:
         """Fetch bytes into the sparse file: the place of what came, and where that ends. In any thread."""
         at, data = self._fetch(start, stop)
-        view = memoryview(data)
-        written = 0
-        while written < len(view):
-            written += os.pwrite(self._file.fileno(), view[written:], at + written)
-        return at, at + written
+        write_at(self._file.fileno(), data, at)
+        return at, at + len(data)
 
     def _arrived(self, start: int, stop: int) -> None:
         self.num_fetched += stop - start
         self._asked.add(start, stop)
+
+
+def write_at(fd: int, data: bytes, at: int) -> None:
+    """Write every byte to a place in a file, whatever one call takes."""
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, at)
+        view, at = view[written:], at + written
 
 
 def _sparse_file(folder: Path | None) -> BinaryIO:

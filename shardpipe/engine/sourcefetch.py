@@ -5,6 +5,8 @@ What is no fault of the video (its store throttles, is away, or refuses our keys
 """
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Event
 from typing import Any, BinaryIO, TypeVar, cast
 
@@ -13,9 +15,10 @@ from fsspec.asyn import sync
 from shardpipe.core.errors import MACHINE, MediaError, StoreError
 from shardpipe.core.secrets import clean_cause
 from shardpipe.core.temporary import ShortAnswerError, http_status, is_temporary, patiently, s3_code
-from shardpipe.engine.remotefile import RemoteFile
+from shardpipe.engine.remotefile import RemoteFile, write_at
 
 T = TypeVar("T")
+WHOLE_BYTES = 8 << 20
 HEADER_BYTES = 512
 HEADERS_AHEAD = 64 << 10
 KEYS = frozenset(
@@ -48,6 +51,25 @@ class SourceFetch:
     def __call__(self, start: int, stop: int) -> tuple[int, bytes]:
         """As `Fetch` says."""
         return asked(lambda: self._exactly(start, stop), self.url, given_up=self.given_up)
+
+    def whole(self, path: Path) -> None:
+        """Fetch all of it into a file that is there; OSErrors are the file's own."""
+        starts = range(0, self.num_bytes, WHOLE_BYTES)
+        with path.open("rb+") as file, ThreadPoolExecutor(self.threads) as pool:
+
+            def put(start: int) -> int:
+                at, data = self(start, min(start + WHOLE_BYTES, self.num_bytes))
+                write_at(file.fileno(), data, at)
+                return len(data)
+
+            if not starts or put(0) == self.num_bytes:
+                return
+            try:
+                for _ in pool.map(put, starts[1:]):
+                    pass
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
 
     def _exactly(self, start: int, stop: int) -> tuple[int, bytes]:
         data = self._of_s3(start, stop) if self._is_s3 else self._fs.cat_file(self._path, start=start, end=stop)

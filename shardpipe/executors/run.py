@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from shardpipe.config.models import CLIPS, Config
@@ -34,7 +34,7 @@ from shardpipe.engine.worker import Task
 from shardpipe.executors.driver import driving
 from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.local import LocalExecutor
-from shardpipe.executors.placing import executor_for, num_decoders, scratch_of
+from shardpipe.executors.placing import cache_of, executor_for, num_decoders, scratch_of
 from shardpipe.media.encode import check_encoder
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, View
@@ -189,7 +189,7 @@ def _run_cut(run: _Run, prepared: Prepared, add_sources: str | None, added: List
         count = add_batch(run.store, prepared.cut, added, passthrough_columns(prepared.clips.info), url=add_sources)
         run.progress.note(f"{count} new videos at {add_sources}")
     todo = cut_todo(run.store).limited(run.limit)
-    run.phase(cut_task(prepared, run.config), todo)
+    run.phase(replace(cut_task(prepared, run.config), cache=cache_of(run.config.execute)), todo)
     if run.failed_of(CLIPS):
         run.pending[CLIPS] = "units failed; run again to try them again"
     elif todo.num_waiting:
