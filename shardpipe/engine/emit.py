@@ -20,10 +20,10 @@ from shardpipe.core.errors import IncompleteError, IntegrityError
 from shardpipe.core.fingerprint import fingerprint, sha256_hex
 from shardpipe.core.work import Outcome, UnitJob
 from shardpipe.engine.counts import count, outcome_of
-from shardpipe.engine.emitplan import Window, read_windows
 from shardpipe.engine.opentars import OpenTars
 from shardpipe.engine.plansettings import PlanSettings
 from shardpipe.engine.sidecar import sidecar
+from shardpipe.engine.window import Window, read_windows
 from shardpipe.engine.worker import UnitWorker, Watch, scratch_folder
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import MADE, Dataset, Row, View

@@ -7,6 +7,7 @@ what the run knew that created its urls.txt: that one comes first, and whoever f
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,16 +19,17 @@ from shardpipe.core.errors import IncompleteError, IntegrityError
 from shardpipe.core.fingerprint import canonical_json
 from shardpipe.engine.card import dataset_card
 from shardpipe.engine.emit import record_columns, shard_name
-from shardpipe.engine.emitplan import Window, read_windows
+from shardpipe.engine.known import Known
 from shardpipe.engine.plansettings import PlanSettings
+from shardpipe.engine.window import Window
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset
-from shardpipe.storage.rows import RowsMeta, arrow_schema, decode_facts, decode_rows, encode_arrow, footer_bytes
+from shardpipe.storage.facts import read_end
+from shardpipe.storage.parallel import in_order, num_readers
+from shardpipe.storage.rows import RowsMeta, arrow_schema, decode_facts, decode_rows, encode_arrow
 from shardpipe.storage.store import Store
 
 Record = tuple[pa.Table, RowsMeta]
-FOOTER_BYTES = 1 << 16
-"""Of an index, read for what it says of itself; mostly enough."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +57,17 @@ def urls_txt(name: str, windows: Sequence[Window]) -> bytes:
     return "".join(f"{shard_name(name, unit)}\n" for window in windows for unit in window.shard_units).encode()
 
 
-def finish(store: Store, name: str) -> Finished:
+def finish(store: Store, name: str, *, known: Known | None = None) -> Finished:
     """Write the final objects of a Dataset whose windows cover all its units; IncompleteError if a record is missing."""
+    known = known or Known(store)
     covered = _covered(store, name)
-    windows = read_windows(store, name)
+    windows = known.windows(name)
     if not windows:
         raise IncompleteError(f"{store.url}/{name} has no plan yet")
     if covered is None:
-        covered = _finish_first(store, name, windows)
+        covered = _finish_first(known, name, windows)
     if len(covered) > len(windows):  # another run knows windows that were added since
-        windows = read_windows(store, name)
+        windows = known.windows(name)
     if covered != index_facts(windows[: len(covered)])["windows"]:
         raise IntegrityError(
             f"{store.url}/{final_path(name, 'index.parquet', None)} was made from other plans than those that are "
@@ -95,11 +98,7 @@ def _covered(store: Store, name: str) -> Mapping[str, str] | None:
     size = store.size(path)
     if size is None:
         return None
-    num_bytes = min(size, FOOTER_BYTES)
-    end = store.read_range(path, size - num_bytes, num_bytes)
-    if num_bytes < min(size, footer_bytes(end)):
-        end = store.read_range(path, size - footer_bytes(end), footer_bytes(end))
-    return _windows_in(path, end)
+    return _windows_in(path, read_end(store, path, size))
 
 
 def _windows_in(path: str, index: bytes) -> Mapping[str, str]:
@@ -110,17 +109,18 @@ def _windows_in(path: str, index: bytes) -> Mapping[str, str]:
     return windows
 
 
-def _finish_first(store: Store, name: str, windows: Sequence[Window]) -> Mapping[str, str]:
+def _finish_first(known: Known, name: str, windows: Sequence[Window]) -> Mapping[str, str]:
     """Write the set without number; the windows that its index covers.
 
     Its urls.txt says which it covers. Windows without shards leave the choice open: then the index decides, as its
     other objects are the same.
     """
+    store = known.store
     records = read_records(store, name, windows)
     path = final_path(name, "urls.txt", None)
     urls = store.create(path, urls_txt(name, windows))
     if len(urls) > len(urls_txt(name, windows)):  # another run knew windows that were added since
-        windows = read_windows(store, name)
+        windows = known.windows(name)
         records = read_records(store, name, windows)
     for num in range(len(windows), 0, -1):
         if urls_txt(name, windows[:num]) == urls:
@@ -181,18 +181,20 @@ def _settings(windows: Sequence[Window]) -> PlanSettings:
 def read_records(store: Store, name: str, windows: Sequence[Window]) -> list[Record]:
     """The record of each planned shard, in order; IncompleteError if one is not there yet, IntegrityError if it is of another plan."""
     done = RowsLog(store, name, folder="emit").done()
-    records = []
-    for window in windows:
-        for unit in window.shard_units:
-            if unit not in done:
-                raise IncompleteError(f"{store.url}/{name}: shard {unit} is planned but not written yet")
-            table, meta = decode_rows(store.read(done[unit]), f"{store.url}/{done[unit]}")
-            if meta.inputs != {window.path: window.sha256}:
-                raise IntegrityError(
-                    f"{store.url}/{done[unit]} was made from another {window.path}: run `shardpipe verify`"
-                )
-            records.append((table, meta))
-    return records
+    wanted = [(window, unit) for window in windows for unit in window.shard_units]
+    if missing := next((unit for _, unit in wanted if unit not in done), None):
+        raise IncompleteError(f"{store.url}/{name}: shard {missing} is planned but not written yet")
+    with closing(
+        in_order(wanted, lambda each: _record(store, done[each[1]], each[0]), at_once=num_readers(store))
+    ) as found:
+        return [record.result() for _, record in found]
+
+
+def _record(store: Store, path: str, window: Window) -> Record:
+    table, meta = decode_rows(store.read(path), f"{store.url}/{path}")
+    if meta.inputs != {window.path: window.sha256}:
+        raise IntegrityError(f"{store.url}/{path} was made from another {window.path}: run `shardpipe verify`")
+    return table, meta
 
 
 def wids_json(records: Sequence[Record]) -> bytes:

@@ -11,13 +11,14 @@ import pyarrow as pa
 from shardpipe.core.errors import IncompleteError
 from shardpipe.core.fingerprint import fingerprint, sha256_hex
 from shardpipe.engine.emit import record_columns, record_row, shard_name
-from shardpipe.engine.emitplan import Draft, Window, window_path
+from shardpipe.engine.emitplan import Draft
 from shardpipe.engine.findings import Findings
 from shardpipe.engine.index import beside_index, final_path, index_facts, index_table
 from shardpipe.engine.packing import BLOCK, member_bytes
 from shardpipe.engine.plansettings import PlanSettings, member_sizes
 from shardpipe.engine.sidecar import sidecar
 from shardpipe.engine.verifytar import Expected, TarCheck
+from shardpipe.engine.window import Window, window_path
 from shardpipe.storage.dataset import Dataset, Row, View
 from shardpipe.storage.members import MemberPlace
 from shardpipe.storage.rows import RowsMeta, arrow_schema, arrow_type, decode_meta

@@ -18,6 +18,7 @@ from shardpipe.core.errors import ConfigError
 from shardpipe.core.report import RunReport
 from shardpipe.core.stage import Stage
 from shardpipe.core.work import Progress, Silent, UnitJob
+from shardpipe.engine.known import Known
 from shardpipe.engine.passweights import hashes_like
 from shardpipe.engine.prepare import passthrough_columns
 from shardpipe.engine.program import compile_program
@@ -34,15 +35,16 @@ from shardpipe.storage.store import Store, open_store
 
 def retry_root(root: str, *, progress: Progress | None = None) -> RunReport:
     """Redo the failed clips of every Dataset of a root, inputs first; raises ConfigError where that is refused."""
-    Dataset.names(open_store(root, read_only=True))  # a wrong root is told before a folder is made there
+    names = Dataset.names(open_store(root, read_only=True))  # a wrong root is told before a folder is made there
     store = open_store(root)
+    known = Known(store, keeps=True)
     progress = progress or Silent()
-    datasets = all_datasets(store)
+    datasets = all_datasets(store, names)
     refused: dict[str, str] = {}
     failed: dict[str, str] = {}
     done = []
     for dataset in datasets:
-        units = failed_units(store, dataset.name)
+        units = failed_units(known, dataset.name)
         if not units:
             continue
         planned = [
@@ -56,6 +58,7 @@ def retry_root(root: str, *, progress: Progress | None = None) -> RunReport:
             continue
         with driving(store):
             failed |= _retry(store, dataset, units, progress)
+        known.relist()
         done.append(dataset.name)
     if refused and not done:
         raise ConfigError("; ".join(f"{name}: {why}" for name, why in refused.items()))

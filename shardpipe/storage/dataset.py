@@ -1,5 +1,6 @@
 """A Dataset: a folder of the root with a `dataset.json`, the layers that it folds, and the views of them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shardpipe.core.columns import Columns
@@ -44,9 +45,10 @@ class Dataset:
         return Dataset(store, DatasetInfo.from_bytes(data, f"{store.url}/{name}/dataset.json"))
 
     @staticmethod
-    def names(store: Store) -> list[str]:
-        """The Datasets of a root, sorted; raises ConfigError if there is none."""
-        found = (path.split("/") for path in store.list("") if path.endswith("/dataset.json"))
+    def names(store: Store, paths: Iterable[str] | None = None) -> list[str]:
+        """The Datasets of a root, sorted, by a listing or out of `paths`; raises ConfigError if there is none."""
+        listed = store.list("") if paths is None else paths
+        found = (path.split("/") for path in listed if path.endswith("/dataset.json"))
         if names := sorted(name for name, *inner in found if len(inner) == 1):
             return names
         raise ConfigError(f"{store.url}: there is no Dataset here; give the config's root")

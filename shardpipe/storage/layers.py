@@ -132,6 +132,11 @@ class Layer:
         """The Dataset's folder under the root."""
         return self.info.name
 
+    @property
+    def folder(self) -> str:
+        """Where its rows lie under the root."""
+        return f"{self.name}/{self.form}"
+
     @cached_property
     def log(self) -> RowsLog:
         """Its committed rows."""

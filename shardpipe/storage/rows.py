@@ -132,13 +132,18 @@ def decode_table(
         fields = {column.name: column.type for column in schema}
         if lost := [name for name, kind in columns.items() if fields.get(name) != arrow_type(kind)]:
             raise _damaged(where, f"it lacks column {lost[0]}, or has it with another type")
-    return table.replace_schema_metadata(None), _facts(schema.metadata, where)
+    return table.replace_schema_metadata(None), parse_facts((schema.metadata or {}).get(METADATA_KEY), where)
 
 
 def decode_facts(data: bytes, where: str = UNNAMED) -> dict[str, Any]:
     """The facts of any committed table, from its footer: `data` may be the end of the object alone."""
+    return parse_facts(facts_text(data, where), where)
+
+
+def facts_text(data: bytes, where: str = UNNAMED) -> bytes | None:
+    """The text that the footer has of the facts, unparsed: `data` may be the end of the object alone."""
     try:
-        return _facts(pq.read_metadata(io.BytesIO(data)).metadata, where)
+        return (pq.read_metadata(io.BytesIO(data)).metadata or {}).get(METADATA_KEY)
     except DAMAGED as error:
         raise _damaged(where, str(error)) from error
 
@@ -203,8 +208,8 @@ def _damaged(where: str, reason: str) -> IntegrityError:
     )
 
 
-def _facts(metadata: Mapping[bytes, bytes] | None, where: str) -> dict[str, Any]:
-    text = (metadata or {}).get(METADATA_KEY)
+def parse_facts(text: bytes | None, where: str) -> dict[str, Any]:
+    """What a footer's text says, checked by the checksum in it."""
     if text is None:
         raise IntegrityError(f"{where} was not written by shardpipe: its metadata is missing")
     try:

@@ -10,6 +10,7 @@ from shardpipe.core.clip import STATE
 from shardpipe.core.columns import ColumnType, string
 from shardpipe.core.errors import IncompleteError, IntegrityError
 from shardpipe.storage.commit import in_order, numbered
+from shardpipe.storage.facts import RowsFacts
 from shardpipe.storage.layers import Layer, LayerRows, Row
 from shardpipe.storage.lookback import DIGESTS, NAMES, names_so_far
 from shardpipe.storage.rows import RowsMeta, decode_table
@@ -34,16 +35,25 @@ class Fold:
 class View:
     """Layers over one base, as one table a unit. Listings are taken at construction and by `refresh`.
 
-    With `paths` it sees these rows objects alone, and never lists: the rows that a plan names, whatever came after.
+    With `paths` it sees these rows objects alone, and never lists: the rows that a plan names, whatever came after. `done`: what a
+    listing showed already, of each layer by name.
     """
 
-    def __init__(self, store: Store, layers: list[Layer], *, paths: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        layers: list[Layer],
+        *,
+        paths: Collection[str] | None = None,
+        done: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         self.store = store
         self.layers = layers
         self._paths = paths
-        self._done: dict[str, dict[str, str]] = {}
+        self._done: Mapping[str, Mapping[str, str]] = done or {}
         self._names: dict[tuple[str, ...], dict[str, str]] = {}
-        self.refresh()
+        if done is None:
+            self.refresh()
 
     def refresh(self) -> None:
         """List again which rows each layer has."""
@@ -89,21 +99,6 @@ class View:
                 return False
         return True
 
-    def may_be_stale(self, unit: str) -> bool:
-        """Whether a layer has rows of a later generation for this unit: those that were made from earlier ones count no more."""
-        for layer in self.layers:
-            if self._has_newer(layer, {unit, f"{unit}-00"}):
-                return True
-            if layer.info.looks_back and any(self._has_newer(each) for each in self.layers):
-                return True
-        return False
-
-    def _has_newer(self, layer: Layer, names: Collection[str] | None = None) -> bool:
-        """Whether it has rows of a later generation (of these units or slices)."""
-        done = self._done[layer.name]
-        wanted = done.keys() if names is None else done.keys() & names
-        return any(done[name] != layer.log.path(name) for name in wanted)
-
     def done_of(self, layer: Layer) -> Mapping[str, str]:
         """The units (or slices) of one of its layers that the listing showed, each to the path of its rows."""
         return self._done[layer.name]
@@ -128,10 +123,6 @@ class View:
         columns: of the data only these, and no members: much quicker.
         """
         return self._fold(unit, self.layers, columns)
-
-    def made_from(self, unit: str) -> dict[str, str]:
-        """Path to sha256 of what the rows of the last layer are made from: of the fold of all other layers."""
-        return self._fold(unit, self.layers[:-1], ()).inputs
 
     def _fold(self, unit: str, layers: Sequence[Layer], columns: Collection[str] | None) -> Fold:
         base = self.base.read([unit], self._done[self.base.name], columns)
@@ -172,7 +163,7 @@ class View:
             row["error"] = row["error"] or state["error"]
 
 
-def stale(meta: RowsMeta, inputs: Mapping[str, str]) -> str | None:
+def stale(meta: RowsMeta | RowsFacts, inputs: Mapping[str, str]) -> str | None:
     """Why rows with these facts no longer count where their inputs are now `inputs` (path to sha256); None if they do."""
     prefixes = {path.split("/", 1)[0] for path in inputs}
     for source, sha256 in meta.inputs.items():

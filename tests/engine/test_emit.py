@@ -16,9 +16,10 @@ from support.tiny_dataset import (
 from shardpipe.core.columns import float32
 from shardpipe.core.errors import IntegrityError
 from shardpipe.engine.emit import Emitter, runs
-from shardpipe.engine.emitplan import make_plan, read_windows
+from shardpipe.engine.emitplan import make_plan
 from shardpipe.engine.index import finish
 from shardpipe.engine.plansettings import PlanSettings
+from shardpipe.engine.window import read_windows
 from shardpipe.storage.crashing import RecordingStore
 from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.members import read_member

@@ -1,0 +1,190 @@
+"""What one command knows of a root. Each folder is listed once, each rows object read once, many at a time.
+
+    listing(folder)    objects with size and version ──▶ facts(path)   what the rows of one object say of themselves
+                                                          ▲ summary under _run/, where path, size and version are those
+                                                          ▲ the object itself, where they are not
+
+A run writes the summary of a folder once enough was read that it lacks; commands that only look never do. Without it, or with a
+bad one, everything is read again: that takes time and changes nothing.
+"""
+
+import logging
+from collections.abc import Collection, Iterable, Mapping
+
+from shardpipe.core.errors import IntegrityError, ShardpipeError
+from shardpipe.engine.window import Window, read_window
+from shardpipe.storage.commit import numbered
+from shardpipe.storage.dataset import Dataset, Layer, unit_list
+from shardpipe.storage.facts import (
+    Found,
+    RowsFacts,
+    decode_summary,
+    encode_summary,
+    in_summary,
+    read_found,
+    still_there,
+    summary_path,
+)
+from shardpipe.storage.parallel import for_each, num_readers
+from shardpipe.storage.store import Entry, Store
+
+log = logging.getLogger(__name__)
+
+WORTH_KEEPING = 1000
+"""So many objects must have been read before a summary of them is written: it saves a few seconds then."""
+
+
+class Known:
+    """Knowledge of the root of `store`; `keeps`: whether it may write summaries. Not for several threads."""
+
+    def __init__(self, store: Store, *, keeps: bool = False) -> None:
+        self.store = store
+        self._keeps = keeps
+        self._at_once = num_readers(store)
+        self._listed: dict[str, dict[str, Entry]] = {}
+        self._has_root = False
+        self._done: dict[tuple[str, str], dict[str, str]] = {}
+        self._units: dict[tuple[str, str], list[str]] = {}
+        self._windows: dict[str, Window] = {}
+        self._facts: dict[str, RowsFacts] = {}
+        self._shared: dict[str, str] = {}
+        self._summed: set[str] = set()
+
+    def relist(self) -> None:
+        """Objects may have come: list anew where it is asked. What is known of objects stays, as long as they do."""
+        self._has_root = False
+        self._listed, self._done, self._units = {}, {}, {}
+
+    def list_root(self) -> list[str]:
+        """List the whole root in one go; the names of its Datasets, sorted. ConfigError if there is none."""
+        found: dict[str, dict[str, Entry]] = {}
+        paths = []
+        for path, entry in self.store.entries("").items():
+            name, _, rest = path.partition("/")
+            if rest == "dataset.json":
+                paths.append(path)
+            found.setdefault(f"{name}/{rest.partition('/')[0]}", {})[path] = entry
+        names = Dataset.names(self.store, paths)
+        self._listed, self._has_root = found, True
+        return names
+
+    def list_all(self, folders: Iterable[str]) -> None:
+        """List these folders at once, unless they are."""
+        new = [folder for folder in dict.fromkeys(folders) if folder not in self._listed and not self._has_root]
+        found: dict[str, dict[str, Entry]] = {}
+        for_each(new, lambda folder: found.__setitem__(folder, self.store.entries(folder)), at_once=self._at_once)
+        self._listed |= found
+
+    def listing(self, folder: str) -> Mapping[str, Entry]:
+        """The objects of a folder, such as `score/rows`."""
+        if self._has_root and folder not in self._listed:
+            above = self._listed.get("/".join(folder.split("/")[:2]), {})
+            self._listed[folder] = {path: entry for path, entry in above.items() if path.startswith(f"{folder}/")}
+        self.list_all([folder])
+        return self._listed[folder]
+
+    def done(self, layer: Layer) -> Mapping[str, str]:
+        """The units (or slices) of which a layer has rows, each to the path of its highest generation."""
+        key = (layer.name, layer.form)
+        if key not in self._done:
+            self._done[key] = layer.log.done(self.listing(layer.folder))
+        return self._done[key]
+
+    def units(self, base: Layer) -> list[str]:
+        """The units of a base layer, in order."""
+        key = (base.name, base.form)
+        if key not in self._units:
+            if base.form == "emit":
+                self._units[key] = [unit for window in self.windows(base.name) for unit in window.shard_units]
+            else:
+                self._units[key] = unit_list(self.store, base)
+        return self._units[key]
+
+    def windows(self, name: str) -> list[Window]:
+        """The windows of the Dataset `name` that are planned by now, in order; each is read once."""
+        paths = numbered(self.store, f"{name}/plan")
+        for path in paths:
+            if path not in self._windows:
+                self._windows[path] = read_window(self.store, path)
+        return [self._windows[path] for path in paths]
+
+    def took(self, window: Window) -> None:
+        """A window that was just planned, or found planned."""
+        self._windows[window.path] = window
+
+    def facts(self, layer: Layer, path: str) -> RowsFacts | None:
+        """What is known of one rows object of a layer, None if it is not there; IntegrityError if another configuration made it."""
+        found = self._current(self.listing(layer.folder), path)
+        if found is not None and layer.form == "rows" and found.fingerprint != layer.info.fingerprint:
+            raise IntegrityError(
+                f"{self.store.url}/{path} was made by another configuration (fingerprint {found.fingerprint[:12]}, "
+                f"dataset.json says {layer.info.fingerprint[:12]}): run `shardpipe verify`"
+            )
+        return found
+
+    def read(self, layer: Layer, paths: Collection[str], *, hashed: bool) -> None:
+        """Learn of these rows objects of a layer what is not known yet. hashed: with their sha256.
+
+        Raises IntegrityError for a damaged one; one that is gone is none.
+        """
+        listed = self.listing(layer.folder)
+        self._load(layer.folder, listed)
+
+        def is_new(path: str) -> bool:
+            found = self._current(listed, path)
+            return found is None or (hashed and found.sha256 is None)
+
+        new: list[Found] = []
+
+        def learn(path: str) -> None:
+            try:
+                found = read_found(self.store, path, listed[path], hashed=hashed)
+            except FileNotFoundError:
+                return
+            self._learn(found)
+            if self._keeps:
+                new.append(found)
+
+        for_each([path for path in paths if path in listed and is_new(path)], learn, at_once=self._at_once)
+        if len(new) >= WORTH_KEEPING:
+            self._keep(layer.folder, new)
+
+    def _current(self, listed: Mapping[str, Entry], path: str) -> RowsFacts | None:
+        found, entry = self._facts.get(path), listed.get(path)
+        return found if found is not None and entry is not None and found.version == entry.version else None
+
+    def _learn(self, found: Found) -> None:
+        self._facts[found.path] = RowsFacts.of(found, f"{self.store.url}/{found.path}", self._shared)
+
+    def _load(self, folder: str, listed: Mapping[str, Entry]) -> None:
+        """Take from the summary of a folder what holds of the objects that are listed."""
+        if folder in self._summed or len(listed) < WORTH_KEEPING:
+            return
+        self._summed.add(folder)
+
+        def take(found: Found) -> None:
+            if listed.get(found.path) == found.entry:
+                try:
+                    self._learn(found)
+                except IntegrityError:
+                    log.info("%s/%s: its entry of %s is no good", self.store.url, summary_path(folder), found.path)
+
+        try:
+            in_summary(decode_summary(self.store.read(summary_path(folder))), take)
+        except FileNotFoundError:
+            return
+
+    def _keep(self, folder: str, new: list[Found]) -> None:
+        """Write the summary anew: with what was read now, and what holds of the one that is there. A lost one is no harm."""
+        path = summary_path(folder)
+        others = dict(self.listing(folder))
+        for found in new:
+            others.pop(found.path, None)
+        try:
+            try:
+                earlier = still_there(decode_summary(self.store.read(path)), others)
+            except FileNotFoundError:
+                earlier = None
+            self.store.replace(path, encode_summary(new, earlier))
+        except (ShardpipeError, OSError) as error:
+            log.warning("%s/%s is not written: %s", self.store.url, path, error)
