@@ -26,6 +26,7 @@ from shardpipe.engine.report import all_datasets, ancestry
 from shardpipe.engine.scenesettings import scenes_identity
 from shardpipe.engine.tasks import CutTask, PassTask
 from shardpipe.engine.units import failed_units, input_layers
+from shardpipe.engine.window import window_path
 from shardpipe.engine.worker import Task
 from shardpipe.executors.driver import driving
 from shardpipe.executors.placing import executor_for, num_decoders
@@ -80,7 +81,7 @@ def _retry(store: Store, dataset: Dataset, units: list[tuple[str, int]], progres
 
 
 def _is_planned(dataset: Dataset) -> bool:
-    return bool(dataset.store.list(f"{dataset.name}/plan"))
+    return dataset.store.size(window_path(dataset.name, 0)) is not None
 
 
 def _task(store: Store, dataset: Dataset) -> Task:

@@ -114,9 +114,9 @@ class _Run:
         """Whether a unit of this pass failed in this run."""
         return any(unit.startswith(f"{name}/") for unit in self.failed)
 
-    def check_failures(self, name: str, max_failed: float) -> None:
+    def check_failures(self, name: str, max_failed: float, units: Sequence[str]) -> None:
         """Raise PassFailed if more clips failed than the pass allows."""
-        num_failed, num_seen = failed_share(self.known, name)
+        num_failed, num_seen = failed_share(self.known, name, units)
         if num_failed > max_failed * num_seen:
             raise PassFailed(
                 f"{name}: {num_failed} of {num_seen} clips failed, more than max_failed = {max_failed:g} allows: "
@@ -199,7 +199,7 @@ def _run_cut(run: _Run, prepared: Prepared, add_sources: str | None, added: List
     elif todo.num_waiting:
         run.pending[CLIPS] = f"--limit left {todo.num_waiting} units"
     else:
-        run.check_failures(info.name, prepared.cut.max_failed)
+        run.check_failures(info.name, prepared.cut.max_failed, todo.names)
         run.complete.append(CLIPS)
 
 
@@ -235,7 +235,7 @@ def _run_pass(run: _Run, each: PreparedPass) -> None:
         return
     finished = not todo.num_waiting
     if info.emit == "shards" or (finished and not run.failed_of(name)):
-        run.check_failures(name, each.config.max_failed)
+        run.check_failures(name, each.config.max_failed, todo.names)
     if info.emit == "shards":
         _emit(run, dataset, PlanSettings.of(each.config), finished=finished, tried=todo.inputs)
     if name not in run.pending:

@@ -6,7 +6,7 @@ other layers  rows of passes since (ROOT/score/rows/), aligned with the base by 
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -162,7 +162,7 @@ class Layer:
         return [f"{unit}-{i:02d}" for i in range(count)]
 
     def read(
-        self, names: list[str], done: Mapping[str, str], columns: Collection[str] | None = None
+        self, names: Sequence[str], done: Mapping[str, str], columns: Collection[str] | None = None
     ) -> LayerRows | None:
         """The committed rows of these slices, None unless all are there. columns: of its data only these, and no members."""
         if any(name not in done for name in names):

@@ -7,11 +7,14 @@ from contextlib import contextmanager
 import aiohttp
 from botocore.exceptions import (
     ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
     FlexibleChecksumError,
     HTTPClientError,
     NoCredentialsError,
     PartialCredentialsError,
     ProfileNotFound,
+    ProxyConnectionError,
     TokenRetrievalError,
 )
 from botocore.parsers import ResponseParserError
@@ -40,6 +43,7 @@ AGAIN = frozenset(
 
 BROKEN = (
     *(HTTPClientError, ResponseParserError, FlexibleChecksumError, aiohttp.ClientError, HTTPError),
+    *(EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError),  # the first of them is a reset, too
     *(ConnectionError, TimeoutError, asyncio.TimeoutError, FSTimeoutError, asyncio.IncompleteReadError),
 )
 CREDENTIALS = (NoCredentialsError, PartialCredentialsError, ProfileNotFound, TokenRetrievalError)
