@@ -7,7 +7,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from itertools import combinations
+from itertools import combinations, count
 from pathlib import Path
 from typing import Any
 
@@ -73,18 +73,16 @@ def one_run(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Oper
     return recording.operations
 
 
-def writes(operations: list[Operation]) -> list[tuple[str, str]]:
-    """Those that make committed objects: the same on all stores, each once a run."""
-    return [(each.name, each.path) for each in operations if is_commit(each.name, each.path)]
-
-
-def overtake(config: Config, now: Callable[[int, tuple[str, str]], bool]) -> None:
-    """A driver sleeps before an operation; another does the whole run; the first wakes, and changes nothing."""
+def overtake(config: Config, nth: int, *, of_commits: bool) -> None:
+    """A driver sleeps before its nth operation, or commit; another does the whole run; the first wakes, and changes nothing."""
     store = open_store(config.root)
     after: list[dict[str, bytes]] = []
+    commits = count()
 
     def other(n: int, name: str, path: str) -> None:
-        if not after and now(n, (name, path)):
+        if of_commits:
+            n = next(commits) if is_commit(name, path) else -1
+        if n == nth and not after:
             run_inline(config, open_store(config.root))
             after.append(without_orphans(store))
 
@@ -97,19 +95,16 @@ def overtake(config: Config, now: Callable[[int, tuple[str, str]], bool]) -> Non
 
 @LOCAL_FIRST
 def test_one_driver_overtakes_the_other(one_run: list[Operation], videos: Path, place: Place) -> None:
-    for wanted in writes(one_run):
-        overtake(make_config(place.root(), videos, PASSES), lambda _, act, wanted=wanted: act == wanted)
-    for number in range(0, len(one_run), 7):
-        overtake(make_config(place.root(), videos, PASSES), lambda n, _, number=number: n == number)
+    for n in range(sum(is_commit(each.name, each.path) for each in one_run)):
+        overtake(make_config(place.root(), videos, PASSES), n, of_commits=True)
+    for n in range(0, len(one_run), 7):
+        overtake(make_config(place.root(), videos, PASSES), n, of_commits=False)
 
 
 @pytest.mark.s3
-@pytest.mark.parametrize(("place", "nth"), [("moto", -9), ("ceph", 2)], indirect=["place"])
-def test_one_driver_overtakes_the_other_somewhere(
-    one_run: list[Operation], videos: Path, place: Place, nth: int
-) -> None:
-    wanted = writes(one_run)[nth]
-    overtake(make_config(place.root(), videos, PASSES), lambda _, act: act == wanted)
+@pytest.mark.parametrize(("place", "n"), [("moto", 8), ("ceph", 2)], indirect=["place"])
+def test_one_driver_overtakes_the_other_before_a_commit(videos: Path, place: Place, n: int) -> None:
+    overtake(make_config(place.root(), videos, PASSES), n, of_commits=True)
 
 
 @pytest.mark.slow
@@ -117,8 +112,8 @@ def test_one_driver_overtakes_the_other_somewhere(
 def test_one_driver_overtakes_the_other_at_every_operation(videos: Path, place: Place) -> None:
     recording = RecordingStore(open_store(place.root()))
     run_inline(make_config(recording.url, videos, PASSES), recording)
-    for number in range(len(recording.operations)):
-        overtake(make_config(place.root(), videos, PASSES), lambda n, _, number=number: n == number)
+    for n in range(len(recording.operations)):
+        overtake(make_config(place.root(), videos, PASSES), n, of_commits=False)
 
 
 def test_what_another_driver_committed_meanwhile_is_not_done_again(videos: Path, tmp_path: Path) -> None:
