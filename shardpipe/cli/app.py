@@ -10,15 +10,31 @@ import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Protocol, cast
+from typing import Protocol, TextIO, cast
 
 import typer
 
 from shardpipe.cli.log import start_log
 from shardpipe.cli.output import flush, nowhere
 from shardpipe.core.errors import ConfigError, ShardpipeError
+from shardpipe.core.secrets import Redacting
 
-COMMANDS = ("run", "plan", "emit", "status", "inspect", "query", "captions", "verify", "retry", "stages", "models")
+COMMANDS = (
+    "run",
+    "plan",
+    "emit",
+    "status",
+    "inspect",
+    "query",
+    "captions",
+    "verify",
+    "copy",
+    "doctor",
+    "gc",
+    "retry",
+    "stages",
+    "models",
+)
 """In the order of the help page; each is a module of shardpipe.cli that has a function `command`."""
 
 INTERRUPTED = 130
@@ -68,8 +84,9 @@ def _options(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
-    sys.stdout = sys.stdout or nowhere()  # None where a shell closed them (`>&-`)
-    sys.stderr = sys.stderr or nowhere()
+    # None where a shell closed them (`>&-`); what goes out is told as it is, and to people without secrets of any form
+    sys.stdout = cast("TextIO", Redacting(sys.stdout or nowhere(), forms=False))
+    sys.stderr = cast("TextIO", Redacting(sys.stderr or nowhere()))
     sys.exit(run_app(list(sys.argv[1:] if arguments is None else arguments)))
 
 

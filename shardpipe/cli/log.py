@@ -4,6 +4,8 @@ import logging
 import sys
 from typing import TYPE_CHECKING
 
+from shardpipe.core.errors import told
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -16,7 +18,7 @@ class _Stderr(logging.Handler):
     console: "Console | None" = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        line = self.format(record)
+        line = told(self.format(record))
         if self.console is not None:
             self.console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 
 from shardpipe.cli.log import log_above
 from shardpipe.cli.meter import Meter
-from shardpipe.cli.output import clock
+from shardpipe.cli.output import clock, num_bytes
 from shardpipe.core.work import Outcome, Phase
 from shardpipe.core.work import Progress as Listener
+from shardpipe.models.places import Report
 
 LINE_EVERY_S = 5.0
 
@@ -162,3 +163,35 @@ def showing_progress() -> Iterator[Listener]:
     finally:
         log_above(None)
         live.stop()
+
+
+@contextmanager
+def showing_bytes(what: str, done: str) -> Iterator[Report]:
+    """A Report for the body: a bar on a terminal, plain lines elsewhere. done: what has become of `what` at the end."""
+    with _bar(what) if sys.stderr.isatty() else _lines(what, done) as report:
+        yield report
+
+
+@contextmanager
+def _bar(what: str) -> Iterator[Report]:
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(30), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _lines(what: str, ended: str) -> Iterator[Report]:
+    told_s, most = time.monotonic(), 0
+
+    def report(done: int, total: int | None) -> None:
+        nonlocal told_s, most
+        most = max(most, done)
+        if time.monotonic() - told_s >= LINE_EVERY_S:
+            told_s = time.monotonic()
+            of = "" if total is None else f" of {num_bytes(total)}"
+            print(f"{what}: {num_bytes(done)}{of}", file=sys.stderr, flush=True)  # noqa: T201
+
+    yield report
+    if most:
+        print(f"{what}: {ended}, {num_bytes(most)}", file=sys.stderr, flush=True)  # noqa: T201

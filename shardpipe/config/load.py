@@ -8,12 +8,13 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails
 
-from shardpipe.config.document import Document, read_document
+from shardpipe.config.document import Document, dotted, read_document
 from shardpipe.config.document import Path as Place
 from shardpipe.config.explain import explain
 from shardpipe.config.models import Config, order_faults
 from shardpipe.config.overrides import apply_override
 from shardpipe.core.errors import ConfigError
+from shardpipe.core.secrets import INSTEAD, holds_one, known_secrets, secret_in
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -55,6 +56,7 @@ def _check(document: Document) -> Config:
     if not isinstance(document.values, dict):
         what = "is empty" if document.values is None else "is no mapping"
         raise ConfigError(f"{document.place(())}: the config {what}; it needs at least root, and cut or passes")
+    _refuse_secrets(document)
     try:
         config = Config.model_validate(document.values)
     except ValidationError as error:
@@ -66,6 +68,29 @@ def _check(document: Document) -> Config:
     # pydantic checks the order of passes only where all else is right; the reader wants every fault at once
     found += [{**each, "type": "config", "msg": str(each["type"])} for each in _order_faults(document.values)]
     raise explain(document, found)
+
+
+def _refuse_secrets(document: Document) -> None:
+    """Raise ConfigError where a text of the config is or carries a secret: Datasets keep most of it. No message shows it."""
+    lines, known = [], known_secrets()
+    for path, text in _texts(document.values, ()):
+        secret = "a key of this process" if holds_one(text, known) else secret_in(text)
+        if secret is not None:
+            lines.append(f"{document.place(path)}: {dotted(path)}: carries {secret}; leave it out: {INSTEAD}")
+    if lines:
+        raise ConfigError("\n".join(lines))
+
+
+def _texts(value: object, path: Place) -> Iterator[tuple[Place, str]]:
+    """All texts in the values of a config, each with its place."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _texts(item, (*path, key))
+    elif isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            yield from _texts(item, (*path, i))
 
 
 def _flags(given: object, read: object, path: Place) -> Iterator[Mapping[str, Any]]:

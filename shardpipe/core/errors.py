@@ -11,17 +11,41 @@
     ├── UnitError          a unit failed on every try, or no worker can be set up               exit 1
     └── PassFailed         a pass ended with more failures than `max_failed`                    exit 1
 
-A message says what, where (url, key, config path), and what to do.
+A message says what, where (url, key, config path), and what to do. What others put into it (names of files, what a server said) is
+shown without secrets, and with control characters written out.
 """
 
 import errno
+
+from shardpipe.core.secrets import redact
 
 MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS})
 """What the operating system refuses for want of disk, files or memory: no fault of the video or clip at hand."""
 
 
+MAX_IN_ROW = 2000
+"""Characters of an error that a row holds: a name or a server's page may be as long as it likes."""
+
+
+def told(text: str) -> str:
+    """`text` as it may be shown and stored: without secrets; control characters, of a terminal for example, written out."""
+    return "".join(char if char.isprintable() or char in "\n\t" else repr(char)[1:-1] for char in redact(text))
+
+
+def for_row(text: str) -> str:
+    """`text` as a row holds it: as it may be shown, and not without end."""
+    shown = told(text)
+    return shown if len(shown) <= MAX_IN_ROW else f"{shown[:MAX_IN_ROW]} ... ({len(shown):,} characters)"
+
+
 class ShardpipeError(Exception):
     """Base of all errors a user may see as one line."""
+
+    def __str__(self) -> str:
+        return told(super().__str__())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
 
 
 class ConfigError(ShardpipeError):

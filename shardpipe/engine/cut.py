@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from shardpipe.core.clip import CLIP_COLUMNS, LOCATION, STATE, video_id
-from shardpipe.core.errors import MACHINE, IntegrityError, MediaError, StoreError
+from shardpipe.core.errors import MACHINE, IntegrityError, MediaError, StoreError, for_row
 from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.core.work import Outcome, UnitJob
 from shardpipe.engine.batches import parts_of, read_batches
@@ -25,7 +25,7 @@ from shardpipe.engine.sidecar import sidecar
 from shardpipe.engine.tasks import CutTask
 from shardpipe.engine.worker import UnitWorker, Watch, scratch_folder
 from shardpipe.media.probe import probe
-from shardpipe.storage.commit import RowsLog
+from shardpipe.storage.commit import RowsLog, tar_name
 from shardpipe.storage.metered import Meter, MeteredStore
 from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta, decode_rows, encode_rows
 from shardpipe.storage.store import Store
@@ -91,7 +91,7 @@ class CutWorker(UnitWorker):
                 tar.abort()
                 return rows, None
             written = tar.close()
-        name = f"shards/{job.name}-{written.sha256[:12]}.tar"
+        name = tar_name("shards", job.name, job.generation, written.sha256)
         self.store.put_file(f"{self.task.name}/{name}", tar_path)
         for row in rows:
             if row.get("offset") is not None:
@@ -179,5 +179,5 @@ def error_row(part: Mapping[str, Any], message: str) -> Row:
     own = video_id(part["url"])
     key = f"{own}_p{part['part']}" if part["part"] else own
     empty = dict.fromkeys([*CLIP_COLUMNS, *LOCATION])
-    state = {"kept": False, "dropped_by": "error: cut", "error": message}
+    state = {"kept": False, "dropped_by": "error: cut", "error": for_row(message)}
     return {**empty, "key": key, "source": part["url"], "video_id": own, **state}

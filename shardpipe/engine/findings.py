@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shardpipe.core.errors import ShardpipeError
+from shardpipe.core.errors import IntegrityError, ShardpipeError, told
+from shardpipe.storage.layers import DatasetInfo
 from shardpipe.storage.rows import decode_table, encode_arrow
 from shardpipe.storage.store import Store
 
@@ -41,7 +42,10 @@ class Report:
 
 @dataclass
 class Findings:
-    """Problems so far, each once. An object is claimed when something names it; one that nothing claims is a problem itself."""
+    """Problems so far, each once. An object is claimed when something names it; one that nothing claims is a problem itself.
+
+    Checks that run in parallel each have findings apart, which are taken in order; what is claimed is known to all.
+    """
 
     store: Store
     objects: dict[str, int]
@@ -49,9 +53,18 @@ class Findings:
     notes: list[str] = field(default_factory=list)
     claimed: set[str] = field(default_factory=set)
 
+    def apart(self) -> "Findings":
+        """Findings of one of several checks that run in parallel."""
+        return Findings(self.store, self.objects, claimed=self.claimed)
+
+    def take(self, other: "Findings") -> None:
+        """Add what findings apart have."""
+        self.problems |= other.problems
+        self.notes += other.notes
+
     def add(self, path: str, text: str) -> None:
         """A problem, once."""
-        self.problems[Problem(path, text)] = None
+        self.problems[Problem(path, told(text))] = None
 
     @contextmanager
     def guard(self, path: str) -> Iterator[None]:
@@ -66,26 +79,48 @@ class Findings:
             self.add(path, f"cannot be checked: {type(error).__name__}: {error}")
 
     def claim(self, path: str, why: str) -> bool:
-        """Whether the object is there; `why` says who needs it."""
+        """Whether the object is there; `why` says who needs it. A listing may be old: the store itself is asked."""
         self.claimed.add(path)
         if path not in self.objects:
-            self.add(path, f"is missing: {why}")
-        return path in self.objects
+            size = self.store.size(path)
+            if size is None:
+                self.add(path, f"is missing: {why}")
+                return False
+            self.objects[path] = size
+        return True
 
     def below(self, prefix: str) -> list[str]:
         """The objects under a folder."""
-        return [path for path in self.objects if path.startswith(f"{prefix}/")]
+        return [path for path in list(self.objects) if path.startswith(f"{prefix}/")]
 
     def table(self, path: str) -> tuple[bytes, pa.Table, dict[str, Any]] | None:
         """A Parquet object: bytes, rows and facts; None, and a problem, if a byte of it is not what was written."""
         with self.guard(path):
             data = self.store.read(path)
             table, facts = decode_table(data)
-            writer = str(pq.read_metadata(io.BytesIO(data)).created_by)
-            if not VERSION.match(writer):
-                self.add(path, f"is damaged: written by {writer!r}")
-            # Another version may lay out the same rows in other bytes; then the checksums must do.
-            elif writer == f"{CREATED_BY}{pa.__version__}" and encode_arrow(table, facts) != data:
-                self.add(path, "is damaged: its rows are not stored in these bytes")
+            if damage := _damage(data, table, facts):
+                self.add(path, damage)
             return data, table, facts
         return None
+
+
+def damage_of(path: str, data: bytes) -> str | None:
+    """Why an object is not what was written, where its bytes can tell (Parquet, dataset.json); None if it is."""
+    try:
+        if path.endswith(".parquet"):
+            return _damage(data, *decode_table(data))
+        if path.endswith("/dataset.json") and DatasetInfo.from_bytes(data, path).to_bytes() != data:
+            return "is damaged: not the bytes that were written"
+    except IntegrityError as error:
+        return str(error)
+    return None
+
+
+def _damage(data: bytes, table: pa.Table, facts: dict[str, Any]) -> str | None:
+    writer = str(pq.read_metadata(io.BytesIO(data)).created_by)
+    if not VERSION.match(writer):
+        return f"is damaged: written by {writer!r}"
+    # Another version may lay out the same rows in other bytes; then the checksums must do.
+    if writer == f"{CREATED_BY}{pa.__version__}" and encode_arrow(table, facts) != data:
+        return "is damaged: its rows are not stored in these bytes"
+    return None

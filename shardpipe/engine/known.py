@@ -37,13 +37,14 @@ WORTH_KEEPING = 1000
 
 
 class Known:
-    """Knowledge of the root of `store`. Not for several threads.
+    """Knowledge of the root of `store`; `keeps`: whether it may write summaries. Not for several threads.
 
-    keeps: it is a run's: it may write summaries, and asks for what a listing lacks, which may be late.
+    asks: whether what a listing lacks, which may be late, is asked for by name: a run does, from when it begins its work.
     """
 
     def __init__(self, store: Store, *, keeps: bool = False) -> None:
         self.store = store
+        self.asks = False
         self._keeps = keeps
         self._at_once = num_readers(store)
         self._listed: dict[str, dict[str, Entry]] = {}
@@ -119,9 +120,9 @@ class Known:
 
     def look_up(self, layer: Layer, names: Iterable[str]) -> list[str]:
         """Ask by name for rows of these units (or slices) of a layer that are later than those listed, which may lack what was
-        written lately; the paths of what was found.
+        written lately; the paths of what was found, none unless `asks`.
         """
-        if not self._keeps:
+        if not self.asks:
             return []
         done = {**self.done(layer)}
         found: dict[str, tuple[str, int]] = {}

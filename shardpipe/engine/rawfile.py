@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from shardpipe.core.errors import MACHINE, MediaError
+from shardpipe.core.secrets import clean_cause
 from shardpipe.engine.cutplan import Times
 from shardpipe.engine.sources import Found, identity_of, locate
 from shardpipe.media.probe import probe
@@ -32,7 +33,7 @@ def open_source(part: Mapping[str, Any]) -> AbstractContextManager[Any]:
         if isinstance(exc, MemoryError) or (isinstance(exc, OSError) and exc.errno in MACHINE):
             raise
         hint = " (its name is no valid UTF-8: rename it)" if ESCAPED.search(url) else ""
-        raise MediaError(f"cannot open {url}: {exc}{hint}") from exc
+        raise MediaError(f"cannot open {url}: {exc}{hint}") from clean_cause(exc)
     if info.get("type", "file") != "file":
         kind = "a folder" if info["type"] == "directory" else "a pipe, a socket or a device"
         raise MediaError(f"{url} is no file but {kind}, and cannot be read as a video")

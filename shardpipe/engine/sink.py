@@ -10,7 +10,7 @@ from shardpipe.core.work import UnitJob
 from shardpipe.engine.counts import count
 from shardpipe.engine.stagebatch import ClipState
 from shardpipe.engine.worker import scratch_folder
-from shardpipe.storage.commit import RowsLog
+from shardpipe.storage.commit import RowsLog, tar_name
 from shardpipe.storage.dataset import Fold
 from shardpipe.storage.members import member_columns, member_values
 from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta, encode_rows
@@ -65,7 +65,7 @@ class Sink:
                     ext = self._task.program.members[name]
                     row.update(member_values(name, tar.add(f"{clip.key}.{ext}", data), sha256_hex(data)))
             written = tar.close()
-            name = f"members/{job.name}-{written.sha256[:12]}.tar"
+            name = tar_name("members", job.name, job.generation, written.sha256)
             self._store.put_file(f"{self._task.name}/{name}", tar.path)
         return TarRef(name, written.num_bytes, written.sha256)
 

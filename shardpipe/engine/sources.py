@@ -20,7 +20,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from shardpipe.core.columns import ColumnType
 from shardpipe.core.errors import ConfigError
-from shardpipe.engine.sourcetable import read_table
+from shardpipe.core.secrets import clean_cause
+from shardpipe.engine.sourcetable import read_table, refuse_secrets
 
 SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m2ts", ".ts", ".m4v", ".mpg", ".flv", ".wmv"})
 WILD = re.compile(r"[*?\[]")
@@ -71,9 +72,9 @@ def list_sources(
             kinds, videos = _list_one(text, root, texts)
         except ConfigError as exc:
             raise ConfigError(f"{where}: {exc}") from None
-        except Exception as exc:  # each backend has its own errors (OSError, Arrow's, botocore's, aiohttp's)
+        except Exception as exc:  # noqa: BLE001  each backend has its own errors (OSError, Arrow's, botocore's, aiohttp's)
             raised = "" if isinstance(exc, OSError | ValueError) else f"{type(exc).__name__}: "
-            raise ConfigError(f"{where}: cannot list {text}: {raised}{exc}") from exc
+            raise ConfigError(f"{where}: cannot list {text}: {raised}{exc}") from clean_cause(exc)
         for name, kind in kinds.items():
             if columns.setdefault(name, kind) != kind:
                 raise ConfigError(f"{where}: column {name} is {columns[name]} in one list and {kind} in {text}")
@@ -91,7 +92,7 @@ def place(url: str, container: str | None) -> str:
     if not _is_local(outer):
         return url
     path = str(LocalFileSystem._strip_protocol(outer))  # noqa: SLF001  what it does to every path
-    if "/../" in path:  # a link may lie before it
+    if "/../" in path and "\0" not in path:  # a link may lie before it
         folder, name = os.path.split(path)
         path = f"{os.path.realpath(folder)}/{name}"
     return os.path.normpath(path) + url[len(outer) :]
@@ -116,6 +117,7 @@ def identity_of(info: dict[str, Any]) -> str | None:
 def _list_one(text: str, root: str, texts: Collection[str]) -> tuple[dict[str, ColumnType], list[Found]]:
     if not text.strip():
         raise ConfigError("an empty name; give a folder, a glob, a list or a video")
+    refuse_secrets([text], text)
     fs, path = locate(text)
     suffix = PurePosixPath(path).suffix.lower()
     if WILD.search(text) and not fs.exists(path):
@@ -129,14 +131,14 @@ def _list_one(text: str, root: str, texts: Collection[str]) -> tuple[dict[str, C
     if suffix in (".csv", ".parquet"):
         with fs.open(path, "rb") as file:
             table = read_table(file, text, is_csv=suffix == ".csv")
-        rows = zip(_files([url for url, _ in table.rows]), table.rows, strict=True)
+        rows = zip(_files([url for url, _ in table.rows], text), table.rows, strict=True)
         return table.columns, [replace(video, passthrough=extra) for video, (_, extra) in rows]
     if suffix in (".txt", ".list", ".lst"):
         with fs.open(path, "rb") as file:
             urls = _lines(file.read(), text)
         if not urls:
             raise ConfigError(f"the list {text} names no video")
-        return {}, _files(urls)
+        return {}, _files(urls, text)
     return {}, [_file(text)]
 
 
@@ -153,6 +155,7 @@ def _lines(data: bytes, name: str) -> list[str]:
 def _some(text: str, videos: list[Found]) -> list[Found]:
     if not videos:
         raise ConfigError(f"no video at {text} (looked for {' '.join(sorted(SUFFIXES))}, any case)")
+    refuse_secrets([video.url for video in videos], text)  # a web server may list links that carry some
     return videos
 
 
@@ -228,7 +231,8 @@ def _is_hidden(path: str) -> bool:
     return any(part.startswith(".") and part not in (".", "..") for part in path.split("/"))
 
 
-def _files(urls: Sequence[str]) -> list[Found]:
+def _files(urls: Sequence[str], name: str) -> list[Found]:
+    refuse_secrets(urls, name)
     with ThreadPoolExecutor(LOOK_THREADS) as pool:
         return list(pool.map(_file, urls))
 

@@ -6,7 +6,9 @@ What could only be taken with loss is refused, with the column's name.
 """
 
 import json
+import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -19,9 +21,11 @@ from shardpipe.core.clip import CLIP_COLUMNS, UNIT_LIST
 from shardpipe.core.columns import NAME, RESERVED, ColumnType, float64, int64, string
 from shardpipe.core.columns import bool_ as bool_column
 from shardpipe.core.errors import ConfigError
+from shardpipe.core.secrets import INSTEAD, secret_in
 
 URL_COLUMNS = ("url", "path", "video", "file", "filename", "source")
 MAX_INT64 = 2**63 - 1
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+\Z")
 LEADING_ZERO = r"^\s*[+-]?0[0-9]"
 LONG = r"^\s*[+-]?[0-9]{16,}\s*$"
 """What a number would not give back as it was written: leading zeros, and, of a float, digits beyond its precision."""
@@ -49,8 +53,23 @@ def read_table(file: BinaryIO, name: str, *, is_csv: bool) -> SourceTable:
         raise ConfigError(f"{name} has a row without {url_column}: {row!r:.200}")
     columns = {new: _kind(table.schema.field(old).type) for old, new in names.items()}
     values = {new: _values(table, old, columns[new], name) for old, new in names.items()}
+    for old, new in names.items():
+        if columns[new] == string:
+            _refuse_signed(values[new], old, name)
     extras = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)] or [{}] * len(urls)
     return SourceTable(columns, list(zip(urls, extras, strict=True)))
+
+
+def refuse_secrets(urls: Sequence[str], name: str) -> None:
+    """Raise ConfigError where one of the urls that `name` gives carries a secret: rows would name it for ever."""
+    if found := [(url, secret) for url in urls if (secret := secret_in(url))]:
+        url, secret = found[0]
+        which = "it" if [url] == [*urls] == [name] else f"{len(found):,} of the {len(urls):,} urls of {name}"
+        first = "" if which == "it" else f" (the first: {url})"
+        raise ConfigError(
+            f"{which} carries {secret}{first}, which would lie open in every row: name the objects themselves, as s3://bucket/key; "
+            f"{INSTEAD}"
+        )
 
 
 def _read_csv(data: bytes) -> pa.Table:
@@ -117,6 +136,16 @@ def _values(table: pa.Table, column: str, kind: ColumnType, where: str) -> list[
     if kind == string:
         return [_text(value, column, where) for value in values]
     return values
+
+
+def _refuse_signed(texts: Sequence[str | None], column: str, where: str) -> None:
+    """Raise ConfigError for a passthrough column of urls that carry a secret."""
+    for text in texts:
+        if text is not None and URL.match(text) and (secret := secret_in(text)):
+            raise ConfigError(
+                f"{where}: column {column} holds urls that carry {secret} (the first: {text}), which would lie open in every row: "
+                "leave the column out"
+            )
 
 
 def _listed(column: pa.ChunkedArray) -> list[Any]:

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from shardpipe.core.columns import check_value
-from shardpipe.core.errors import StageError, UnitError
+from shardpipe.core.errors import StageError, UnitError, for_row
 from shardpipe.core.frames import FrameRequest, Frames
 from shardpipe.core.stage import ClipError, ClipView, Result
 from shardpipe.engine.cachedframes import stage_requests
@@ -57,9 +57,7 @@ class ClipState:
         if step.is_shared:
             self.row |= dict.fromkeys(step.columns, ClipError(message))
             return
-        text = f"{step.stage.type}: {message}".encode(
-            errors="backslashreplace"
-        ).decode()  # a row holds no half character
+        text = for_row(f"{step.stage.type}: {message}")  # which has no half character, as a row takes none
         if step.stage.on_error == "fail":
             raise UnitError(f"clip {self.key}: {text} (the stage has `on_error: fail`)")
         self.error = text if self.error is None else f"{self.error}; {text}"

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from shardpipe.core.errors import ShardpipeError
+from shardpipe.core.errors import ShardpipeError, told
 from shardpipe.core.work import Outcome, Phase, UnitJob, WorkerNeeds
 from shardpipe.storage.store import Store
 
@@ -107,8 +107,8 @@ def failed(job: UnitJob, exc: Exception) -> Outcome:
     """The Outcome of a unit that raised; an error that is none of ours is logged with its traceback."""
     if not isinstance(exc, ShardpipeError | OSError):
         log.error("unit %s failed", job.name, exc_info=exc)
-        return Outcome(job.name, error=f"{type(exc).__name__}: {exc}")
-    return Outcome(job.name, error=str(exc))
+        return Outcome(job.name, error=told(f"{type(exc).__name__}: {exc}"))
+    return Outcome(job.name, error=told(str(exc)))
 
 
 class JobList:

@@ -39,6 +39,7 @@ def retry_root(root: str, *, progress: Progress | None = None) -> RunReport:
     names = Dataset.names(open_store(root, read_only=True))  # a wrong root is told before a folder is made there
     store = open_store(root)
     known = Known(store, keeps=True)
+    known.asks = True
     progress = progress or Silent()
     datasets = all_datasets(store, names)
     refused: dict[str, str] = {}

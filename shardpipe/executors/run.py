@@ -154,6 +154,7 @@ def run_config(
 
 
 def _run_all(run: _Run, prepared: Prepared, only: str | None, add_sources: str | None, added: Listing | None) -> None:
+    run.known.asks = True
     if run.config.cut is not None and only in (None, CLIPS):
         _run_cut(run, prepared, add_sources, added)
     elif not cut_todo(run.known).jobs:
@@ -271,6 +272,7 @@ def emit_pass(
     dataset = Dataset.open(store, name)
     config = Config.model_validate({"root": root, "passes": [{"name": "unused", "from": CLIPS, "emit": "rows"}]})
     run = _Run(Known(store, keeps=True), config, None, progress or Silent())
+    run.known.asks = True
     with driving(store):
         _emit(run, dataset, PlanSettings.of_emit(settings, shard_bytes), finished=True)
     if name in run.pending:

@@ -9,13 +9,15 @@ import logging
 import os
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TextIO, cast
 
-from shardpipe.core.errors import ShardpipeError
+from shardpipe.core.errors import ShardpipeError, told
 from shardpipe.core.parent import die_with
+from shardpipe.core.secrets import Redacting
 from shardpipe.core.work import UnitJob
 from shardpipe.engine.worker import Task
 from shardpipe.storage.store import open_store
@@ -78,6 +80,7 @@ def worker_main(conn: Connection, root: str, task: Task, device: str, parent: in
     """A worker process: set up once, then units until told to end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the executor decides what Ctrl-C means
     die_with(parent)
+    sys.stderr = cast("TextIO", Redacting(sys.stderr))  # the log of whatever library
     lock = threading.Lock()
 
     def send(message: tuple[Any, ...]) -> None:
@@ -92,7 +95,7 @@ def worker_main(conn: Connection, root: str, task: Task, device: str, parent: in
         logging.shutdown()
         os._exit(1)
     except Exception as exc:
-        send(("fatal", f"{type(exc).__name__}: {exc}"))
+        send(("fatal", told(f"{type(exc).__name__}: {exc}")))
         raise
     send(("started",))
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from shardpipe.core.errors import WeightsError
+from shardpipe.core.secrets import INSTEAD, secret_in
 from shardpipe.models.cache import files_at
 
 Report = Callable[[int, int | None], None]
@@ -71,6 +72,8 @@ def place_of(url: str) -> Place:
         raise WeightsError(
             "an empty url of weights: give a path, hf://org/repo, hf://org/repo/file, open_clip:NAME/TAG or a URL"
         )
+    if secret := secret_in(url):
+        raise WeightsError(f"{url} carries {secret}, which would lie open in every Dataset: leave it out; {INSTEAD}")
     if url.startswith("open_clip:"):
         return open_clip_place(url)
     if url.startswith("hf://"):

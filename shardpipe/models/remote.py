@@ -20,6 +20,7 @@ from fsspec.callbacks import Callback
 
 from shardpipe.core.errors import WeightsError
 from shardpipe.core.fingerprint import fingerprint, sha256_hex
+from shardpipe.core.secrets import clean_cause
 from shardpipe.models.cache import cache_folder, file_sha256, hash_file, keep_hash, read_json, write_json
 from shardpipe.models.places import Report
 
@@ -181,8 +182,8 @@ class RemotePlace:
             raise
         except FileNotFoundError as error:
             raise WeightsError(f"{self.url}: there is no such file ({error})") from error
-        except Exception as error:  # each backend has its own errors (OSError, botocore's, aiohttp's)
-            raise WeightsError(f"{self.url} cannot be fetched: {type(error).__name__}: {error}") from error
+        except Exception as error:  # noqa: BLE001  each backend has its own errors (OSError, botocore's, aiohttp's)
+            raise WeightsError(f"{self.url} cannot be fetched: {type(error).__name__}: {error}") from clean_cause(error)
 
 
 def _version(info: Mapping[str, Any]) -> str:

@@ -7,11 +7,13 @@
                                    A's bytes ───────────────────▶ B takes A's result for its own, deletes nothing
 
 A tar's name ends in its hash, and rows name their tar: so whoever wins, rows and tar agree. A retry writes the next
-generation, `rows/000012.1.parquet`, whole; the highest counts.
+generation, `rows/000012.1.parquet`, whole, after a tar `000012.1-8d0f4b7c21aa.tar`; the highest counts. A tar that no rows
+name is needed by nobody once the rows of its unit and generation are there: whoever would still name it comes too late.
 """
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from shardpipe.core.errors import IntegrityError
 from shardpipe.storage.rows import RowsMeta, decode_meta
@@ -19,7 +21,29 @@ from shardpipe.storage.store import Store
 
 UNIT = re.compile(r"[A-Za-z0-9_-]+\Z")
 NUMBERED = re.compile(r"[0-9]{4,}\.parquet\Z")
-NAME = re.compile(r"(?P<unit>[A-Za-z0-9_-]+)(\.(?P<generation>[1-9][0-9]*))?\.parquet\Z")
+GENERATION = r"\.(?P<generation>[1-9][0-9]*)"
+NAME = re.compile(rf"(?P<unit>[A-Za-z0-9_-]+)({GENERATION})?\.parquet\Z")
+TAR = re.compile(rf"(?P<unit>[A-Za-z0-9_-]+)({GENERATION})?-(?P<sha256>[0-9a-f]{{12}})\.tar\Z")
+
+
+class TarName(NamedTuple):
+    """What a tar's name says: unit (or slice), generation of its rows, the first 12 hex of its sha256."""
+
+    unit: str
+    generation: int
+    sha256: str
+
+    @staticmethod
+    def parse(path: str) -> "TarName | None":
+        """The last part of a path as a tar's name; None if it is none."""
+        match = TAR.match(path.rsplit("/", 1)[-1])
+        return TarName(match["unit"], int(match["generation"] or 0), match["sha256"]) if match else None
+
+
+def tar_name(folder: str, unit: str, generation: int, sha256: str) -> str:
+    """Where the tar of a unit lies that rows of this generation name, relative to the Dataset; `folder`: shards or members."""
+    own = f"{unit}.{generation}" if generation else unit
+    return f"{folder}/{own}-{sha256[:12]}.tar"
 
 
 def in_order(paths: Iterable[str]) -> list[str]:

@@ -7,16 +7,14 @@ from contextlib import contextmanager
 import aiohttp
 from botocore.exceptions import (
     ClientError,
-    ConnectTimeoutError,
-    EndpointConnectionError,
     FlexibleChecksumError,
     HTTPClientError,
     NoCredentialsError,
     PartialCredentialsError,
     ProfileNotFound,
-    ProxyConnectionError,
     TokenRetrievalError,
 )
+from botocore.exceptions import ConnectionError as BotoConnectionError
 from botocore.parsers import ResponseParserError
 from fsspec.exceptions import FSTimeoutError
 from urllib3.exceptions import HTTPError
@@ -43,8 +41,14 @@ AGAIN = frozenset(
 
 BROKEN = (
     *(HTTPClientError, ResponseParserError, FlexibleChecksumError, aiohttp.ClientError, HTTPError),
-    *(EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError),  # the first of them is a reset, too
-    *(ConnectionError, TimeoutError, asyncio.TimeoutError, FSTimeoutError, asyncio.IncompleteReadError),
+    *(
+        BotoConnectionError,
+        ConnectionError,
+        TimeoutError,
+        asyncio.TimeoutError,
+        FSTimeoutError,
+        asyncio.IncompleteReadError,
+    ),
 )
 CREDENTIALS = (NoCredentialsError, PartialCredentialsError, ProfileNotFound, TokenRetrievalError)
 MEANINGS: Mapping[type[Exception], frozenset[str]] = {
@@ -70,14 +74,14 @@ def s3_errors() -> Iterator[None]:
 
 
 def _meaning(error: Exception) -> Exception:
-    cause = error if error.__cause__ is None else error.__cause__
-    if isinstance(cause, ClientError):
-        return _refusal(cause)
-    if isinstance(cause, BROKEN):
-        return TransientError(f"{type(cause).__name__}: {cause}")
-    if isinstance(cause, CREDENTIALS):
-        return ConfigError(f"{cause}: set credentials as for any AWS tool (environment, ~/.aws)")
-    return StoreError(f"{type(cause).__name__}: {cause}")
+    for each in (error.__cause__, error):  # s3fs raises what botocore raised as errors of its own
+        if isinstance(each, ClientError):
+            return _refusal(each)
+        if isinstance(each, BROKEN):
+            return TransientError(f"{type(each).__name__}: {each}")
+        if isinstance(each, CREDENTIALS):
+            return ConfigError(f"{each}: set credentials as for any AWS tool (environment, ~/.aws)")
+    return StoreError(f"{type(error).__name__}: {error}")
 
 
 def _refusal(cause: ClientError) -> Exception:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from shardpipe.core.errors import StoreError
+from shardpipe.core.errors import ConfigError, StoreError
+from shardpipe.core.secrets import INSTEAD, secret_in
 
 TEMP = ".tmp"
 """The folder under a local root where files are built; never part of a listing."""
@@ -114,11 +115,14 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
     """The store at a local folder or any fsspec URL. Nothing is made before the first write.
 
     Opening for writing removes what dead processes left in the root's `.tmp`, and raises ConfigError where the file
-    system cannot create an object only if it is absent. A read-only store refuses writes with StoreError.
+    system cannot create an object only if it is absent, or the url carries a secret. A read-only store refuses writes with
+    StoreError.
     """
     from shardpipe.storage.local import LocalStore  # noqa: PLC0415  they import this module
     from shardpipe.storage.remote import open_remote  # noqa: PLC0415
 
+    if secret := secret_in(url):
+        raise ConfigError(f"{url} carries {secret}, which every message and report would show: leave it out; {INSTEAD}")
     if url.startswith("file://") or ("://" not in url and "::" not in url):
         return LocalStore(Path(url.removeprefix("file://")).expanduser().absolute(), read_only=read_only)
     return open_remote(url, read_only=read_only)

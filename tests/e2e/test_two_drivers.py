@@ -3,10 +3,9 @@
 Encoders and scorers answer differently at every attempt here, so that a mix of two attempts shows.
 """
 
-import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import combinations, count
 from pathlib import Path
 from typing import Any
@@ -14,14 +13,13 @@ from typing import Any
 import pytest
 from support.agreement import check_clips, check_pass, check_train
 from support.fakes import CALLS, Fickle
+from support.fickle import fickle_encoder
 from support.places import LOCAL_FIRST, ON_ALL, ON_S3, LocalPlace, Place
 from support.runs import calls, make_config, run_inline, snapshot, without_orphans
 from support.whole_run import is_commit
 
 from shardpipe.config.models import Config
-from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.core.work import Silent, UnitJob
-from shardpipe.engine import cut as cutting
 from shardpipe.engine.prepare import cut_task, pass_task, prepare
 from shardpipe.engine.tasks import EmitTask
 from shardpipe.engine.worker import Task
@@ -44,18 +42,7 @@ UNIT = "000000"
 
 @pytest.fixture(autouse=True)
 def _fickle_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each clip is cut with a box of random bytes at its end."""
-    real = cutting.cut_part
-
-    def fickle(*args: Any) -> Iterator[Any]:
-        for row, file in real(*args):
-            if file is not None:
-                data = file.read_bytes() + b"\0\0\0\x10free" + os.urandom(8)
-                file.write_bytes(data)
-                row |= {"sha256": sha256_hex(data), "num_bytes": len(data)}
-            yield row, file
-
-    monkeypatch.setattr(cutting, "cut_part", fickle)
+    fickle_encoder(monkeypatch)
 
 
 def check_all(store: Store) -> None:

@@ -65,7 +65,9 @@ def test_create_gets_over_faults(each_root: S3Root, proxy: S3Proxy, store: Store
     proxy.fault(fault, is_put, times=3)
     assert store.create("a", b"mine") == b"mine"
     assert each_root.objects() == {"a": b"mine"}
-    assert len(of_kind(proxy, "put")) == (1 if fault == "lost" else 4)
+    # aiohttp itself sends a PUT once more where a connection that it had kept is reset
+    assert len(of_kind(proxy, "put")) in ((1, 2) if fault == "lost" else (4,))
+    assert all(put.is_conditional for put in of_kind(proxy, "put"))
 
 
 def test_a_lost_reply_to_a_loser_is_no_win(each_root: S3Root, proxy: S3Proxy, store: Store) -> None:

@@ -1,0 +1,154 @@
+"""Large files go up in parts: seen whole or not at all, and nothing is left behind, whatever goes wrong on the way."""
+
+import os
+import signal
+import threading
+from itertools import product
+from pathlib import Path
+
+import pytest
+from support.s3_faults import Fault
+from support.s3_fixtures import MakeProxy
+from support.s3_proxy import S3Proxy
+from support.s3_requests import Asked
+from support.s3_servers import S3Root
+from tenacity import wait_none
+
+from shardpipe.core.errors import IntegrityError, StoreError
+from shardpipe.storage import remote, s3
+from shardpipe.storage.store import Store, open_store
+
+PART_BYTES = 5 << 20
+"""The smallest that S3 takes."""
+
+NUM_BYTES = 3 * PART_BYTES + 1
+GOT_OVER: list[Fault] = ["500", "503", "reset", "lost"]
+LASTING: list[Fault] = ["403", "503", "reset"]
+
+
+@pytest.fixture
+def proxy(each_root: S3Root, s3_proxy: MakeProxy, monkeypatch: pytest.MonkeyPatch) -> S3Proxy:
+    for module in (remote, s3):
+        monkeypatch.setattr(module, "wait_random_exponential", lambda **_: wait_none())
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    return s3_proxy(each_root.server, stall_s=0.5)
+
+
+@pytest.fixture
+def store(each_root: S3Root, proxy: S3Proxy) -> Store:
+    return in_parts(each_root)
+
+
+def in_parts(root: S3Root) -> Store:
+    """A store with the smallest parts."""
+    found = open_store(root.url)
+    assert isinstance(found, remote.RemoteStore)
+    assert isinstance(found.backend, s3.S3Backend)
+    found.backend._part_bytes = PART_BYTES
+    return found
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "file.tar"
+    path.write_bytes(os.urandom(NUM_BYTES))
+    return path
+
+
+def test_a_large_file_goes_in_parts_and_shows_when_it_is_whole(
+    each_root: S3Root, proxy: S3Proxy, store: Store, file: Path
+) -> None:
+    data, seen = file.read_bytes(), []
+
+    def look(asked: Asked) -> bool:
+        if asked.kind in ("put part", "complete upload"):
+            seen.append(each_root.sizes())
+        return False
+
+    proxy.fault("500", look)
+    store.put_file("shards/a.tar", file)
+    assert not file.exists()
+    assert seen == [{}] * 5
+    assert each_root.objects() == {"shards/a.tar": data}
+    assert each_root.uploads() == {}
+    kinds = [asked.kind for asked in proxy.asked if asked.kind != "head"]
+    assert kinds == ["create upload", *["put part"] * 4, "complete upload"]
+    assert sum(asked.up for asked in proxy.asked if asked.kind == "put part") == NUM_BYTES
+    assert [asked.is_conditional for asked in proxy.asked if asked.kind == "complete upload"] == [True]
+
+
+@pytest.mark.parametrize("harm", [*product(["create upload", "put part", "complete upload", "head"], GOT_OVER)])
+def test_put_file_gets_over_faults(
+    each_root: S3Root, proxy: S3Proxy, store: Store, file: Path, harm: tuple[str, Fault]
+) -> None:
+    (kind, fault), data = harm, file.read_bytes()
+    proxy.fault(fault, lambda asked: asked.kind == kind, times=2)
+    store.put_file("a.tar", file)
+    assert not file.exists()
+    assert each_root.objects() == {"a.tar": data}
+    begun_unknown = 2 if (kind, fault) == ("create upload", "lost") else 0
+    assert len(each_root.uploads()) == begun_unknown  # the server alone knows of these
+    for upload in store.uploads():
+        assert upload.path == "a.tar"
+        assert 0 <= upload.age_s < 60 or each_root.server.kind == "moto"  # it says 2010 of all
+        store.abort_upload(upload)
+        store.abort_upload(upload)
+    assert each_root.uploads() == {}
+    assert each_root.sizes() == {"a.tar": NUM_BYTES}
+
+
+@pytest.mark.parametrize("harm", [*product(["put part", "complete upload"], LASTING)])
+def test_what_fails_for_good_is_aborted(
+    each_root: S3Root, proxy: S3Proxy, file: Path, harm: tuple[str, Fault], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "TRIES", 2)
+    store, (kind, fault) = in_parts(each_root), harm
+    proxy.fault(fault, lambda asked: asked.kind == kind and (kind != "put part" or asked.query["partNumber"] == "3"))
+    with pytest.raises(StoreError, match=r"a\.tar in s3://"):
+        store.put_file("a.tar", file)
+    assert file.stat().st_size == NUM_BYTES
+    assert each_root.sizes() == {}
+    assert each_root.uploads() == {}
+
+
+def test_an_interrupt_aborts(each_root: S3Root, proxy: S3Proxy, store: Store, file: Path) -> None:
+    def interrupt(asked: Asked) -> bool:
+        if asked.kind == "put part" and asked.n_of_kind == 1:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        return asked.kind == "put part" and asked.n_of_kind > 0
+
+    proxy.fault("stall", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        store.put_file("a.tar", file)
+    assert each_root.sizes() == {}
+    assert each_root.uploads() == {}
+
+
+def test_the_size_is_checked_after(each_root: S3Root, proxy: S3Proxy, store: Store, tmp_path: Path) -> None:
+    def lose(asked: Asked) -> bool:
+        if asked.kind == "head" and each_root.sizes():
+            each_root.write("b", b"loss")
+        return False
+
+    proxy.fault("500", lose)
+    file = tmp_path / "small"
+    file.write_bytes(b"lossy")
+    with pytest.raises(IntegrityError, match=r"b in s3://.* has 4 bytes"):
+        store.put_file("b", file)
+    assert file.read_bytes() == b"lossy"
+
+
+def test_who_comes_second_leaves_the_first(each_root: S3Root, proxy: S3Proxy, store: Store, file: Path) -> None:
+    """A twin puts the same name while our parts are under way: one object of that size is there, and no upload is left."""
+    data = file.read_bytes()
+
+    def twin(asked: Asked) -> bool:
+        if asked.kind == "complete upload" and not each_root.sizes():
+            each_root.write("a.tar", data)
+        return False
+
+    proxy.fault("500", twin)
+    store.put_file("a.tar", file)
+    assert not file.exists()
+    assert each_root.objects() == {"a.tar": data}
+    assert each_root.uploads() == {}
