@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.places import LocalPlace, S3Place
-from support.processes import TESTS, MarkedRun, marked_run
+from support.processes import PATH, MarkedRun, marked_run
 from support.runs import render_videos, snapshot, without_orphans
 from support.s3_servers import S3Root
 
@@ -90,7 +90,7 @@ def kill_one(folder: Path, place: S3Place, videos: Path, clean: dict[str, bytes]
     root = place.root()
     config = write_config(folder, root, videos)
     (folder / "sitecustomize.py").write_text(IN_PARTS, encoding="utf-8")
-    env = {"PYTHONPATH": f"{folder}:{TESTS}"}
+    env = {"PYTHONPATH": f"{folder}{os.pathsep}{PATH}"}
     with marked_run("run", config, env=env) as run:
         strike(run, place.seen(root), victim, chance=chance, num_clean=len(clean))
         code, _, err = run.wait()
