@@ -10,6 +10,7 @@ bad one, everything is read again: that takes time and changes nothing.
 
 import logging
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from functools import cached_property
 
 from shardpipe.core.errors import IntegrityError, ShardpipeError
@@ -17,6 +18,7 @@ from shardpipe.engine.window import Window, read_window
 from shardpipe.storage.commit import numbered
 from shardpipe.storage.dataset import Dataset, Layer, unit_list
 from shardpipe.storage.facts import (
+    FactsBook,
     Found,
     RowsFacts,
     decode_summary,
@@ -52,8 +54,7 @@ class Known:
         self._done: dict[tuple[str, str], dict[str, str]] = {}
         self._units: dict[tuple[str, str], list[str]] = {}
         self._windows: dict[str, Window] = {}
-        self._facts: dict[str, RowsFacts] = {}
-        self._shared: dict[str, str] = {}
+        self._book = FactsBook()
         self._summed: set[str] = set()
 
     def relist(self) -> None:
@@ -86,7 +87,8 @@ class Known:
         if self._has_root and folder not in self._listed:
             above = self._listed.get("/".join(folder.split("/")[:2]), {})
             self._listed[folder] = {path: entry for path, entry in above.items() if path.startswith(f"{folder}/")}
-        self.list_all([folder])
+        elif folder not in self._listed:
+            self.list_all([folder])
         return self._listed[folder]
 
     def done(self, layer: Layer) -> Mapping[str, str]:
@@ -148,7 +150,7 @@ class Known:
 
     def facts(self, layer: Layer, path: str) -> RowsFacts | None:
         """What is known of one rows object of a layer, None if it is not there; IntegrityError if another configuration made it."""
-        found = self._current(self.listing(layer.folder), path)
+        found = self._book.get(path, self.listing(layer.folder))
         if found is not None and layer.form == "rows" and found.fingerprint != layer.info.fingerprint:
             raise IntegrityError(
                 f"{self.store.url}/{path} was made by another configuration (fingerprint {found.fingerprint[:12]}, "
@@ -165,17 +167,17 @@ class Known:
         self._load(layer.folder, listed)
 
         def is_new(path: str) -> bool:
-            found = self._current(listed, path)
+            found = self._book.get(path, listed)
             return found is None or (hashed and found.sha256 is None)
 
         new: list[Found] = []
 
         def learn(path: str) -> None:
             try:
-                found = read_found(self.store, path, listed[path], hashed=hashed)
+                found, facts = read_found(self.store, path, listed[path], hashed=hashed)
             except FileNotFoundError:
                 return
-            self._learn(found)
+            self._book.add(path, found.entry, found.sha256, facts, f"{self.store.url}/{path}")
             if self._keeps:
                 new.append(found)
 
@@ -183,30 +185,20 @@ class Known:
         if len(new) >= WORTH_KEEPING:
             self._keep(layer.folder, new)
 
-    def _current(self, listed: Mapping[str, Entry], path: str) -> RowsFacts | None:
-        found, entry = self._facts.get(path), listed.get(path)
-        return found if found is not None and entry is not None and found.version == entry.version else None
-
-    def _learn(self, found: Found) -> None:
-        self._facts[found.path] = RowsFacts.of(found, f"{self.store.url}/{found.path}", self._shared)
-
     def _load(self, folder: str, listed: Mapping[str, Entry]) -> None:
         """Take from the summary of a folder what holds of the objects that are listed."""
         if folder in self._summed or len(listed) < WORTH_KEEPING:
             return
         self._summed.add(folder)
-
-        def take(found: Found) -> None:
-            if listed.get(found.path) == found.entry:
-                try:
-                    self._learn(found)
-                except IntegrityError:
-                    log.info("%s/%s: its entry of %s is no good", self.store.url, summary_path(folder), found.path)
-
         try:
-            in_summary(decode_summary(self.store.read(summary_path(folder))), take)
+            summary = decode_summary(self.store.read(summary_path(folder)))
         except FileNotFoundError:
             return
+        names = {path: path for path in listed}  # the listing's own strings: each is held once
+        for path, entry, sha256, facts in in_summary(summary):
+            if listed.get(path) == entry:
+                with suppress(IntegrityError):  # an entry that is no good is as none
+                    self._book.add(names[path], listed[path], sha256, facts, path)
 
     def _keep(self, folder: str, new: list[Found]) -> None:
         """Write the summary anew: with what was read now, and what holds of the one that is there. A lost one is no harm."""
@@ -216,9 +208,9 @@ class Known:
             others.pop(found.path, None)
         try:
             try:
-                earlier = still_there(decode_summary(self.store.read(path)), others)
+                earlier = self.store.read(path)
             except FileNotFoundError:
-                earlier = None
-            self.store.replace(path, encode_summary(new, earlier))
+                earlier = b""
+            self.store.replace(path, encode_summary(new, still_there(decode_summary(earlier), others)))
         except (ShardpipeError, OSError) as error:
             log.warning("%s/%s is not written: %s", self.store.url, path, error)

@@ -23,7 +23,9 @@ class Ledger:
         self.layers = layers
         known.list_all(layer.folder for layer in layers)
         self.units = known.units(self.base)
+        self._done = {layer.name: known.done(layer) for layer in layers}
         self._is_sliced = any(layer.is_sliced for layer in layers)
+        self._looks_back = frozenset(layer.name for layer in layers if layer.info.looks_back)
         self._names: dict[str, Mapping[str, str]] = {}
         self._newer: dict[str, frozenset[str]] = {}
 
@@ -34,7 +36,7 @@ class Ledger:
 
     def done(self, layer: Layer) -> Mapping[str, str]:
         """Of which units (or slices) a layer has rows, each to their path."""
-        return self.known.done(layer)
+        return self._done[layer.name]
 
     def read_base(self) -> None:
         """Learn how many clips units have, if a layer slices them."""
@@ -123,11 +125,11 @@ class Ledger:
     def is_fresh(self, layer: Layer, unit: str, part: Part, inputs: Mapping[str, str]) -> bool:
         """Whether a layer's rows of a unit were made from `inputs`, the rows objects of the layers before it."""
         now = {**inputs, **self.so_far(layer, unit)}
-        return all(stale(facts, now) is None for facts in part.values())
+        return all(facts.is_of(now) or stale(facts, now) is None for facts in part.values())
 
     def so_far(self, layer: Layer, unit: str) -> dict[str, str]:
         """What a listing tells of the units before this one, where the layer's rows depend on them."""
-        return {NAMES: self.names_so_far(layer)[unit]} if layer.info.looks_back else {}
+        return {NAMES: self.names_so_far(layer)[unit]} if layer.name in self._looks_back else {}
 
     def names_so_far(self, layer: Layer) -> Mapping[str, str]:
         """For each unit the digest NAMES of the input of a layer that looks back."""
@@ -145,6 +147,6 @@ class Ledger:
 
     def may_be_stale(self, unit: str, layers: Sequence[Layer]) -> bool:
         """Whether one of these layers has later rows of a unit: those that were made from earlier ones count no more."""
-        if any(layer.info.looks_back for layer in layers) and any(self.newer(layer) for layer in layers):
+        if any(layer.name in self._looks_back for layer in layers) and any(self.newer(layer) for layer in layers):
             return True
         return any(unit in self.newer(layer) or f"{unit}-00" in self.newer(layer) for layer in layers)

@@ -25,6 +25,7 @@ from shardpipe.engine.sourcetable import read_table, refuse_secrets
 
 SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m2ts", ".ts", ".m4v", ".mpg", ".flv", ".wmv"})
 WILD = re.compile(r"[*?\[]")
+MEMBER = re.compile(r"(?is)(.+?\.tar)::")
 LOOK_THREADS = 16
 """So many files that a list names are looked at at once: a remote store takes its time for each."""
 
@@ -98,6 +99,12 @@ def place(url: str, container: str | None) -> str:
     return os.path.normpath(path) + url[len(outer) :]
 
 
+def source_place(url: str) -> str:
+    """The place of a video of which only the url is known: `a.tar::b.mp4` is a member of a tar."""
+    match = MEMBER.match(url)
+    return place(url, match[1] if match else None)
+
+
 def locate(url: str) -> tuple[Any, str]:
     """The fsspec file system of a url, and the path in it. What has no `://` is a local path, whatever its characters."""
     if "://" not in url:
@@ -135,14 +142,14 @@ def _list_one(text: str, root: str, texts: Collection[str]) -> tuple[dict[str, C
         return table.columns, [replace(video, passthrough=extra) for video, (_, extra) in rows]
     if suffix in (".txt", ".list", ".lst"):
         with fs.open(path, "rb") as file:
-            urls = _lines(file.read(), text)
+            urls = lines_of(file.read(), text)
         if not urls:
             raise ConfigError(f"the list {text} names no video")
         return {}, _files(urls, text)
     return {}, [_file(text)]
 
 
-def _lines(data: bytes, name: str) -> list[str]:
+def lines_of(data: bytes, name: str) -> list[str]:
     """The lines of a list that are neither empty nor comments; raises ConfigError, which calls it `name`."""
     try:
         text = data.decode("utf-8-sig")

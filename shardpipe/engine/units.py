@@ -190,11 +190,12 @@ def _slices(
         facts = ledger.known.facts(own, there[name]) if name in there else None
         if facts is None:
             continue
-        done[name] = stale(facts, now) is None
+        done[name] = facts.is_of(now) or stale(facts, now) is None
         is_stale |= not done[name]
-        own_inputs = {path: sha256 for path, sha256 in facts.inputs.items() if path not in DIGESTS}
-        other = (path for path, sha256 in own_inputs.items() if now.get(path, sha256) != sha256)
-        replaced = next(other, replaced)
+        if not done[name]:
+            own_inputs = {path: sha256 for path, sha256 in facts.inputs.items() if path not in DIGESTS}
+            other = (path for path, sha256 in own_inputs.items() if now.get(path, sha256) != sha256)
+            replaced = next(other, replaced)
     return _Found(done, is_stale=is_stale, replaced=replaced)
 
 
@@ -242,7 +243,9 @@ def input_layers(store: Store, names: Sequence[str]) -> list[Layer]:
     layers: dict[str, Layer] = {}
     bases = set()
     for name in names:
-        own = Dataset.open(store, name).next_view().layers
+        dataset = Dataset.open(store, name)
+        dataset.check_readable()
+        own = dataset.next_layers()
         bases.add((own[0].name, own[0].form))
         layers |= {layer.name: layer for layer in own}
     if len(bases) > 1:

@@ -41,7 +41,7 @@ from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.store import Store, open_store
 
 HERE_SHARDS = 4
-"""So few shards are copied in this process where the store is a local disk; what fails there is tried in a worker."""
+"""So few shards are written in this process, where no worker has to start; what fails there is tried in a worker."""
 
 
 class Executor(Protocol):
@@ -84,7 +84,7 @@ class _Run:
     def _do(self, task: Task, todo: Todo, timings: TimingLog) -> None:
         started, jobs = time.time(), todo.jobs
         executor = self.executor or executor_for(self.config.execute, self.store, phase=task.phase, needs=task.needs)
-        if task.phase == "emit" and isinstance(executor, LocalExecutor) and self._is_quick(todo):
+        if task.phase == "emit" and isinstance(executor, LocalExecutor) and len(jobs) <= HERE_SHARDS:
             jobs = []
             with closing(InlineExecutor(self.store).run(task, todo.jobs, self.progress)) as outcomes:
                 for job, outcome in zip(todo.jobs, outcomes, strict=True):
@@ -97,10 +97,6 @@ class _Run:
             with closing(executor.run(task, jobs, self.progress)) as outcomes:  # its workers end with it
                 for outcome in outcomes:
                     self._end(task, outcome, started, timings)
-
-    def _is_quick(self, todo: Todo) -> bool:
-        """Whether shards are so few that a process less is worth more than a second core: copies from file to file."""
-        return len(todo.jobs) <= HERE_SHARDS and self.store.local_path(f"{CLIPS}/dataset.json") is not None
 
     def _end(self, task: Task, outcome: Outcome, started_s: float, timings: TimingLog) -> None:
         if outcome.error is not None:

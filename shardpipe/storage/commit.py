@@ -84,16 +84,21 @@ class RowsLog:
 
     def done(self, paths: Iterable[str] | None = None) -> dict[str, str]:
         """Each unit that has rows, sorted, and the path of its highest generation: by a fresh listing, or out of `paths`."""
-        return {unit: self.path(unit, generation) for unit, generation in sorted(self.generations(paths).items())}
+        return {unit: path for unit, (_, path) in sorted(self._highest(paths).items())}
 
     def generations(self, paths: Iterable[str] | None = None) -> dict[str, int]:
         """Each unit that has rows, and its highest generation: by a fresh listing, or out of `paths`."""
-        highest: dict[str, int] = {}
+        return {unit: generation for unit, (generation, _) in self._highest(paths).items()}
+
+    def _highest(self, paths: Iterable[str] | None) -> dict[str, tuple[int, str]]:
+        highest: dict[str, tuple[int, str]] = {}
+        inside = f"{self._folder}/"
         for path in self._store.list(self._folder) if paths is None else paths:
-            match = NAME.match(path.removeprefix(f"{self._folder}/"))
+            match = NAME.match(path, len(inside)) if path.startswith(inside) else None
             if match:
                 generation = int(match["generation"] or 0)
-                highest[match["unit"]] = max(generation, highest.get(match["unit"], 0))
+                if match["unit"] not in highest or generation > highest[match["unit"]][0]:
+                    highest[match["unit"]] = generation, path
         return highest
 
     def next_generation(self, unit: str, done: Mapping[str, str]) -> int:

@@ -82,6 +82,13 @@ class Dataset:
         """Whether the next pass and loaders may read it: an emitted Dataset has an index once its first windows are whole."""
         return self.info.emit == "rows" or self.store.size(f"{self.name}/index.parquet") is not None
 
+    def check_readable(self) -> None:
+        """Raise IncompleteError where the next pass may not read it yet."""
+        if not self.is_readable():
+            raise IncompleteError(
+                f"{self.store.url}/{self.name} is not complete (no index.parquet): finish it with `shardpipe run`, or `shardpipe emit`"
+            )
+
     def pass_layers(self) -> list[Layer]:
         """The layers whose rows this Dataset's own pass made and read: the base, then passes, itself last."""
         layers: list[Layer] = []
@@ -106,10 +113,7 @@ class Dataset:
 
         Shards that were planned since for new sources are units that have no rows until they are written.
         """
-        if not self.is_readable():
-            raise IncompleteError(
-                f"{self.store.url}/{self.name} is not complete (no index.parquet): finish it with `shardpipe run`, or `shardpipe emit`"
-            )
+        self.check_readable()
         return View(self.store, self.next_layers())
 
     def _emitted_info(self) -> DatasetInfo:

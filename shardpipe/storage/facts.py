@@ -5,7 +5,9 @@ path, size and version that it was read under, whatever else it says. Rows are t
 """
 
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,7 +16,7 @@ import pyarrow.parquet as pq
 
 from shardpipe.core.errors import IntegrityError
 from shardpipe.core.fingerprint import sha256_hex
-from shardpipe.storage.rows import DAMAGED, decode_facts, facts_text, footer_bytes, parse_facts
+from shardpipe.storage.rows import DAMAGED, facts_text, footer_bytes, parse_facts, quick_text
 from shardpipe.storage.store import RUN, Entry, Store
 
 DROPPED, DROPPED_S = "dropped: ", "dropped_s: "
@@ -25,6 +27,7 @@ WHOLE_BYTES = 1 << 18
 
 END_BYTES = 1 << 16
 HEX = 64  # digits of a sha256
+BATCH = 4096  # objects of a summary that are looked at in one go
 SCHEMA = pa.schema(
     [
         pa.field("path", pa.string()),
@@ -47,9 +50,10 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RowsFacts:
-    """What is known of one rows object. lost: (reason, clips, seconds) of those dropped. made_from: path, sha256, path, ..."""
+    """What is known of one rows object. sha256: what it is known by (`RowsMeta.original`). lost: (reason, clips, seconds) of those dropped. made_from: path, sha256, path, ..."""
 
-    version: str
+    path: str
+    entry: Entry
     sha256: str | None
     fingerprint: str
     made_from: tuple[str, ...]
@@ -66,50 +70,71 @@ class RowsFacts:
         """sha256 of each rows object that it was made from, by path, as `RowsMeta.inputs`."""
         return dict(zip(self.made_from[::2], self.made_from[1::2], strict=True))
 
-    @staticmethod
-    def of(found: Found, where: str, shared: dict[str, str]) -> "RowsFacts":
-        """Out of a footer's text; `shared`: strings that many objects have in common, each held once."""
-        facts = parse_facts(found.text, where)
+    def is_of(self, inputs: Mapping[str, str]) -> bool:
+        """Whether all that it was made from is in `inputs`, with the same sha256."""
+        return all(
+            inputs.get(path) == sha256 for path, sha256 in zip(self.made_from[::2], self.made_from[1::2], strict=True)
+        )
+
+
+class FactsBook:
+    """The facts of many rows objects by path. Strings that they have in common are held once."""
+
+    def __init__(self) -> None:
+        self._facts: dict[str, RowsFacts] = {}
+        self._words: dict[str, str] = {}
+
+    def get(self, path: str, listed: Mapping[str, Entry]) -> RowsFacts | None:
+        """What is known of an object as it is listed now."""
+        found = self._facts.get(path)
+        return found if found is not None and found.entry == listed.get(path) else None
+
+    def add(self, path: str, entry: Entry, sha256: str | None, facts: Mapping[str, Any], where: str) -> None:
+        """Learn what a footer says; IntegrityError, naming `where`, if that is not what a rows object says."""
         try:
             counts: Mapping[str, Any] = facts["counts"]
-            return RowsFacts(
-                found.entry.version,
-                found.sha256,
-                shared.setdefault(facts["fingerprint"], facts["fingerprint"]),
-                tuple(part for pair in facts["inputs"].items() for part in pair),
+            self._facts[path] = RowsFacts(
+                path,
+                entry,
+                facts.get("original") or sha256,
+                self._words.setdefault(facts["fingerprint"], facts["fingerprint"]),
+                tuple(part for pair in facts["inputs"].items() for part in self._shared(*pair)),
                 int(counts["seen"]),
                 int(counts["kept"]),
                 int(counts["failed"]),
                 float(counts["seen_s"]),
                 float(counts["kept_s"]),
-                tuple(_lost(counts, shared)),
+                tuple(self._lost(counts)),
                 int(facts["tar"]["num_bytes"]) if facts["tar"] else 0,
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise IntegrityError(f"{where} has not the metadata of a rows object: {error!r}") from error
 
+    def _shared(self, path: str, sha256: str) -> tuple[str, str]:
+        known = self._facts.get(path)
+        return (known.path, known.sha256) if known is not None and known.sha256 == sha256 else (path, sha256)
 
-def _lost(counts: Mapping[str, Any], shared: dict[str, str]) -> Iterable[tuple[str, int, float]]:
-    for name, number in counts.items():
-        if name.startswith(DROPPED):
-            reason = name.removeprefix(DROPPED)
-            yield shared.setdefault(reason, reason), int(number), float(counts[f"{DROPPED_S}{reason}"])
+    def _lost(self, counts: Mapping[str, Any]) -> Iterable[tuple[str, int, float]]:
+        for name, number in counts.items():
+            if name.startswith(DROPPED):
+                reason = name.removeprefix(DROPPED)
+                yield self._words.setdefault(reason, reason), int(number), float(counts[f"{DROPPED_S}{reason}"])
 
 
-def read_found(store: Store, path: str, entry: Entry, *, hashed: bool) -> Found:
-    """Read one object, whole (`hashed`, or if it is small) or its end alone; FileNotFoundError if it is gone."""
+def read_found(store: Store, path: str, entry: Entry, *, hashed: bool) -> tuple[Found, Mapping[str, Any]]:
+    """Read one object, whole (`hashed`, or if it is small) or its end alone, and what it says; FileNotFoundError if it is gone."""
     where = f"{store.url}/{path}"
-    sha256 = None
-    if hashed or entry.size <= WHOLE_BYTES:
-        data = store.read(path)
-        sha256 = sha256_hex(data)
-    else:
-        data = read_end(store, path, entry.size)
-    text = facts_text(data, where)
-    if text is None:
-        decode_facts(data, where)  # says what is missing
+    is_whole = hashed or entry.size <= WHOLE_BYTES
+    data = store.read(path) if is_whole else read_end(store, path, entry.size)
+    sha256 = sha256_hex(data) if is_whole else None
+    text = quick_text(data)
+    try:
+        facts = parse_facts(text, where)
+    except IntegrityError:
+        text = facts_text(data, where)
+        facts = parse_facts(text, where)
     assert text is not None
-    return Found(path, entry, sha256, text)
+    return Found(path, entry, sha256, text), facts
 
 
 def read_end(store: Store, path: str, size: int) -> bytes:
@@ -126,49 +151,44 @@ def summary_path(folder: str) -> str:
     return f"{RUN}/{folder}.known"
 
 
-def encode_summary(found: Sequence[Found], earlier: pa.Table | None = None) -> bytes:
-    """A summary: these objects, and the rows of an earlier summary. Its first line is the sha256 of all that follows."""
-    columns = [
-        [each.path for each in found],
-        [each.entry.size for each in found],
-        [each.entry.version for each in found],
-        [each.sha256 for each in found],
-        [each.text for each in found],
-    ]
+def encode_summary(found: Sequence[Found], earlier: Iterable[pa.RecordBatch] = ()) -> bytes:
+    """A summary: of these objects, and what an earlier one has. Its first line is the sha256 of all that follows."""
+    columns = zip(*((each.path, *each.entry, each.sha256, each.text) for each in found), strict=True)
     arrays = [pa.array(values, kind) for values, kind in zip(columns, SCHEMA.types, strict=True)]
-    table = pa.Table.from_arrays(arrays, schema=SCHEMA)
     sink = io.BytesIO()
-    tables = [table] if earlier is None else [earlier, table]
-    pq.write_table(pa.concat_tables(tables), sink, compression="zstd", store_schema=False)
+    with pq.ParquetWriter(sink, SCHEMA, compression="zstd", store_schema=False) as writer:
+        for batch in earlier:
+            writer.write_batch(batch)
+        writer.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA), row_group_size=BATCH)
     body = sink.getvalue()
     return f"{sha256_hex(body)}\n".encode() + body
 
 
-def decode_summary(data: bytes) -> pa.Table:
-    """The rows of a summary; none of one that is damaged or something else: it is only worth time."""
-    body = data[HEX + 1 :]
-    try:
-        if data[: HEX + 1] == f"{sha256_hex(body)}\n".encode():
-            table = pq.read_table(io.BytesIO(body), use_threads=False)
-            if table.schema.equals(SCHEMA):
-                return table
-    except DAMAGED:
-        pass
-    return SCHEMA.empty_table()
+def decode_summary(data: bytes) -> Iterator[pa.RecordBatch]:
+    """The rows of a summary, some at a time; none of one that is damaged or something else: it is only worth time."""
+    body = memoryview(data)[HEX + 1 :]
+    if data[: HEX + 1] != f"{sha256_hex(body)}\n".encode():
+        return
+    with suppress(*DAMAGED), pq.ParquetFile(pa.BufferReader(body)) as file:
+        if file.schema_arrow.equals(SCHEMA):
+            yield from file.iter_batches(BATCH, use_threads=False)
 
 
-def still_there(table: pa.Table, listed: Mapping[str, Entry]) -> pa.Table:
-    """The rows of a summary whose objects are listed just as they were when they were read."""
-    names = ("path", "size", "version")
-    mask = [
-        listed.get(path) == Entry(size, version)
-        for path, size, version in zip(*(table.column(name).to_pylist() for name in names), strict=True)
-    ]
-    return table.filter(pa.array(mask, pa.bool_()))
+def still_there(batches: Iterable[pa.RecordBatch], listed: Mapping[str, Entry]) -> Iterator[pa.RecordBatch]:
+    """Of the rows of a summary those whose objects are listed just as they were when they were read."""
+    for batch in batches:
+        paths, sizes, versions = (batch.column(i).to_pylist() for i in range(3))
+        mask = [listed.get(path) == entry for path, entry in zip(paths, map(Entry, sizes, versions), strict=True)]
+        yield batch.filter(pa.array(mask, pa.bool_()))
 
 
-def in_summary(table: pa.Table, take: Callable[[Found], None]) -> None:
-    """Give each row of a summary to `take`."""
-    for batch in table.to_batches(max_chunksize=4096):
-        for path, size, version, sha256, text in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            take(Found(path, Entry(size, version), sha256, text))
+def in_summary(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, Entry, str | None, Mapping[str, Any]]]:
+    """Of the rows of a summary: path, entry, sha256, and what the footer says; those whose text is no JSON are left out."""
+    for batch in batches:
+        paths, sizes, versions, hashes, texts = (column.to_pylist() for column in batch.columns)
+        try:
+            said = json.loads(b"[%s]" % b",".join(texts))
+        except (ValueError, TypeError, RecursionError):
+            continue
+        if len(said) == len(paths):
+            yield from zip(paths, map(Entry, sizes, versions), hashes, said, strict=True)

@@ -5,6 +5,7 @@ A layer's rows count only if every rows object that they were made from still ha
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 from shardpipe.core.clip import STATE
 from shardpipe.core.columns import ColumnType, string
@@ -14,6 +15,7 @@ from shardpipe.storage.facts import RowsFacts
 from shardpipe.storage.layers import Layer, LayerRows, Row
 from shardpipe.storage.lookback import DIGESTS, NAMES, names_so_far
 from shardpipe.storage.parallel import for_each, num_readers
+from shardpipe.storage.removed import Removed
 from shardpipe.storage.rows import RowsMeta, decode_table
 from shardpipe.storage.store import Store
 
@@ -24,7 +26,7 @@ class Fold:
 
     rows: one dict a clip of the base, in its order: every data column (None where no layer gave it), `kept`,
     `dropped_by`, `error`, then `shard` (relative to the root), `offset`, `size` of its mp4, and `members`:
-    extension to MemberPlace.
+    extension to MemberPlace. Those of removed clips are masked.
     inputs: path (relative to the root) to sha256 of each rows object that was read.
     """
 
@@ -38,7 +40,8 @@ class View:
     are missing, no longer count, or have failed clips, which may have been made again, later ones are asked for by name.
 
     With `paths` it sees these rows objects alone, and never lists: the rows that a plan names, whatever came after. `done`: what a
-    listing showed already, of each layer by name.
+    listing showed already, of each layer by name. removed: the clips that it masks; by default those of the root's list, which
+    `refresh` reads again.
     """
 
     def __init__(
@@ -48,17 +51,24 @@ class View:
         *,
         paths: Collection[str] | None = None,
         done: Mapping[str, Mapping[str, str]] | None = None,
+        removed: Removed | None = None,
     ) -> None:
         self.store = store
         self.layers = layers
+        self.removed = Removed(store) if removed is None else removed
         self._paths = paths
         self._done = {name: dict(each) for name, each in (done or {}).items()}
         self._names: dict[tuple[str, ...], dict[str, str]] = {}
+        self._mutex = Lock()
         if done is None:
-            self.refresh()
+            self._list()
 
     def refresh(self) -> None:
-        """List again which rows each layer has; what was known stays."""
+        """List again which rows each layer has, what was known stays; and read what was removed since."""
+        self._list()
+        self.removed.refresh()
+
+    def _list(self) -> None:
         for layer in self.layers:
             known = self._done.get(layer.name, {}).values()
             self._done[layer.name] = layer.log.done(
@@ -86,14 +96,6 @@ class View:
         """Member extension to the layer that has it; an emitted Dataset's json and txt are not counted."""
         return {ext: layer.name for layer in self.layers for ext in layer.member_extensions(self._done[layer.name])}
 
-    def is_done(self, unit: str) -> bool:
-        """Whether every layer has rows of this unit and none is stale (reads them)."""
-        try:
-            self.fold(unit)
-        except IncompleteError:
-            return False
-        return True
-
     def listed(self, unit: str) -> bool:
         """Whether the listings show rows of this unit, of all its slices, in every layer: cheap, they may be stale."""
         for layer in self.layers:
@@ -119,9 +121,10 @@ class View:
     def names_so_far(self, names: Sequence[str] | None = None) -> Mapping[str, str]:
         """For each unit the digest NAMES of `lookback`, of the layers of these Datasets (default: of all)."""
         wanted = tuple(layer.name for layer in self.layers if names is None or layer.name in names)
-        if wanted not in self._names:
-            self._names[wanted] = names_so_far(self.units(), [self._done[name] for name in wanted])
-        return self._names[wanted]
+        found = self._names.get(wanted)
+        if found is None:
+            found = self._names[wanted] = names_so_far(self.units(), [self._done[name] for name in wanted])
+        return found
 
     def fold(self, unit: str, columns: Collection[str] | None = None) -> Fold:
         """The folded rows; raises IncompleteError where a layer has none yet, or has rows of inputs that changed since.
@@ -134,6 +137,19 @@ class View:
             if self._paths is None and self._look_up(unit):
                 return self._fold(unit, columns)
             raise
+
+    def has_moved(self, fold: Fold) -> bool:
+        """Whether clips of an emitted base lie elsewhere than this fold says, or are being moved: `remove` rewrites shards."""
+        if self.base.form == "rows":
+            return False
+        if self.store.size(f"{self.base.name}/index.parquet") is None:
+            return True
+        base = self.base.read([fold.unit], self._done[self.base.name])
+        now = {row["key"]: (row["shard"], row["offset"]) for row in base.rows} if base is not None else {}
+        there = (
+            row for row in fold.rows if row["shard"] is not None and not self.removed.has(row["key"], row["source"])
+        )
+        return any(now.get(row["key"]) != (row["shard"], row["offset"]) for row in there)
 
     def _look_up(self, unit: str) -> bool:
         """Ask by name for all that the fold of a unit is made of; whether some of it is there that was not known."""
@@ -158,8 +174,10 @@ class View:
                 found[name] = path
 
         for_each(names, ask, at_once=num_readers(self.store))
-        done |= found
-        self._names = {}
+        if found:
+            with self._mutex:  # folds are made by several threads
+                self._done[layer.name] = {**self._done[layer.name], **found}
+                self._names = {}
         return bool(found)
 
     def _slices(self, layer: Layer, unit: str) -> list[str]:
@@ -173,7 +191,8 @@ class View:
         return [name for name in names if name not in self._done[layer.name]]
 
     def _fold(self, unit: str, columns: Collection[str] | None) -> Fold:
-        base = self._read(self.base, [unit], columns)
+        in_base = {*columns, "source"} if columns is not None and self.removed else columns
+        base = self._read(self.base, [unit], in_base)
         if base is None:
             raise IncompleteError(f"{self.store.url}/{self.base.name} has no rows of unit {unit} yet")
         inputs = dict(zip(base.paths, base.sha256s, strict=True))
@@ -189,7 +208,8 @@ class View:
             self._merge(part, by_key)
             inputs |= dict(zip(part.paths, part.sha256s, strict=True))
         empty = dict.fromkeys(self.columns() if columns is None else columns)
-        return Fold(unit, [{**empty, **row} for row in rows], inputs)
+        folded = ({**empty, **row} for row in rows)
+        return Fold(unit, [self.removed.mask(row) for row in folded] if self.removed else list(folded), inputs)
 
     def _read(self, layer: Layer, names: Sequence[str], columns: Collection[str] | None) -> LayerRows | None:
         """The newest rows of these slices of a layer, None unless all are there."""
