@@ -12,6 +12,7 @@ import engine
 import gpu
 import memory
 import models
+import s3
 import scale
 import score
 import supply
@@ -25,6 +26,7 @@ BENCHMARKS = {
     "supply": supply.bench,
     "emit": emit.bench,
     "memory": memory.bench,
+    "s3": s3.bench,
     "models": models.bench,
     "scale": scale.bench,
     "captions": captions.bench,

@@ -32,6 +32,7 @@ COMMANDS = (
     "doctor",
     "gc",
     "retry",
+    "remove",
     "stages",
     "models",
 )

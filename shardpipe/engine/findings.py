@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from shardpipe.core.errors import IntegrityError, ShardpipeError, told
 from shardpipe.storage.layers import DatasetInfo
+from shardpipe.storage.removed import Removed
 from shardpipe.storage.rows import decode_table, encode_arrow
 from shardpipe.storage.store import Store
 
@@ -52,10 +53,11 @@ class Findings:
     problems: dict[Problem, None] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     claimed: set[str] = field(default_factory=set)
+    removed: Removed = field(default_factory=Removed)
 
     def apart(self) -> "Findings":
         """Findings of one of several checks that run in parallel."""
-        return Findings(self.store, self.objects, claimed=self.claimed)
+        return Findings(self.store, self.objects, claimed=self.claimed, removed=self.removed)
 
     def take(self, other: "Findings") -> None:
         """Add what findings apart have."""

@@ -17,6 +17,7 @@ from shardpipe.engine.ledger import Ledger
 from shardpipe.engine.sidecar import sidecar
 from shardpipe.storage.dataset import Dataset, Row, View
 from shardpipe.storage.members import read_member
+from shardpipe.storage.removed import REMOVED
 from shardpipe.storage.rows import arrow_schema, arrow_type
 from shardpipe.storage.store import open_store
 
@@ -115,7 +116,8 @@ class OpenDataset:
         """The mp4 of one clip, checked by its sha256; raises KeyError if the clip is not there or has no media."""
         row = self.row(key)
         if row.get("shard") is None:
-            raise KeyError(f"clip {key!r} has no media: {row['error'] or 'nothing was written'}")
+            reason = "it was removed" if row["dropped_by"] == REMOVED else row["error"] or "nothing was written"
+            raise KeyError(f"clip {key!r} has no media: {reason}")
         data = self.dataset.store.read_range(row["shard"], row["offset"], row["size"])
         if sha256_hex(data) != row["sha256"]:
             raise IntegrityError(

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from shardpipe.core.work import PHASES, Phase, Usage
-from shardpipe.engine.emit import shard_name
 from shardpipe.engine.index import is_whole
 from shardpipe.engine.known import Known
 from shardpipe.engine.ledger import Ledger, Part
+from shardpipe.engine.record import shard_name
+from shardpipe.engine.removedclips import num_removed
 from shardpipe.engine.timings import Timing, clips_per_s, read_timings, timings_folder, total
 from shardpipe.engine.window import Window
 from shardpipe.storage.commit import RowsLog
@@ -77,6 +78,9 @@ class Status:
     drivers: tuple[Driver, ...] = ()
     """Those that live on it now, where they say so."""
 
+    num_removed: int = 0
+    """Clips that are removed. Counts of passes are of what they saw: what was removed since is in them."""
+
     @property
     def usage(self) -> Usage:
         """What all of it took."""
@@ -88,7 +92,9 @@ def status(store: Store, *, only: Sequence[str] | None = None) -> Status:
     known = Known(store)
     if only is None:
         found = _report(known, all_datasets(store, known.list_root()))
-        return replace(found, honours=known_honours(store), drivers=tuple(live_drivers(store)))
+        return replace(
+            found, honours=known_honours(store), drivers=tuple(live_drivers(store)), num_removed=num_removed(known)
+        )
     names = [name for name in only if store.size(f"{name}/dataset.json") is not None]  # no listing of the whole root
     return _report(known, [Dataset.open(store, name) for name in _in_order(store, names) if name in names])
 

@@ -12,6 +12,7 @@ import tarfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -21,6 +22,7 @@ from fsspec.implementations.local import LocalFileSystem
 from shardpipe.core.columns import ColumnType
 from shardpipe.core.errors import ConfigError
 from shardpipe.core.secrets import clean_cause
+from shardpipe.engine.sourcefetch import open_headers
 from shardpipe.engine.sourcetable import read_table, refuse_secrets
 
 SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m2ts", ".ts", ".m4v", ".mpg", ".flv", ".wmv"})
@@ -111,6 +113,7 @@ def identity_of(info: dict[str, Any]) -> str | None:
     if etag := info.get("ETag") or info.get("etag"):
         return str(etag).strip('"')
     moment = info.get("mtime") or info.get("LastModified") or info.get("created")
+    moment = moment.timestamp() if isinstance(moment, datetime) else moment  # a listing may give the number of it
     return None if moment is None else f"{info.get('size')}-{moment}"
 
 
@@ -135,14 +138,14 @@ def _list_one(text: str, root: str, texts: Collection[str]) -> tuple[dict[str, C
         return table.columns, [replace(video, passthrough=extra) for video, (_, extra) in rows]
     if suffix in (".txt", ".list", ".lst"):
         with fs.open(path, "rb") as file:
-            urls = _lines(file.read(), text)
+            urls = lines_of(file.read(), text)
         if not urls:
             raise ConfigError(f"the list {text} names no video")
         return {}, _files(urls, text)
     return {}, [_file(text)]
 
 
-def _lines(data: bytes, name: str) -> list[str]:
+def lines_of(data: bytes, name: str) -> list[str]:
     """The lines of a list that are neither empty nor comments; raises ConfigError, which calls it `name`."""
     try:
         text = data.decode("utf-8-sig")
@@ -255,8 +258,9 @@ def _members(url: str, texts: Collection[str]) -> tuple[list[Found], Exception |
     error: Exception | None = None
     try:
         fs, path = locate(url)
-        etag = identity_of(fs.info(path))
-        with fs.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        info = fs.info(path)
+        etag = identity_of(info)
+        with open_headers(fs, path, url, info) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
                 name, at, size = member.name, member.offset_data, member.size
                 if not member.isfile() or _is_hidden(name):

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from shardpipe.engine.emit import shard_name
+from shardpipe.engine.record import shard_name
 from shardpipe.engine.window import read_windows
 from shardpipe.storage.commit import NAME, NUMBERED, TarName
 from shardpipe.storage.dataset import Dataset, unit_list

@@ -17,12 +17,14 @@ from shardpipe.engine.verifyshards import ShardsCheck
 from shardpipe.engine.verifytar import TarCheck
 from shardpipe.storage.commit import TarName
 from shardpipe.storage.dataset import Dataset
+from shardpipe.storage.removed import Removed
 from shardpipe.storage.rows import decode_table
 from shardpipe.storage.store import RUN, Store, open_store
 
 OURS = re.compile(
     r"[a-z0-9_-]+/((rows|plan|emit|sources)/.+\.parquet|(shards|members)/.+\.tar(\.idx)?|(index|wids)(\.\d+)?\.(parquet|json))\Z"
 )
+LIST = re.compile(r"removed(\.\d+)?\.parquet\Z")
 
 Planned = tuple[list[str], dict[str, str]]
 """The units that a plan lists as missing, and the rows objects that it was made from, path to sha256."""
@@ -42,6 +44,7 @@ def verify_store(store: Store, *, deep: bool = False, tell: Callable[[int, int],
     if not any(path.endswith("/dataset.json") or OURS.match(path) for path in objects):
         Dataset.names(store)
     findings = Findings(store, objects)
+    _removed(findings)
     names = {path.split("/", 1)[0] for path in objects if "/" in path}
     datasets: list[Dataset] = []
     for name in sorted(names):
@@ -60,6 +63,27 @@ def verify_store(store: Store, *, deep: bool = False, tell: Callable[[int, int],
         _leftovers(crew, findings, tars, checks, {path for _, inputs in planned.values() for path in inputs})
     _unclaimed(findings, {dataset.name for dataset in datasets})
     return Report(store.url, len(objects), tuple(findings.problems), tuple(findings.notes))
+
+
+def _removed(findings: Findings) -> None:
+    """The list of removed clips: each batch is whole and at its place."""
+    ours = [path for path in findings.objects if "/" not in path and path.endswith(".parquet")]
+    with findings.guard("removed.parquet"):
+        findings.removed = Removed(findings.store)
+    read = {batch.path for batch in findings.removed.batches}
+    for path in ours:
+        if path in read or LIST.match(path):
+            findings.claimed.add(path)
+            findings.table(path)
+        if path not in read and (path in findings.claimed or _is_ours(findings, path)):
+            findings.add(path, "is no batch of the list of removed clips, or one before it is missing or damaged")
+
+
+def _is_ours(findings: Findings, path: str) -> bool:
+    try:
+        return "batch" in decode_table(findings.store.read(path))[1]
+    except ShardpipeError:
+        return False
 
 
 def _counted(objects: Mapping[str, int], tell: Callable[[int, int], None] | None) -> Callable[[int], None]:
@@ -115,7 +139,8 @@ def _leftovers(
     for (path, check), sha256 in zip(owners.items(), hashes, strict=True):
         name = TarName.parse(path)
         newest = check.newest.get(name.unit) if name is not None else None
-        if name is None or newest is None or sha256 is None or not sha256.startswith(name.sha256):
+        is_as_named = name is not None and sha256 is not None and sha256.startswith(name.sha256)
+        if name is None or newest is None or sha256 is None or not (is_as_named or path in tars.blanked):
             continue  # it belongs to nothing
         findings.claimed.add(path)
         if copies[sha256] > 1:

@@ -4,6 +4,7 @@ import threading
 from collections import OrderedDict
 
 from shardpipe.storage.dataset import Fold, Row, View
+from shardpipe.storage.removed import REMOVED
 
 MAX_HELD = 100_000
 """Kept clips whose rows are held at once."""
@@ -21,7 +22,7 @@ class Folds:
     def read(self, unit: str) -> Fold:
         """The fold of a unit, which is held from now on."""
         fold = self.view.fold(unit)
-        rows = {row["key"]: row for row in fold.rows if row["kept"]}
+        rows = _rows(fold)
         with self._mutex:
             if unit not in self._held:
                 self._num_held += len(rows)
@@ -32,11 +33,15 @@ class Folds:
         return fold
 
     def row(self, unit: str, key: str) -> Row:
-        """The folded row of a kept clip; KeyError if the unit has none."""
+        """The folded row of a kept or removed clip; KeyError if the unit has none."""
         with self._mutex:
             rows = self._held.get(unit)
             if rows is not None:
                 self._held.move_to_end(unit)
         if rows is None:
-            rows = {row["key"]: row for row in self.read(unit).rows if row["kept"]}
+            rows = _rows(self.read(unit))
         return rows[key]
+
+
+def _rows(fold: Fold) -> dict[str, Row]:
+    return {row["key"]: row for row in fold.rows if row["kept"] or row["dropped_by"] == REMOVED}

@@ -4,9 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from shardpipe.core.columns import Columns
 from shardpipe.core.fingerprint import fingerprint
 from shardpipe.engine.crew import Crew
 from shardpipe.engine.findings import Findings
+from shardpipe.engine.sidecar import sidecar
+from shardpipe.engine.sourceplace import source_place
 from shardpipe.engine.units import made_from
 from shardpipe.engine.verifykeys import Keys
 from shardpipe.engine.verifytar import Expected, TarCheck
@@ -15,6 +18,7 @@ from shardpipe.storage.commit import RowsLog, TarName, in_order
 from shardpipe.storage.dataset import Dataset, DatasetInfo, Fold, Layer, Row, View, unit_list
 from shardpipe.storage.lookback import DIGESTS
 from shardpipe.storage.members import PARTS
+from shardpipe.storage.removed import REMOVED
 from shardpipe.storage.rows import RowsMeta, decode_meta, table_columns
 
 SHOWN = 3
@@ -22,7 +26,7 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Newest:
-    """The newest rows object of a unit: generation, path, its keys as one digest, facts."""
+    """The newest rows object of a unit: generation, path, its keys (without removed ones) as one digest, facts."""
 
     generation: int
     path: str
@@ -42,6 +46,7 @@ class RowsCheck:
         self._name = info.name
         self._log = RowsLog(self._store, self._name)
         self._keys = Keys(self._store)
+        self._removed = findings.removed
         self.newest: dict[str, Newest] = {}
 
     def run(self, missing: Sequence[str], planned: Mapping[str, str]) -> None:
@@ -129,7 +134,10 @@ class RowsCheck:
             self._counts(findings, path, rows, meta)
             if meta.tar is not None:
                 by = [row for row in rows if row["shard"] is not None]
-                self._tars.check(findings, f"{self._name}/{meta.tar.name}", meta.tar, clip_members(by), by=path)
+                columns = self._info.typed_columns if self._removed.of(row["key"] for row in by) else None
+                self._tars.check(
+                    findings, f"{self._name}/{meta.tar.name}", meta.tar, clip_members(by, columns), by=path
+                )
             self._places(findings, path, rows, meta)
             if meta.members_tar is not None:
                 members = self._layer_members(rows)
@@ -138,7 +146,8 @@ class RowsCheck:
             self._keys.note(path, keys)
             if len(set(keys)) != len(keys):
                 findings.add(path, "has a key twice")
-            return Newest(generation, path, fingerprint(keys), meta)
+            # clips that were removed since have their rows still; rows that were written since have not
+            return Newest(generation, path, fingerprint([key for key in keys if not self._removed.has(key)]), meta)
         return None
 
     def _counts(self, findings: Findings, path: str, rows: Sequence[Row], meta: RowsMeta) -> None:
@@ -155,8 +164,15 @@ class RowsCheck:
         if self._info.kind == "cut":
             tar = meta.tar.name if meta.tar is not None else None
             for row in rows:
+                if row["dropped_by"] == REMOVED and not self._is_removed(row):
+                    findings.add(path, f"says that clip {row['key']} is removed, and the list does not")
                 if row["shard"] != (tar if row["shard"] is not None or row["kept"] else None):
                     findings.add(path, f"clip {row['key']} is in {row['shard']}, and the rows' tar is {tar}")
+
+    def _is_removed(self, row: Row) -> bool:
+        """Whether a clip is on the list, or its video by any name of its place."""
+        places = {source_place(source) for source in self._removed.sources}
+        return self._removed.has(row["key"], row["source"]) or source_place(row["source"]) in places
 
     def _layer_members(self, rows: Sequence[Row]) -> list[Expected]:
         found = []
@@ -173,9 +189,9 @@ class RowsCheck:
         """
         layers = Dataset(self._store, self._info).pass_layers()
         own, expected = layers[-1], set[str]()
-        inputs = View(self._store, layers[:-1]) if len(layers) > 1 else None
-        as_planned = View(self._store, layers[:-1], paths=planned)
-        units = unit_list(self._store, (inputs or View(self._store, layers)).base, with_gaps=True)
+        inputs = View(self._store, layers[:-1], removed=self._removed) if len(layers) > 1 else None
+        as_planned = View(self._store, layers[:-1], paths=planned, removed=self._removed)
+        units = unit_list(self._store, layers[0], with_gaps=True)
         made = self._made_from(inputs, units)
 
         def check(findings: Findings, unit: str) -> list[str]:
@@ -231,11 +247,12 @@ class RowsCheck:
             findings.add(newest.path, "has not the clips that its input kept")
 
 
-def clip_members(rows: Sequence[Row]) -> list[Expected]:
-    """The members of a unit's tar, in the order of their places."""
+def clip_members(rows: Sequence[Row], columns: Columns | None) -> list[Expected]:
+    """The members of a unit's tar, in the order of their places; their sidecars too where `columns` of the rows are given."""
     found: list[Expected] = []
     for row in sorted(rows, key=lambda row: (row["offset"] is None, row["offset"])):
         facts: dict[str, Any] = {"sha256": row["sha256"], "num_frames": row["num_frames"]}
-        found.append(Expected(f"{row['key']}.json", None, None))
+        data = None if columns is None else sidecar(row, columns)
+        found.append(Expected(f"{row['key']}.json", None, None, data=data))
         found.append(Expected(f"{row['key']}.mp4", row["offset"], row["size"], **facts))
     return found

@@ -5,15 +5,18 @@ A tar passes once, in chunks: nothing of it is kept but the clip at hand where c
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from shardpipe.core.errors import IntegrityError, MediaError
 from shardpipe.core.fingerprint import sha256_hex
-from shardpipe.engine.crew import Crew
+from shardpipe.engine.crew import CHUNK, Crew
 from shardpipe.engine.findings import Findings
 from shardpipe.media.decode import decode
+from shardpipe.storage.blanks import BLANK
 from shardpipe.storage.rows import TarRef
+from shardpipe.storage.tar import BLOCK, END, Buffer, header
 from shardpipe.storage.tarstream import Streamed, stream_members
 
 
@@ -38,17 +41,21 @@ class TarCheck:
         self._decoded: set[str] = set()
         self.hashes: dict[str, str] = {}
         """sha256 of each tar that was read."""
+        self.blanked: set[str] = set()
+        """Tars that nothing names, out of which clips were taken."""
 
     def check(self, findings: Findings, path: str, ref: TarRef, members: Sequence[Expected], *, by: str) -> None:
         """Check the tar at `path` against what `by` says of it: these members in this order, and no others."""
         with findings.guard(path):
             if not findings.claim(path, f"{by} names it"):
                 return
-            found = _Found()
+            gone = {member.name: key_of(member) for member in members if findings.removed.has(key_of(member))}
+            found = _Found(made_again=hashlib.sha256() if gone else None)
             chunks = found.hashed(self._crew.chunks(path, findings.objects[path]))
             text = ""
+            expected = [blanked(member) if member.name in gone else member for member in members]
             try:
-                self._check_members(found, stream_members(chunks), members, by)
+                self._check_members(found, stream_members(chunks), expected, by)
             except IntegrityError as error:
                 text = f"is no tar of clips, or a damaged one: {error}"
             for _ in chunks:  # the rest of one that is damaged
@@ -56,11 +63,14 @@ class TarCheck:
             self.hashes[path] = found.sha256.hexdigest()
             if found.num_bytes != ref.num_bytes:
                 findings.add(path, f"has {found.num_bytes} bytes, and {by} says {ref.num_bytes}")
-            elif self.hashes[path] != ref.sha256:
+            elif still := [name for name in found.names if name in gone]:
+                findings.add(path, unfinished(gone[still[0]]))
+                return
+            elif self.hashes[path] != found.wanted(ref):
                 findings.add(path, f"is damaged: its sha256 is not the one that {by} names")
             if text:
                 findings.add(path, text)
-            elif found.names != [member.name for member in members]:
+            elif found.names != [member.name for member in expected]:
                 findings.add(path, f"does not hold the members that {by} names, in that order")
             else:
                 for each in found.texts:
@@ -70,11 +80,26 @@ class TarCheck:
         """The sha256 of a tar that nothing names; None, and a problem, if it cannot be read."""
         with findings.guard(path):
             found = _Found()
-            for _ in found.hashed(self._crew.chunks(path, findings.objects[path])):
+            chunks = found.hashed(self._crew.chunks(path, findings.objects[path]))
+            if findings.removed:
+                self._look_for_removed(findings, path, chunks)
+            for _ in chunks:
                 pass
             self.hashes[path] = found.sha256.hexdigest()
             return self.hashes[path]
         return None
+
+    def _look_for_removed(self, findings: Findings, path: str, chunks: Iterator[bytes]) -> None:
+        """Of a tar that nothing names: whether it has removed clips, or had."""
+        with suppress(IntegrityError):  # then it belongs to nothing
+            for member, piece in stream_members(chunks):
+                key = member.name.partition(".")[0]
+                if findings.removed.has(key):
+                    findings.add(path, unfinished(key))
+                if member.name == BLANK:
+                    self.blanked.add(path)
+                    if bytes(piece).strip(b"\0"):
+                        findings.add(path, "is damaged: a clip that was taken out of it is not zeros")
 
     def _check_members(
         self,
@@ -90,10 +115,11 @@ class TarCheck:
                 if current is not None:
                     self._end(found, current, by)
                 i = len(found.names)
-                found.names.append(member.name)
+                found.begin(member)
                 is_expected = i < len(members) and members[i].name == member.name
                 current = _Member(members[i], member, keep=self._wants(members[i])) if is_expected else None
                 seen = member
+            found.pass_on(piece)
             if current is not None:
                 current.add(piece)
         if current is not None:
@@ -127,6 +153,8 @@ class _Found:
     num_bytes: int = 0
     names: list[str] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    made_again: Any = None
+    padding: int = 0
 
     def hashed(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         """The same chunks, each hashed as it passes."""
@@ -134,6 +162,43 @@ class _Found:
             self.sha256.update(chunk)
             self.num_bytes += len(chunk)
             yield chunk
+
+    def begin(self, member: Streamed) -> None:
+        """A member comes."""
+        self.names.append(member.name)
+        self.pass_on(bytes(self.padding) + header(member.name, member.size))
+        self.padding = -member.size % BLOCK
+
+    def pass_on(self, data: Buffer) -> None:
+        """Where clips were taken out, the tar is hashed as TarWriter would make it of the members that come."""
+        if self.made_again is not None:
+            self.made_again.update(data)
+
+    def wanted(self, ref: TarRef) -> str:
+        """The sha256 that the tar must have: that of its rows, or of what its members give, each of which is checked."""
+        if self.made_again is None:
+            return ref.sha256
+        self.pass_on(bytes(self.padding) + END)
+        return str(self.made_again.hexdigest())
+
+
+def key_of(member: Expected) -> str:
+    """The clip that a member is of."""
+    return member.name.partition(".")[0]
+
+
+def blanked(member: Expected) -> Expected:
+    """What must be in place of a removed clip's member."""
+    size = member.size if member.size is not None else len(member.data or b"")
+    zeros = hashlib.sha256()
+    for start in range(0, size, CHUNK):
+        zeros.update(bytes(min(CHUNK, size - start)))
+    return Expected(BLANK, member.offset, member.size, zeros.hexdigest())
+
+
+def unfinished(key: str) -> str:
+    """What is the matter where a removed clip is still there."""
+    return f"still holds clip {key}, which is removed: the removal is not finished, run `shardpipe remove ROOT`"
 
 
 class _Member:

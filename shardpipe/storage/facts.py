@@ -50,7 +50,7 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RowsFacts:
-    """What is known of one rows object. lost: (reason, clips, seconds) of those dropped. made_from: path, sha256, path, ..."""
+    """What is known of one rows object. sha256: what it is known by (`RowsMeta.original`). lost: (reason, clips, seconds) of those dropped. made_from: path, sha256, path, ..."""
 
     path: str
     entry: Entry
@@ -96,7 +96,7 @@ class FactsBook:
             self._facts[path] = RowsFacts(
                 path,
                 entry,
-                sha256,
+                facts.get("original") or sha256,
                 self._words.setdefault(facts["fingerprint"], facts["fingerprint"]),
                 tuple(part for pair in facts["inputs"].items() for part in self._shared(*pair)),
                 int(counts["seen"]),

@@ -56,6 +56,7 @@ class RowsMeta:
     on the units before it too, the digests of `lookback`.
     generation: 0, or the number of the retry that made it. tar: the unit's clips; members_tar: what stages wrote beside
     columns. counts: sums for `status`, by name.
+    original: of a record that `remove` rewrote, the sha256 of the object as it was first committed: by that it stays known.
     """
 
     fingerprint: str
@@ -65,11 +66,15 @@ class RowsMeta:
     tar: TarRef | None = None
     members_tar: TarRef | None = None
     counts: Mapping[str, int | float] = field(default_factory=dict)
+    original: str | None = None
 
 
 def encode_rows(columns: Columns, rows: Sequence[Row], meta: RowsMeta) -> bytes:
     """The bytes of a rows object. A value that does not fit raises StageError with its column and key."""
-    return encode_table(columns, rows, asdict(meta))
+    facts = asdict(meta)
+    if meta.original is None:
+        del facts["original"]
+    return encode_table(columns, rows, facts)
 
 
 def decode_rows(

@@ -47,7 +47,7 @@ def make_whole(root: Path, videos: Path, later: Path, opened: Callable[[str], St
         return real(part)
 
     def run(*passes: Mapping[str, Any], **options: Any) -> None:
-        assert not run_inline(make_config(root, videos, passes), opened(str(root)), **options).failed_units
+        assert run_inline(make_config(root, videos, passes), opened(str(root)), **options).failed_units == {}
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(retrying, "stage_class", STAGES.__getitem__)
@@ -57,9 +57,9 @@ def make_whole(root: Path, videos: Path, later: Path, opened: Callable[[str], St
         patch.setattr(cutting, "open_source", failing)
         run()
         patch.setattr(cutting, "open_source", real)
-        assert not retry_root(str(root)).failed_units
+        assert retry_root(str(root)).failed_units == {}
         run(SCORE)
         patch.setenv("FAKE_HEALED", "1")
-        assert not retry_root(str(root)).failed_units
+        assert retry_root(str(root)).failed_units == {}
         run(SCORE, DUP, TRAIN)
         run(SCORE, DUP, TRAIN, add_sources=str(later))
