@@ -41,9 +41,7 @@ __all__ = ["Part", "cut_part"]
 
 Row = dict[str, Any]
 SLACK_S = 2.0
-BEYOND = 0.03
-"""What lies so far beyond a part's nominal end, of its length, is looked at in any case."""
-
+BEYOND = 0.03  # of a part's length: what lies so far beyond its nominal end is looked at in any case
 DROPPED_BY = "error: cut"
 
 
