@@ -104,6 +104,7 @@ def make_plan(
             return Plan(tuple(windows), ())
         draft = Draft(settings, view.columns())
         units = left[: settings.plan_units]
+        ledger.look_up(units, ledger.layers)
         there = [unit for unit in units if ledger.listed(unit, ledger.layers)]
         draft.add(view, units, there, max_missing=allowed)
         if len(draft.missing) > allowed or (tried is not None and not set(draft.missing) <= set(tried)):

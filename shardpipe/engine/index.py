@@ -260,18 +260,21 @@ def read_records(store: Store, name: str, windows: Sequence[Window], removed: Re
     """The record of each planned shard, in order; IncompleteError if one is not there yet, or still has a clip that is removed,
     IntegrityError if it is of another plan.
     """
-    done = RowsLog(store, name, folder="emit").done()
     wanted = [(window, unit) for window in windows for unit in window.shard_units]
-    if missing := next((unit for _, unit in wanted if unit not in done), None):
-        raise IncompleteError(f"{store.url}/{name}: shard {missing} is planned but not written yet")
     with closing(
-        in_order(wanted, lambda each: _record(store, done[each[1]], each[0], removed), at_once=num_readers(store))
+        in_order(wanted, lambda each: _record(store, name, each, removed), at_once=num_readers(store))
     ) as found:
         return [record.result() for _, record in found]
 
 
-def _record(store: Store, path: str, window: Window, removed: Removed) -> Record:
-    table, meta = decode_rows(store.read(path), f"{store.url}/{path}")
+def _record(store: Store, name: str, planned: tuple[Window, str], removed: Removed) -> Record:
+    window, unit = planned
+    path = RowsLog(store, name, folder="emit").path(unit)
+    try:
+        data = store.read(path)
+    except FileNotFoundError:
+        raise IncompleteError(f"{store.url}/{name}: shard {unit} is planned but not written yet") from None
+    table, meta = decode_rows(data, f"{store.url}/{path}")
     if meta.inputs != {window.path: window.sha256}:
         raise IntegrityError(f"{store.url}/{path} was made from another {window.path}: run `shardpipe verify`")
     if removed and removed_in(table, removed):

@@ -11,6 +11,7 @@ bad one, everything is read again: that takes time and changes nothing.
 import logging
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from functools import cached_property
 
 from shardpipe.core.errors import IntegrityError, ShardpipeError
 from shardpipe.engine.window import Window, read_window
@@ -28,6 +29,7 @@ from shardpipe.storage.facts import (
     summary_path,
 )
 from shardpipe.storage.parallel import for_each, num_readers
+from shardpipe.storage.probe import known_honours
 from shardpipe.storage.store import Entry, Store
 
 log = logging.getLogger(__name__)
@@ -37,10 +39,14 @@ WORTH_KEEPING = 1000
 
 
 class Known:
-    """Knowledge of the root of `store`; `keeps`: whether it may write summaries. Not for several threads."""
+    """Knowledge of the root of `store`; `keeps`: whether it may write summaries. Not for several threads.
+
+    asks: whether what a listing lacks, which may be late, is asked for by name: a run does, from when it begins its work.
+    """
 
     def __init__(self, store: Store, *, keeps: bool = False) -> None:
         self.store = store
+        self.asks = False
         self._keeps = keeps
         self._at_once = num_readers(store)
         self._listed: dict[str, dict[str, Entry]] = {}
@@ -113,6 +119,34 @@ class Known:
     def took(self, window: Window) -> None:
         """A window that was just planned, or found planned."""
         self._windows[window.path] = window
+
+    def look_up(self, layer: Layer, names: Iterable[str]) -> list[str]:
+        """Ask by name for rows of these units (or slices) of a layer that are later than those listed, which may lack what was
+        written lately; the paths of what was found, none unless `asks`.
+        """
+        if not self.asks:
+            return []
+        done = {**self.done(layer)}
+        found: dict[str, tuple[str, int]] = {}
+
+        def ask(name: str) -> None:
+            path = layer.log.later(name, done.get(name))
+            if path is not None and (size := self.store.size(path)) is not None:
+                found[name] = (path, size)
+
+        for_each(names, ask, at_once=self._at_once)
+        self._listed[layer.folder] = {
+            **self.listing(layer.folder),
+            **{p: Entry(size, "") for p, size in found.values()},
+        }
+        self._done[layer.name, layer.form] = {**done, **{name: path for name, (path, _) in found.items()}}
+        return [path for path, _ in found.values()]
+
+    @cached_property
+    def lists_late(self) -> bool:
+        """Whether listings of this store are known not to show what was written before them."""
+        honours = known_honours(self.store)
+        return honours is not None and not honours.list_after_write
 
     def facts(self, layer: Layer, path: str) -> RowsFacts | None:
         """What is known of one rows object of a layer, None if it is not there; IntegrityError if another configuration made it."""

@@ -68,6 +68,30 @@ class Ledger:
                 return False
         return True
 
+    def look_up(self, units: Iterable[str], layers: Sequence[Layer]) -> None:
+        """Ask by name for what the listings lack of these units: they may be late. Where a layer has nothing of a unit, later ones
+        have nothing either.
+        """
+        left = [unit for unit in units if not self.listed(unit, layers)]
+        for layer in layers:
+            names = [n for unit in left for n in self.slices(layer, unit) or () if n not in self.done(layer)]
+            found = self.known.look_up(layer, names) if names else []
+            if found and layer is self.base and self._is_sliced:
+                self.known.read(layer, found, hashed=True)
+            left = [unit for unit in left if self.listed(unit, [layer])]
+        self._names, self._newer = {}, {}
+
+    def look_for_newer(self, units: Iterable[str], layers: Sequence[Layer]) -> None:
+        """Where listings are late, rows that have failed clips may have been made again: ask by name for those that count now."""
+        if not self.known.lists_late:
+            return
+        for layer in layers:
+            done = self.done(layer)
+            names = [n for unit in units for n in self.slices(layer, unit) or () if n in done]
+            failed = [n for n in names if (facts := self.known.facts(layer, done[n])) and facts.num_failed]
+            self.known.read(layer, self.known.look_up(layer, failed), hashed=True)
+        self._names, self._newer = {}, {}
+
     def part(self, layer: Layer, unit: str) -> Part | None:
         """What a layer has of a unit; None unless all its slices are there."""
         return self._part(layer, self.slices(layer, unit) or (), self.done(layer))

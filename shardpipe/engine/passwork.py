@@ -190,8 +190,6 @@ class PassWorker:
         if self.task.unit_clips is not None:
             unit, _, number = job.name.rpartition("-")
             part = int(number)
-        if not self.view.listed(unit):
-            self.view.refresh()
         fold = self.view.fold(unit)
         if self._looked is not None:
             fold = self._looked.checked(fold)

@@ -1,6 +1,6 @@
 """Which units of a pass are still to do. A unit is done if, and only if, its rows exist and its input has not changed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -69,9 +69,11 @@ def pass_todo(known: Known, dataset: Dataset, inputs: Sequence[Layer]) -> Todo:
     units = ledger.units
     looked = _looked_at(ledger, own)
     ledger.read_base()
+    ledger.look_up(units, inputs)
     wanted = [*looked, *(unit for unit in units[len(looked) :] if _is_to_look_at(ledger, inputs, own, unit))]
     for layer in inputs:
         ledger.read(layer, wanted, hashed=True)
+    ledger.look_for_newer(wanted, inputs)
     ledger.read(own, wanted, hashed=False)
     made = _made_from(ledger, inputs, looked)
     found = [_slices(ledger, inputs, own, unit, made) for unit in units]
@@ -208,8 +210,11 @@ def _committed(known: Known, name: str) -> Iterator[tuple[str, RowsFacts]]:
             yield unit, facts
 
 
-def failed_share(known: Known, name: str) -> tuple[int, int]:
-    """(failed, seen) clips of all committed rows of a pass."""
+def failed_share(known: Known, name: str, units: Iterable[str] = ()) -> tuple[int, int]:
+    """(failed, seen) clips of all committed rows of a pass; of these units (or slices) also where a listing lacks them."""
+    layer = Layer(known.store, Dataset.open(known.store, name).info, "rows")
+    done = known.done(layer)
+    known.look_up(layer, [unit for unit in units if unit not in done])
     num_failed = num_seen = 0
     for _, facts in _committed(known, name):
         num_failed += facts.num_failed
@@ -225,8 +230,11 @@ def kept_clips(known: Known, name: str) -> int:
 def failed_units(known: Known, name: str) -> list[tuple[str, int]]:
     """Units that have failed clips, and the generation that a retry of each would write."""
     log = RowsLog(known.store, name)
+    ledger = Ledger(known, Dataset.open(known.store, name).pass_layers())
+    ledger.read_base()
+    ledger.look_up(ledger.units, ledger.layers)
     failed = [unit for unit, facts in _committed(known, name) if facts.num_failed]
-    done = log.done(known.listing(f"{name}/rows")) if failed else {}
+    done = ledger.done(ledger.layers[-1])
     return [(unit, log.next_generation(unit, done)) for unit in failed]
 
 

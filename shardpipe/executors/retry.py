@@ -26,6 +26,7 @@ from shardpipe.engine.report import all_datasets, ancestry
 from shardpipe.engine.scenesettings import scenes_identity
 from shardpipe.engine.tasks import CutTask, PassTask
 from shardpipe.engine.units import failed_units, input_layers
+from shardpipe.engine.window import window_path
 from shardpipe.engine.worker import Task
 from shardpipe.executors.driver import driving
 from shardpipe.executors.placing import executor_for, num_decoders
@@ -38,6 +39,7 @@ def retry_root(root: str, *, progress: Progress | None = None) -> RunReport:
     names = Dataset.names(open_store(root, read_only=True))  # a wrong root is told before a folder is made there
     store = open_store(root)
     known = Known(store, keeps=True)
+    known.asks = True
     progress = progress or Silent()
     datasets = all_datasets(store, names)
     refused: dict[str, str] = {}
@@ -80,7 +82,7 @@ def _retry(store: Store, dataset: Dataset, units: list[tuple[str, int]], progres
 
 
 def _is_planned(dataset: Dataset) -> bool:
-    return bool(dataset.store.list(f"{dataset.name}/plan"))
+    return dataset.store.size(window_path(dataset.name, 0)) is not None
 
 
 def _task(store: Store, dataset: Dataset) -> Task:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from shardpipe.config.models import CLIPS, Config
@@ -34,7 +34,7 @@ from shardpipe.engine.worker import Task
 from shardpipe.executors.driver import driving
 from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.local import LocalExecutor
-from shardpipe.executors.placing import executor_for, num_decoders
+from shardpipe.executors.placing import cache_of, executor_for, num_decoders, scratch_of
 from shardpipe.media.encode import check_encoder
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset
@@ -110,9 +110,9 @@ class _Run:
         """Whether a unit of this pass failed in this run."""
         return any(unit.startswith(f"{name}/") for unit in self.failed)
 
-    def check_failures(self, name: str, max_failed: float) -> None:
+    def check_failures(self, name: str, max_failed: float, units: Sequence[str]) -> None:
         """Raise PassFailed if more clips failed than the pass allows."""
-        num_failed, num_seen = failed_share(self.known, name)
+        num_failed, num_seen = failed_share(self.known, name, units)
         if num_failed > max_failed * num_seen:
             raise PassFailed(
                 f"{name}: {num_failed} of {num_seen} clips failed, more than max_failed = {max_failed:g} allows: "
@@ -138,7 +138,7 @@ def run_config(
     ones have so far; nothing is emitted then. add_sources: append the videos there as a new batch first.
     Raises ConfigError before anything ran, PassFailed where more clips failed than a pass allows.
     """
-    store = store or open_store(config.root)
+    store = store or open_store(config.root, scratch=scratch_of(config.execute))
     check_only(config, only)
     known = Known(store, keeps=True)
     prepared = prepare(store, config, only=only, adding=add_sources is not None, known=known)
@@ -150,6 +150,7 @@ def run_config(
 
 
 def _run_all(run: _Run, prepared: Prepared, only: str | None, add_sources: str | None, added: Listing | None) -> None:
+    run.known.asks = True
     if run.config.cut is not None and only in (None, CLIPS):
         _run_cut(run, prepared, add_sources, added)
     elif not cut_todo(run.known).jobs:
@@ -189,13 +190,13 @@ def _run_cut(run: _Run, prepared: Prepared, add_sources: str | None, added: List
         run.progress.note(f"{count} new videos at {add_sources}")
         run.known.relist()
     todo = cut_todo(run.known).limited(run.limit)
-    run.phase(cut_task(prepared, run.config), todo)
+    run.phase(replace(cut_task(prepared, run.config), cache=cache_of(run.config.execute)), todo)
     if run.failed_of(CLIPS):
         run.pending[CLIPS] = "units failed; run again to try them again"
     elif todo.num_waiting:
         run.pending[CLIPS] = f"--limit left {todo.num_waiting} units"
     else:
-        run.check_failures(info.name, prepared.cut.max_failed)
+        run.check_failures(info.name, prepared.cut.max_failed, todo.names)
         run.complete.append(CLIPS)
 
 
@@ -231,7 +232,7 @@ def _run_pass(run: _Run, each: PreparedPass) -> None:
         return
     finished = not todo.num_waiting
     if info.emit == "shards" or (finished and not run.failed_of(name)):
-        run.check_failures(name, each.config.max_failed)
+        run.check_failures(name, each.config.max_failed, todo.names)
     if info.emit == "shards":
         _emit(run, dataset, PlanSettings.of(each.config), finished=finished, tried=todo.inputs)
     if name not in run.pending:
@@ -267,6 +268,7 @@ def emit_pass(
     dataset = Dataset.open(store, name)
     config = Config.model_validate({"root": root, "passes": [{"name": "unused", "from": CLIPS, "emit": "rows"}]})
     run = _Run(Known(store, keeps=True), config, None, progress or Silent())
+    run.known.asks = True
     with driving(store):
         _emit(run, dataset, PlanSettings.of_emit(settings, shard_bytes), finished=True)
     if name in run.pending:

@@ -106,6 +106,15 @@ class RowsLog:
         match = NAME.match(done[unit].removeprefix(f"{self._folder}/")) if unit in done else None
         return int(match["generation"] or 0) + 1 if match else 0
 
+    def later(self, unit: str, known: str | None) -> str | None:
+        """The path of a unit's newest rows, if they are later than those at the path `known`: by looks at their names, since a
+        listing may be late. Generations follow one another.
+        """
+        first = generation = self.next_generation(unit, {unit: known} if known else {})
+        while self._store.size(self.path(unit, generation)) is not None:
+            generation += 1
+        return self.path(unit, generation - 1) if generation > first else None
+
     def commit(self, unit: str, data: bytes, generation: int = 0) -> bytes:
         """Make the unit done with these rows, unless it is done; the rows that count now, ours or the winner's."""
         return self._store.create(self.path(unit, generation), data)

@@ -6,7 +6,7 @@ other layers  rows of passes since (ROOT/score/rows/), aligned with the base by 
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -164,7 +164,7 @@ class Layer:
 
     def read(
         self,
-        names: list[str],
+        names: Sequence[str],
         done: Mapping[str, str],
         columns: Collection[str] | None = None,
         *,

@@ -3,8 +3,9 @@
 A layer's rows count only if every rows object that they were made from still has the sha256 they recorded.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 from shardpipe.core.clip import STATE
 from shardpipe.core.columns import ColumnType, string
@@ -13,6 +14,7 @@ from shardpipe.storage.commit import in_order, numbered
 from shardpipe.storage.facts import RowsFacts
 from shardpipe.storage.layers import Layer, LayerRows, Row
 from shardpipe.storage.lookback import DIGESTS, NAMES, names_so_far
+from shardpipe.storage.parallel import for_each, num_readers
 from shardpipe.storage.removed import Removed
 from shardpipe.storage.rows import RowsMeta, decode_table
 from shardpipe.storage.store import Store
@@ -34,7 +36,8 @@ class Fold:
 
 
 class View:
-    """Layers over one base, as one table a unit. Listings are taken at construction and by `refresh`.
+    """Layers over one base, as one table a unit. Listings are taken at construction and by `refresh`. They may be late: where rows
+    are missing, no longer count, or have failed clips, which may have been made again, later ones are asked for by name.
 
     With `paths` it sees these rows objects alone, and never lists: the rows that a plan names, whatever came after. `done`: what a
     listing showed already, of each layer by name. removed: the clips that it masks; by default those of the root's list, which
@@ -54,18 +57,23 @@ class View:
         self.layers = layers
         self.removed = Removed(store) if removed is None else removed
         self._paths = paths
-        self._done: Mapping[str, Mapping[str, str]] = done or {}
+        self._done = {name: dict(each) for name, each in (done or {}).items()}
         self._names: dict[tuple[str, ...], dict[str, str]] = {}
+        self._mutex = Lock()
         if done is None:
             self._list()
 
     def refresh(self) -> None:
-        """List again which rows each layer has, and read what was removed since."""
+        """List again which rows each layer has, what was known stays; and read what was removed since."""
         self._list()
         self.removed.refresh()
 
     def _list(self) -> None:
-        self._done = {layer.name: layer.log.done(self._paths) for layer in self.layers}
+        for layer in self.layers:
+            known = self._done.get(layer.name, {}).values()
+            self._done[layer.name] = layer.log.done(
+                self._paths if self._paths is not None else [*self.store.list(layer.folder), *known]
+            )
         self._names = {}
 
     @property
@@ -113,16 +121,22 @@ class View:
     def names_so_far(self, names: Sequence[str] | None = None) -> Mapping[str, str]:
         """For each unit the digest NAMES of `lookback`, of the layers of these Datasets (default: of all)."""
         wanted = tuple(layer.name for layer in self.layers if names is None or layer.name in names)
-        if wanted not in self._names:
-            self._names[wanted] = names_so_far(self.units(), [self._done[name] for name in wanted])
-        return self._names[wanted]
+        found = self._names.get(wanted)
+        if found is None:
+            found = self._names[wanted] = names_so_far(self.units(), [self._done[name] for name in wanted])
+        return found
 
     def fold(self, unit: str, columns: Collection[str] | None = None) -> Fold:
         """The folded rows; raises IncompleteError where a layer has none yet, or has rows of inputs that changed since.
 
         columns: of the data only these, and no members: much quicker.
         """
-        return self._fold(unit, self.layers, columns)
+        try:
+            return self._fold(unit, columns)
+        except IncompleteError:
+            if self._paths is None and self._look_up(unit):
+                return self._fold(unit, columns)
+            raise
 
     def has_moved(self, fold: Fold) -> bool:
         """Whether clips of an emitted base lie elsewhere than this fold says, or are being moved: `remove` rewrites shards."""
@@ -133,13 +147,52 @@ class View:
         base = self.base.read([fold.unit], self._done[self.base.name])
         now = {row["key"]: (row["shard"], row["offset"]) for row in base.rows} if base is not None else {}
         there = (
-            row for row in fold.rows if row["shard"] is not None and not self.removed.has(row["key"], row["source"])
+            row for row in fold.rows if row["shard"] is not None and not self.removed.has(row["key"], row.get("source"))
         )
         return any(now.get(row["key"]) != (row["shard"], row["offset"]) for row in there)
 
-    def _fold(self, unit: str, layers: Sequence[Layer], columns: Collection[str] | None) -> Fold:
+    def _look_up(self, unit: str) -> bool:
+        """Ask by name for all that the fold of a unit is made of; whether some of it is there that was not known."""
+        any_new = self._ask(self.base, [unit])
+        if unit not in self._done[self.base.name]:
+            return False
+        for layer in self.layers[1:]:
+            if layer.info.looks_back:  # its rows depend on the names of all rows before them
+                for each in (each for each in self.layers if each.name in layer.info.inputs):
+                    any_new |= self._ask(each, self._unknown(each))
+            any_new |= self._ask(layer, self._slices(layer, unit))
+        return any_new
+
+    def _ask(self, layer: Layer, names: Iterable[str]) -> bool:
+        """Ask by name for rows of these units (or slices) of a layer that are later than those known; whether there are any."""
+        done = self._done[layer.name]
+        found: dict[str, str] = {}
+
+        def ask(name: str) -> None:
+            path = layer.log.later(name, done.get(name))
+            if path is not None:
+                found[name] = path
+
+        for_each(names, ask, at_once=num_readers(self.store))
+        if found:
+            with self._mutex:  # folds are made by several threads
+                self._done[layer.name] = {**self._done[layer.name], **found}
+                self._names = {}
+        return bool(found)
+
+    def _slices(self, layer: Layer, unit: str) -> list[str]:
+        """The names under which a layer commits a unit of which the base has rows."""
+        return layer.slices(unit, self.num_clips(unit) if layer.is_sliced else 0)
+
+    def _unknown(self, layer: Layer) -> list[str]:
+        """The units (or slices) of which no rows of a layer are known."""
+        units = [unit for unit in self.units() if unit in self._done[self.base.name] or not layer.is_sliced]
+        names = (name for unit in units for name in self._slices(layer, unit))
+        return [name for name in names if name not in self._done[layer.name]]
+
+    def _fold(self, unit: str, columns: Collection[str] | None) -> Fold:
         in_base = {*columns, "source"} if columns is not None and self.removed else columns
-        base = self.base.read([unit], self._done[self.base.name], in_base)
+        base = self._read(self.base, [unit], in_base)
         if base is None:
             raise IncompleteError(f"{self.store.url}/{self.base.name} has no rows of unit {unit} yet")
         inputs = dict(zip(base.paths, base.sha256s, strict=True))
@@ -147,8 +200,8 @@ class View:
         by_key = {row["key"]: row for row in rows}
         if len(by_key) != len(rows):
             raise IntegrityError(f"{self.store.url}/{base.paths[0]} has a key twice: run `shardpipe verify`")
-        for layer in layers[1:]:
-            part = layer.read(layer.slices(unit, len(rows)), self._done[layer.name], columns)
+        for layer in self.layers[1:]:
+            part = self._read(layer, layer.slices(unit, len(rows)), columns)
             if part is None:
                 raise IncompleteError(f"{self.store.url}/{layer.name} has no rows of unit {unit} yet")
             check_inputs(self.store, part, inputs | self._so_far(layer, unit))
@@ -157,6 +210,14 @@ class View:
         empty = dict.fromkeys(self.columns() if columns is None else columns)
         folded = ({**empty, **row} for row in rows)
         return Fold(unit, [self.removed.mask(row) for row in folded] if self.removed else list(folded), inputs)
+
+    def _read(self, layer: Layer, names: Sequence[str], columns: Collection[str] | None) -> LayerRows | None:
+        """The newest rows of these slices of a layer, None unless all are there."""
+        part = layer.read(names, self._done[layer.name], columns)
+        if part is None or self._paths is not None:
+            return part
+        failed = [name for name, meta in zip(names, part.metas, strict=True) if meta.counts.get("failed")]
+        return layer.read(names, self._done[layer.name], columns) if self._ask(layer, failed) else part
 
     def _so_far(self, layer: Layer, unit: str) -> dict[str, str]:
         """What a listing tells of the units before this one, where the layer's rows depend on them. What a plan names counts."""
