@@ -3,7 +3,7 @@
 import signal
 from importlib.util import find_spec
 
-pytest_plugins = ["support.s3_fixtures"]
+pytest_plugins = ["support.s3_fixtures", "support.places"]
 
 # real vLLM lives in an environment of its own, where scripts/test runs these
 collect_ignore = [] if find_spec("vllm") else ["vllm_cpu"]

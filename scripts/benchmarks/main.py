@@ -12,6 +12,8 @@ import engine
 import gpu
 import memory
 import models
+import s3
+import scale
 import score
 import supply
 from measure import Table
@@ -24,7 +26,9 @@ BENCHMARKS = {
     "supply": supply.bench,
     "emit": emit.bench,
     "memory": memory.bench,
+    "s3": s3.bench,
     "models": models.bench,
+    "scale": scale.bench,
     "captions": captions.bench,
     "gpu": gpu.bench,
 }

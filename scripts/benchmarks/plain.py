@@ -33,5 +33,5 @@ def frames_share(dataset: tuple[str, str], num_stills: int, request: FrameReques
     rows = [row for unit in view.units() for row in view.fold(unit).rows if row["kept"]][rank::world]
     source = MediaSource(store, num_stills=num_stills)
     for row in rows:
-        source.of(row, [request]).fetch().frames([request], lambda shape: np.empty(shape, np.uint8))
+        source.of(row, [request]).ask()().frames([request], lambda shape: np.empty(shape, np.uint8))
     return len(rows)

@@ -29,7 +29,10 @@ COMMANDS = (
     "captions",
     "verify",
     "copy",
+    "doctor",
+    "gc",
     "retry",
+    "remove",
     "stages",
     "models",
 )

@@ -48,7 +48,8 @@ def write_status(found: Status, *, as_json: bool) -> None:
             "honours": None if found.honours is None else asdict(found.honours),
             "drivers": [asdict(each) for each in found.drivers],
         }
-        write_json({"root": found.root, "store": store, "passes": [asdict(each) for each in found.passes]})
+        passes = [asdict(each) for each in found.passes]
+        write_json({"root": found.root, "store": store, "num_removed": found.num_removed, "passes": passes})
         return
     header = [
         "pass",
@@ -76,6 +77,8 @@ def write_status(found: Status, *, as_json: bool) -> None:
         rows.append([each.name, state, units, *counts, *amounts])
     write_line(f"root  {found.root}")
     write_line(f"store {_store(found)}")
+    if found.num_removed:
+        write_line(f"{found.num_removed:,} clips are removed")
     write_table(header, rows, left=3)
     for each in found.passes:
         if each.gap is not None:

@@ -18,10 +18,12 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Check that every object is what its rows and records say; exit 1 if one is not."""
-    from shardpipe.cli.output import write_json, write_line  # noqa: PLC0415  --help must not wait for pyarrow
+    from shardpipe.cli.output import write_json, write_line  # noqa: PLC0415
+    from shardpipe.cli.progress import showing_bytes  # noqa: PLC0415  --help must not wait for pyarrow
     from shardpipe.engine.verify import verify  # noqa: PLC0415
 
-    report = verify(root, deep=deep)
+    with showing_bytes(root, "read") as tell:
+        report = verify(root, deep=deep, tell=tell)
     if as_json:
         write_json(asdict(report))
     else:

@@ -1,9 +1,10 @@
 """What passes between a run, its executor and its workers: units, their outcomes, progress. All plain values."""
 
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 Phase = Literal["cut", "rows", "emit"]
+PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class UnitJob:
     retry: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Usage:
     """What a unit took: seconds (cpu_s over all processes, gpu_s while a stage held its device), bytes and requests of
     the store. Kept in `_run/` only, never in committed objects.

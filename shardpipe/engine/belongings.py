@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 from shardpipe.core.errors import IntegrityError
-from shardpipe.engine.emitplan import shard_unit
 from shardpipe.engine.findings import Problem
+from shardpipe.engine.window import shard_unit
 from shardpipe.storage.commit import NAME as ROWS_NAME
 from shardpipe.storage.lookback import DIGESTS
 from shardpipe.storage.rows import TarRef, decode_facts, decode_meta, footer_bytes
@@ -28,8 +28,8 @@ READERS = 16
 FOOTER_BYTES = 1 << 14
 IDX, SOURCES, ROWS, PLAN, EMIT, BESIDE, INFO, INDEX = range(8)
 FOLDERS = {"sources": SOURCES, "rows": ROWS, "plan": PLAN, "emit": EMIT}
-TOP = re.compile(r"(urls(\.\d{4})?\.txt|wids(\.\d{4})?\.json|README\.md|\.nv-meta/.+)\Z")
-NUMBERED_INDEX = re.compile(r"index(\.(?P<number>\d{4}))?\.parquet\Z")
+TOP = re.compile(r"(urls(\.\d{4,})?\.txt|wids(\.\d{4,})?\.json|README\.md|\.nv-meta/.+)\Z")
+NUMBERED_INDEX = re.compile(r"index(\.(?P<number>\d{4,}))?\.parquet\Z")
 
 Step = tuple[int, int]
 """A place in the order: which kind of objects, and of rows the generation, of an index its number."""

@@ -4,8 +4,9 @@ Each request is decided on its own, by the clip's folded row alone, so a stage g
 run beside it. A clip all of whose requests are served by cached frames is never read.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -13,24 +14,26 @@ from shardpipe.core.frames import FrameRequest
 from shardpipe.core.stills import ASKED, HEIGHT, TIMES_S, WIDTH, in_words, still_ext
 from shardpipe.engine.decodechild import Media
 from shardpipe.engine.flow import Fetch
+from shardpipe.engine.readahead import ReadAhead, read_all
 from shardpipe.media.pick import Indices
 from shardpipe.media.stills import StillFacts, Stills, picks, why_not
 from shardpipe.storage.dataset import Row
-from shardpipe.storage.members import read_members
+from shardpipe.storage.members import MemberPlace, member_runs, members_of_runs, run_bytes
 from shardpipe.storage.metered import MeteredStore
 
 
 @dataclass(frozen=True)
 class ClipMedia:
-    """How to get at a clip's frames: whether its mp4 is decoded, whether stills are used, and what reads them.
+    """How to get at a clip's frames: whether its mp4 is decoded, and whether stills are used.
 
-    unserved: where nothing may be decoded, the requests that have no frames, and why.
+    unserved: where nothing may be decoded, the requests that have no frames, and why. ask: has the bytes read ahead, and
+    gives what takes them; it is called once, for clips in the order in which they will be decoded.
     """
 
     is_decoded: bool
     uses_stills: bool
     unserved: Mapping[FrameRequest, str]
-    fetch: Fetch
+    ask: Callable[[], Fetch]
 
 
 class MediaSource:
@@ -40,6 +43,15 @@ class MediaSource:
         self._store = store
         self._num_stills = num_stills
         self._stills_only = stills_only
+        self._ahead = ReadAhead(store)
+
+    def go(self) -> None:
+        """Start reading what was asked for: neighbours are joined, so ask for many clips first."""
+        self._ahead.go()
+
+    def close(self) -> None:
+        """Read no more."""
+        self._ahead.close()
 
     def of(self, row: Row, requests: Sequence[FrameRequest]) -> ClipMedia:
         """Where the frames of one clip come from."""
@@ -52,15 +64,35 @@ class MediaSource:
         unserved = {each: self._why_not(each, facts) for each in others} if self._stills_only else {}
         is_decoded = len(others) > len(unserved)
 
+        ask = partial(self._ask, row, facts, served, is_decoded=is_decoded)
+        return ClipMedia(is_decoded, bool(served), unserved, ask)
+
+    def _ask(
+        self, row: Row, facts: StillFacts | None, served: Mapping[FrameRequest, Indices], *, is_decoded: bool
+    ) -> Fetch:
+        """Have a clip's stills, and its mp4 where no local file has it, read ahead."""
+        numbers = np.unique(np.concatenate(list(served.values()))).tolist() if served else []
+        places: list[MemberPlace] = [row["members"][still_ext(i)] for i in numbers]
+        runs = member_runs(places)
+        wanted = [self._ahead.want(run[0].path, run[0].offset, run_bytes(run)) for run in runs]
+        path = self._store.local_path(row["shard"]) if is_decoded else None
+        if is_decoded and path is None:
+            wanted.append(self._ahead.want(row["shard"], row["offset"], row["size"]))
+
         def fetch() -> Media:
+            data = read_all(wanted)
             stills = None
             if facts is not None and served:
-                wanted = np.unique(np.concatenate(list(served.values()))).tolist()
-                data = read_members(self._store, [row["members"][still_ext(i)] for i in wanted])
-                stills = Stills(facts, dict(zip(wanted, data, strict=True)), served)
-            return self._media(row, stills) if is_decoded else Media(None, 0, 0, None, stills=stills)
+                found = members_of_runs(self._store, runs, data[: len(runs)])
+                stills = Stills(facts, {i: found[place] for i, place in zip(numbers, places, strict=True)}, served)
+            if not is_decoded:
+                return Media(None, 0, 0, None, stills=stills)
+            if path is None:
+                return Media(None, 0, row["size"], row["sha256"], data[-1], stills)
+            self._store.count_read(row["size"])
+            return Media(str(path), row["offset"], row["size"], row["sha256"], stills=stills)
 
-        return ClipMedia(is_decoded, bool(served), unserved, fetch)
+        return fetch
 
     def _why_not(self, request: FrameRequest, facts: StillFacts | None) -> str:
         if facts is None:
@@ -70,14 +102,6 @@ class MediaSource:
         else:
             why = why_not(request, facts)
         return f"its cached frames cannot serve {in_words(request)}: {why} (frames_from: members_only)"
-
-    def _media(self, row: Row, stills: Stills | None) -> Media:
-        path = self._store.local_path(row["shard"])
-        if path is not None:
-            self._store.count_read(row["size"])
-            return Media(str(path), row["offset"], row["size"], row["sha256"], stills=stills)
-        data = self._store.read_range(row["shard"], row["offset"], row["size"])
-        return Media(None, 0, row["size"], row["sha256"], data, stills)
 
 
 def still_facts(row: Row) -> StillFacts | None:

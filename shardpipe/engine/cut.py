@@ -2,7 +2,9 @@
 
     for each part of a video: open, probe, find scenes, cut ─▶ scratch ─▶ tar (put first) ─▶ rows (create, last)
 
-A video that cannot be read becomes one error row; a clip that cannot be cut becomes one too.
+A video that cannot be read becomes one error row; a clip that cannot be cut becomes one too. Of a clip or video that is on the
+list of removed ones there is a row, and no media. Whoever puts a tar looks at the list again: what came on it meanwhile goes out
+of the tar, and the unit is cut once more.
 """
 
 import logging
@@ -23,11 +25,15 @@ from shardpipe.engine.counts import count, outcome_of
 from shardpipe.engine.cutvideo import Part, cut_part
 from shardpipe.engine.rawfile import open_source, part_label
 from shardpipe.engine.sidecar import sidecar
+from shardpipe.engine.sourceplace import source_place
+from shardpipe.engine.sources import place
 from shardpipe.engine.tasks import CutTask
 from shardpipe.engine.worker import UnitWorker, Watch, scratch_folder
 from shardpipe.media.probe import probe
-from shardpipe.storage.commit import RowsLog
+from shardpipe.storage.blanks import blank
+from shardpipe.storage.commit import RowsLog, tar_name
 from shardpipe.storage.metered import Meter, MeteredStore
+from shardpipe.storage.removed import Entry, Removed, masked
 from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta, decode_rows, encode_rows
 from shardpipe.storage.scratch import grow
 from shardpipe.storage.store import Store
@@ -51,6 +57,7 @@ class CutWorker(UnitWorker):
         self.task = task
         self.store = MeteredStore(store)
         self.meter = Meter(self.store)
+        self.removed = Removed(self.store)
         self._batches: list[pa.Table] = []
         self._cache = None if task.cache is None else FileCache(task.cache)
         self._num_fetched = 0
@@ -60,11 +67,11 @@ class CutWorker(UnitWorker):
         log = RowsLog(self.store, self.task.name)
         if (there := log.there(job.name, job.generation)) is not None:
             return outcome_of(job.name, there.counts, self.meter.lap(), was_done=True)
-        parts = self._parts(job.name)
-        with scratch_folder(self.store, _guess(parts), is_guess=True) as scratch:
-            rows, tar = self._cut_all(job, parts, scratch, scratch / f"{job.name}.tar")
+        rows, tar = self._cut(job, self._parts(job.name))
         data = self._encode(job, rows, tar)
         won = decode_meta(log.commit(job.name, data, job.generation))
+        self.removed.refresh()
+        self._take_out(rows, tar)
         return outcome_of(job.name, won.counts, self.meter.lap())
 
     def _parts(self, unit: str) -> list[Row]:
@@ -74,6 +81,37 @@ class CutWorker(UnitWorker):
             raise IntegrityError(f"no batch of sources in {self.store.url}/{self.task.name} has unit {unit}")
         return parts
 
+    def _cut(self, job: UnitJob, parts: list[Row]) -> tuple[list[Row], TarRef | None]:
+        """The rows of these parts, and their tar, which is put and has nothing in it that is removed by now."""
+        while True:
+            version = self._look_for_removed(parts)
+            try:
+                with scratch_folder(self.store, _guess(parts), is_guess=True) as scratch:
+                    rows, tar = self._cut_all(job, parts, scratch, scratch / f"{job.name}.tar")
+            except IntegrityError:  # a retry found a clip gone, out of the tar that it copies from
+                if self._look_for_removed(parts) == version:
+                    raise
+                continue
+            self._look_for_removed(parts)
+            if not self._take_out(rows, tar):
+                return rows, tar
+
+    def _look_for_removed(self, parts: list[Row]) -> int:
+        """Read what is removed by now, also videos of this unit by another name of their place; the list's version."""
+        self.removed.refresh()
+        places = {source_place(source) for source in self.removed.sources}
+        self.removed.take(
+            Entry(None, part["url"]) for part in parts if places and place(part["url"], part["container"]) in places
+        )
+        return self.removed.version
+
+    def _take_out(self, rows: list[Row], tar: TarRef | None) -> bool:
+        """Take the clips that are removed by now out of the tar, which is put; whether there are any."""
+        there = [row for row in rows if row["offset"] is not None]
+        if tar is None or not any(self.removed.has(row["key"], row["source"]) for row in there):
+            return False
+        return blank(self.store, f"{self.task.name}/{tar.name}", self.removed)
+
     def _cut_all(
         self, job: UnitJob, parts: list[Row], scratch: Path, tar_path: Path
     ) -> tuple[list[Row], TarRef | None]:
@@ -81,25 +119,30 @@ class CutWorker(UnitWorker):
         with TarWriter(tar_path) as tar:
             settled = self._settled(job) if job.retry else {}
             for part in parts:
+                if part["url"] in self.removed.sources:
+                    rows.append(masked(error_row(part, "")))
+                    continue
                 if part["url"] in settled:
                     rows += self._copied(tar, settled[part["url"]])
                     settled[part["url"]] = []  # all its parts in this unit at once
                     continue
                 for row, file in self._guarded(job, part, scratch):
                     row |= {name: part[name] for name in self.task.passthrough}
+                    row = {**dict.fromkeys(LOCATION), **self.removed.mask(row)}  # noqa: PLW2901
                     rows.append(row)
                     if file is not None:
-                        row.update(asdict(self._pack(tar, row, file)))
+                        if row["kept"]:
+                            row.update(asdict(self._pack(tar, row, file)))
                         file.unlink()
                         grow(scratch, tar_path.stat().st_size + self._num_fetched)
             if tar.num_samples == 0:
                 tar.abort()
                 return rows, None
             written = tar.close()
-        name = f"shards/{job.name}-{written.sha256[:12]}.tar"
+        name = tar_name("shards", job.name, job.generation, written.sha256)
         self.store.put_file(f"{self.task.name}/{name}", tar_path)
         for row in rows:
-            if row.get("offset") is not None:
+            if row["offset"] is not None:
                 row["shard"] = name
         return rows, TarRef(name, written.num_bytes, written.sha256)
 
@@ -110,13 +153,15 @@ class CutWorker(UnitWorker):
         table, _ = decode_rows(self.store.read(path), f"{self.store.url}/{path}")
         by_source: dict[str, list[Row]] = {}
         for row in table.to_pylist():
-            by_source.setdefault(row["source"], []).append(row)
+            by_source.setdefault(row["source"], []).append(self.removed.mask(row))
         return {url: rows for url, rows in by_source.items() if all(row["error"] is None for row in rows)}
 
     def _copied(self, tar: TarWriter, rows: list[Row]) -> list[Row]:
         """Clips of the generation before, as they are, into the new tar."""
         columns = {**CLIP_COLUMNS, **self.task.passthrough}
         for row in rows:
+            if row["offset"] is None:
+                continue  # removed
             data = self.store.read_range(f"{self.task.name}/{row['shard']}", row["offset"], row["size"])
             if sha256_hex(data) != row["sha256"]:
                 raise IntegrityError(

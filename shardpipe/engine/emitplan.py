@@ -6,85 +6,29 @@ A window is planned when all its units have rows. What is then in the store coun
 the settings, its units, those that are missing, and the sha256 of every rows object that it was made from.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from shardpipe.config.models import PassConfig
-from shardpipe.core.columns import Columns, int64, string
+from shardpipe.core.columns import Columns
 from shardpipe.core.errors import ConfigError, IncompleteError, IntegrityError
-from shardpipe.core.fingerprint import difference, sha256_hex
+from shardpipe.core.fingerprint import difference
+from shardpipe.engine.known import Known
+from shardpipe.engine.ledger import Ledger
 from shardpipe.engine.packing import Packable, pack, sample_bytes
 from shardpipe.engine.plansettings import PlanSettings, member_sizes
-from shardpipe.storage.commit import numbered
-from shardpipe.storage.dataset import MADE, Dataset, Fold, Row, View
-from shardpipe.storage.rows import decode_table, encode_table
+from shardpipe.engine.window import PLAN_COLUMNS, Window, shard_unit, window_path
+from shardpipe.storage.dataset import MADE, Dataset, Fold, View
+from shardpipe.storage.parallel import in_order
+from shardpipe.storage.rows import encode_table
 from shardpipe.storage.store import Store
 
 SHOWN = 5  # units that a message names
-PLAN_COLUMNS: Columns = {
-    "key": string,
-    "unit": string,  # of the input
-    "unit_out": string,  # the emit unit: the shard's number in six digits
-    "shard": int64,
-    "place": int64,  # in the shard, from 0
-    "media": string,  # the tar that has the mp4 now, relative to the root
-    "offset": int64,
-    "size": int64,
-    "sha256": string,
-}
-
-
-@dataclass(frozen=True)
-class Window:
-    """One plan object. `units`: the input's units that it covers; `missing`: those of them without rows.
-
-    inputs: path to sha256 of each rows object that it was made from.
-    """
-
-    path: str
-    sha256: str
-    settings: Mapping[str, Any]
-    units: tuple[str, ...]
-    missing: tuple[str, ...]
-    inputs: Mapping[str, str]
-    first_shard: int
-    num_shards: int
-    table: pa.Table = field(repr=False)
-
-    @staticmethod
-    def decode(path: str, data: bytes) -> "Window":
-        """The window in a plan object; IntegrityError if it is damaged."""
-        table, facts = decode_table(data, path, columns=PLAN_COLUMNS)
-        try:
-            return Window(
-                path,
-                sha256_hex(data),
-                facts["settings"],
-                tuple(facts["units"]),
-                tuple(facts["missing"]),
-                facts["inputs"],
-                facts["first_shard"],
-                facts["num_shards"],
-                table,
-            )
-        except KeyError as error:
-            raise IntegrityError(f"{path} is no plan: it lacks {error}; run `shardpipe verify`") from error
-
-    @property
-    def shard_units(self) -> list[str]:
-        """The emit units: one a shard."""
-        return [shard_unit(self.first_shard + i) for i in range(self.num_shards)]
-
-    def clips(self, unit: str) -> list[Row]:
-        """The plan's rows of one shard, in order of their places."""
-        numbers = self.table.column("shard").to_numpy()
-        start, end = np.searchsorted(numbers, [int(unit), int(unit) + 1])
-        rows: list[Row] = self.table.slice(start, end - start).to_pylist()
-        return rows
+FOLDS_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -107,21 +51,6 @@ class Plan:
         return [unit for window in self.windows for unit in window.shard_units]
 
 
-def shard_unit(number: int) -> str:
-    """The emit unit's name: what stands in the shard's name too."""
-    return f"{number:06d}"
-
-
-def read_windows(store: Store, name: str) -> list[Window]:
-    """The windows of the Dataset `name` that are planned, in order."""
-    return [Window.decode(path, store.read(path)) for path in numbered(store, f"{name}/plan")]
-
-
-def window_path(name: str, index: int) -> str:
-    """Where the plan of a window lies."""
-    return f"{name}/plan/{index:04d}.parquet"
-
-
 def check_settings(store: Store, windows: Sequence[Window], settings: PlanSettings) -> None:
     """Raise ConfigError with the difference if a window was planned with other settings."""
     for window in windows:
@@ -133,7 +62,7 @@ def check_settings(store: Store, windows: Sequence[Window], settings: PlanSettin
             )
 
 
-def check_emit(store: Store, config: PassConfig, columns: Columns, members: Mapping[str, str]) -> dict[str, str]:
+def check_emit(known: Known, config: PassConfig, columns: Columns, members: Mapping[str, str]) -> dict[str, str]:
     """Raise ConfigError, before anything runs, if a pass cannot emit what its config says, or planned otherwise before.
 
     columns, members: what its clips will have, its own included. Gives the members that a later pass finds in the
@@ -141,14 +70,17 @@ def check_emit(store: Store, config: PassConfig, columns: Columns, members: Mapp
     """
     settings, name = PlanSettings.of(config), config.name
     settings.check(f"passes.{name}", columns, {ext: member for member, ext in members.items()})
-    path = window_path(name, 0)
-    if store.size(path) is not None:
-        check_settings(store, [Window.decode(path, store.read(path))], settings)
+    check_settings(known.store, known.windows(name), settings)
     return {ext: ext for ext in settings.members if ext not in MADE}
 
 
 def make_plan(
-    dataset: Dataset, settings: PlanSettings, *, finished: bool, tried: Collection[str] | None = None
+    dataset: Dataset,
+    settings: PlanSettings,
+    *,
+    finished: bool,
+    tried: Collection[str] | None = None,
+    known: Known | None = None,
 ) -> Plan:
     """Plan what can be planned; created if absent, then read back.
 
@@ -156,24 +88,32 @@ def make_plan(
     given: others came with new sources since): only then may `allow_missing` of them be without. Raises ConfigError where
     earlier windows had other settings.
     """
-    store, view = dataset.store, dataset.pass_view()
-    windows = read_windows(store, dataset.name)
+    store, known = dataset.store, known or Known(dataset.store)
+    ledger = Ledger(known, dataset.pass_layers())
+    view = View(store, list(ledger.layers), done={layer.name: ledger.done(layer) for layer in ledger.layers})
+    windows = known.windows(dataset.name)
     check_settings(store, windows, settings)
     settings.check(f"passes.{dataset.name}", view.columns(), view.members())
-    left = _not_in(windows, view.units())
+    left = _not_in(windows, ledger.units)
     allowed = settings.allow_missing - sum(len(window.missing) for window in windows) if finished else 0
+    if left:
+        ledger.read_base()
     while True:
         if windows and not left:
             check_keys(store, windows)
             return Plan(tuple(windows), ())
         draft = Draft(settings, view.columns())
-        draft.add(view, left[: settings.plan_units], max_missing=allowed)
+        units = left[: settings.plan_units]
+        ledger.look_up(units, ledger.layers)
+        there = [unit for unit in units if ledger.listed(unit, ledger.layers)]
+        draft.add(view, units, there, max_missing=allowed)
         if len(draft.missing) > allowed or (tried is not None and not set(draft.missing) <= set(tried)):
             too_many = finished and len(draft.missing) > allowed
             return Plan(tuple(windows), tuple(left), _waiting(dataset, draft.missing, finished=too_many))
         path = window_path(dataset.name, len(windows))
         first = windows[-1].first_shard + windows[-1].num_shards if windows else 0
         windows.append(Window.decode(path, store.create(path, draft.encode(first_shard=first))))
+        known.took(windows[-1])
         check_settings(store, windows[-1:], settings)
         allowed -= len(windows[-1].missing)
         left = _not_in(windows[-1:], left)
@@ -181,8 +121,13 @@ def make_plan(
 
 def _not_in(windows: Sequence[Window], units: Sequence[str]) -> list[str]:
     """The units that none of these windows covers, in order."""
-    covered = {unit for window in windows for unit in window.units}
-    return [unit for unit in units if unit not in covered]
+    return _without(units, [unit for window in windows for unit in window.units])
+
+
+def _without(units: Sequence[str], others: Iterable[str]) -> list[str]:
+    """Those that are none of the others, in order."""
+    found = set(others)
+    return [unit for unit in units if unit not in found]
 
 
 def _waiting(dataset: Dataset, missing: Sequence[str], *, finished: bool) -> str:
@@ -193,6 +138,9 @@ def _waiting(dataset: Dataset, missing: Sequence[str], *, finished: bool) -> str
 
 def check_keys(store: Store, windows: Sequence[Window]) -> None:
     """Raise IntegrityError if a key is planned twice: readers would join the two clips, or refuse both."""
+    keys = pa.chunked_array([chunk for window in windows for chunk in window.table.column("key").chunks], pa.string())
+    if pc.count_distinct(keys, mode="all").as_py() == len(keys):
+        return
     seen: set[str] = set()
     for window in windows:
         for key in window.table.column("key").to_pylist():
@@ -217,18 +165,22 @@ class Draft:
     places: list[tuple[str, str, int, int, str]] = field(default_factory=list)
     """Of each clip: unit, tar, first byte, bytes, sha256."""
 
-    def add(self, view: View, units: Sequence[str], *, max_missing: int) -> None:
-        """Add the kept clips of these units; stops where more than `max_missing` of them have no rows."""
+    def add(self, view: View, units: Sequence[str], there: Collection[str], *, max_missing: int) -> None:
+        """Add the kept clips of these units, of which those in `there` have rows; stops where more than `max_missing` have none,
+        or rows that were made from others than those that are there now.
+        """
         self.units += units
-        self.missing += [unit for unit in units if not view.listed(unit)]
-        for unit in units:
-            if len(self.missing) > max_missing:
-                return
-            if unit not in self.missing:
+        self.missing += _without(units, there)
+        if len(self.missing) > max_missing:
+            return
+        with closing(in_order(there, view.fold, at_once=FOLDS_AT_ONCE)) as folds:
+            for unit, fold in folds:
                 try:
-                    self.add_fold(view.fold(unit))
-                except IncompleteError:  # rows that were made from others than those that are there now
+                    self.add_fold(fold.result())
+                except IncompleteError:
                     self.missing.append(unit)
+                    if len(self.missing) > max_missing:
+                        return
 
     def add_fold(self, fold: Fold) -> None:
         """Add the kept clips of one unit."""
@@ -254,7 +206,7 @@ class Draft:
         facts = {
             "settings": self.settings.identity,
             "units": self.units,
-            "missing": sorted(self.missing, key=self.units.index),
+            "missing": _without(self.units, set(self.units).difference(self.missing)),
             "inputs": self.inputs,
             "first_shard": first_shard,
             "num_shards": len(shards),

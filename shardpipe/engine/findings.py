@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from shardpipe.core.errors import IntegrityError, ShardpipeError, told
 from shardpipe.storage.layers import DatasetInfo
+from shardpipe.storage.removed import Removed
 from shardpipe.storage.rows import decode_table, encode_arrow
 from shardpipe.storage.store import Store
 
@@ -42,13 +43,26 @@ class Report:
 
 @dataclass
 class Findings:
-    """Problems so far, each once. An object is claimed when something names it; one that nothing claims is a problem itself."""
+    """Problems so far, each once. An object is claimed when something names it; one that nothing claims is a problem itself.
+
+    Checks that run in parallel each have findings apart, which are taken in order; what is claimed is known to all.
+    """
 
     store: Store
     objects: dict[str, int]
     problems: dict[Problem, None] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     claimed: set[str] = field(default_factory=set)
+    removed: Removed = field(default_factory=Removed)
+
+    def apart(self) -> "Findings":
+        """Findings of one of several checks that run in parallel."""
+        return Findings(self.store, self.objects, claimed=self.claimed, removed=self.removed)
+
+    def take(self, other: "Findings") -> None:
+        """Add what findings apart have."""
+        self.problems |= other.problems
+        self.notes += other.notes
 
     def add(self, path: str, text: str) -> None:
         """A problem, once."""
@@ -67,15 +81,19 @@ class Findings:
             self.add(path, f"cannot be checked: {type(error).__name__}: {error}")
 
     def claim(self, path: str, why: str) -> bool:
-        """Whether the object is there; `why` says who needs it."""
+        """Whether the object is there; `why` says who needs it. A listing may be old: the store itself is asked."""
         self.claimed.add(path)
         if path not in self.objects:
-            self.add(path, f"is missing: {why}")
-        return path in self.objects
+            size = self.store.size(path)
+            if size is None:
+                self.add(path, f"is missing: {why}")
+                return False
+            self.objects[path] = size
+        return True
 
     def below(self, prefix: str) -> list[str]:
         """The objects under a folder."""
-        return [path for path in self.objects if path.startswith(f"{prefix}/")]
+        return [path for path in list(self.objects) if path.startswith(f"{prefix}/")]
 
     def table(self, path: str) -> tuple[bytes, pa.Table, dict[str, Any]] | None:
         """A Parquet object: bytes, rows and facts; None, and a problem, if a byte of it is not what was written."""

@@ -12,9 +12,12 @@ from shardpipe.core.columns import ColumnType
 from shardpipe.core.errors import ConfigError, IncompleteError, IntegrityError
 from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.engine.index import is_whole
+from shardpipe.engine.known import Known
+from shardpipe.engine.ledger import Ledger
 from shardpipe.engine.sidecar import sidecar
 from shardpipe.storage.dataset import Dataset, Row, View
 from shardpipe.storage.members import read_member
+from shardpipe.storage.removed import REMOVED
 from shardpipe.storage.rows import arrow_schema, arrow_type
 from shardpipe.storage.store import open_store
 
@@ -59,7 +62,11 @@ class OpenDataset:
         """Whether every unit has rows in every layer; of an emitted Dataset, whether its index covers all planned shards."""
         if self.dataset.info.emit == "shards":
             return is_whole(self.dataset.store, self.name)
-        return bool(self._view.units()) and all(self._view.is_done(unit) for unit in self._view.units())
+        ledger = Ledger(Known(self.dataset.store), self._view.layers)
+        ledger.read_base()
+        for layer in ledger.layers:
+            ledger.read(layer, ledger.units, hashed=True)
+        return bool(ledger.units) and all(ledger.made_from(unit, ledger.layers) for unit in ledger.units)
 
     def units(self) -> Iterator[tuple[str, list[Row]]]:
         """Each unit that is done, and the folded rows of its clips."""
@@ -109,7 +116,8 @@ class OpenDataset:
         """The mp4 of one clip, checked by its sha256; raises KeyError if the clip is not there or has no media."""
         row = self.row(key)
         if row.get("shard") is None:
-            raise KeyError(f"clip {key!r} has no media: {row['error'] or 'nothing was written'}")
+            reason = "it was removed" if row["dropped_by"] == REMOVED else row["error"] or "nothing was written"
+            raise KeyError(f"clip {key!r} has no media: {reason}")
         data = self.dataset.store.read_range(row["shard"], row["offset"], row["size"])
         if sha256_hex(data) != row["sha256"]:
             raise IntegrityError(

@@ -2,7 +2,6 @@
 
 import os
 from collections import OrderedDict
-from typing import Self
 
 from shardpipe.core.errors import IntegrityError
 from shardpipe.storage.dataset import Row
@@ -45,9 +44,7 @@ class OpenTars:
         self._fds.move_to_end(path)
         return self._fds[path]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
+    def close(self) -> None:
+        """Close them."""
         for fd in self._fds.values():
             os.close(fd)

@@ -19,10 +19,11 @@ from shardpipe.core.errors import ConfigError, IncompleteError, UnitError
 from shardpipe.core.shared import named_loads
 from shardpipe.core.stage import Stage
 from shardpipe.core.weights import Weights, is_weights_url
+from shardpipe.engine.known import Known
 from shardpipe.engine.program import Program, StageStep
 from shardpipe.engine.units import cut_todo, input_layers, pass_todo
 from shardpipe.models.weights import State, resolve, sha256_of, state
-from shardpipe.storage.dataset import Dataset, UsedFile, UsedWeights, View
+from shardpipe.storage.dataset import Dataset, UsedFile, UsedWeights
 from shardpipe.storage.store import Store
 
 
@@ -60,7 +61,7 @@ def needs_of(config: Config) -> list[Need]:
 
 
 def find_weights(
-    store: Store, config: Config, *, only: str | None = None, adding: bool = False
+    known: Known, config: Config, *, only: str | None = None, adding: bool = False
 ) -> dict[str, dict[Weights, str]]:
     """The sha256 of all weights of each pass. Asks no network.
 
@@ -68,20 +69,20 @@ def find_weights(
     comes before it may lack its weights: it is left out then, and so is what reads it. adding: see `prepare`.
     """
     look = cache(state)
-    work = _Work(store, config, only, adding)
+    work = _Work(known, config, only, adding)
     found: dict[str, dict[Weights, str]] = {}
     missing: list[tuple[Need, State]] = []
     needs = needs_of(config)
     for each in config.passes:
-        recorded = _recorded(store, each.name)
+        recorded = _recorded(known.store, each.name)
         hashes: dict[Weights, str] = {}
         absent, gone = [], []  # gone: only its hash is known still
         for need in (need for need in needs if need.pass_name == each.name):
-            there, known = look(need.weights), recorded.get((need.name, need.weights.url))
+            there, before = look(need.weights), recorded.get((need.name, need.weights.url))
             if there.is_here and there.sha256 is not None:
                 hashes[need.weights] = there.sha256
-            elif known is not None and need.weights.sha256 in (None, known):
-                hashes[need.weights] = known
+            elif before is not None and need.weights.sha256 in (None, before):
+                hashes[need.weights] = before
                 gone.append((need, there))
             else:
                 absent.append((need, there))
@@ -129,7 +130,7 @@ def check_loads(where: str, step: StageStep) -> None:
 class _Work:
     """Whether a pass is to run, and has anything left to do."""
 
-    store: Store
+    known: Known
     config: Config
     only: str | None
     adding: bool
@@ -147,13 +148,13 @@ class _Work:
         return any(self.left(each) for each in self._inputs(name)) or self._pass_left(name)
 
     def _cut_left(self) -> bool:
-        todo = cut_todo(self.store)
+        todo = cut_todo(self.known)
         return not todo.names or bool(todo.jobs)
 
     def _pass_left(self, name: str) -> bool:
         try:
-            inputs = View(self.store, input_layers(self.store, self._inputs(name)))
-            todo = pass_todo(self.store, Dataset.open(self.store, name), inputs)
+            inputs = input_layers(self.known.store, self._inputs(name))
+            todo = pass_todo(self.known, Dataset.open(self.known.store, name), inputs)
         except IncompleteError:
             return True
         return bool(todo.jobs or todo.num_waiting)

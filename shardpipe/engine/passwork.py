@@ -13,12 +13,13 @@ import queue
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from shardpipe.core.asyncstage import AsyncStage, Opened, Opens
-from shardpipe.core.errors import IncompleteError
+from shardpipe.core.asyncstage import AsyncStage, Opened
+from shardpipe.core.errors import IncompleteError, IntegrityError
 from shardpipe.core.work import Outcome, UnitJob
 from shardpipe.engine.clipmedia import MediaSource
 from shardpipe.engine.counts import outcome_of
 from shardpipe.engine.decoders import Decoded, DecodeProcess, Decoder, InProcessDecoder
+from shardpipe.engine.engines import engine_mates, joined_opens
 from shardpipe.engine.flight import Flight
 from shardpipe.engine.flow import DecodeFlow, Ticket
 from shardpipe.engine.inflight import Answered, EngineGoneError
@@ -55,7 +56,7 @@ class PassWorker:
         self.store = MeteredStore(store)
         self.meter = Meter(self.store)
         self.view = View(self.store, input_layers(self.store, task.inputs))
-        self.sink = Sink(self.store, task)
+        self.sink = Sink(self.store, task, self.view)
         self.reuse = Reuse(self.store, task)
         program = task.program
         self._events: queue.SimpleQueue[tuple[Ticket, Decoded] | Answered] = queue.SimpleQueue()
@@ -111,6 +112,7 @@ class PassWorker:
             opened.close()
         if self._flow is not None:
             self._flow.close()
+        self._media.close()
 
     def run(self, jobs: Jobs) -> Iterator[Outcome]:
         """Units in order, the next ones begun as soon as they are there, while clips of those at hand still run."""
@@ -137,6 +139,17 @@ class PassWorker:
         return wanted > 0 and len(flights) < MOST_UNITS_IN_FLIGHT and num_left < wanted + 2 * self.task.batch_clips
 
     def _begin(self, job: UnitJob) -> Flight:
+        self.view.removed.refresh()
+        version = self.view.removed.version
+        try:
+            return self._begin_now(job)
+        except IntegrityError:  # a result of before is gone, with its clip
+            self.view.removed.refresh()
+            if self.view.removed.version == version:
+                raise
+            return self._begin(job)
+
+    def _begin_now(self, job: UnitJob) -> Flight:
         fold = self._fold(job)
         if (there := self.sink.there(job)) is not None:
             return Flight(job, fold, [], committed=there)
@@ -151,6 +164,7 @@ class PassWorker:
             for clip in flight.clips:
                 if clip.alive:
                     self._start(flight, clip)
+            self._media.go()
         except BaseException:
             self._abandon(flight)
             raise
@@ -169,15 +183,13 @@ class PassWorker:
         flight.num_decoding += 1
         flight.num_decoded += media.is_decoded
         flight.num_from_stills += media.uses_stills
-        self._flow.submit(Ticket((flight, clip), self._events), media.fetch, requests)
+        self._flow.submit(Ticket((flight, clip), self._events), media.ask(), requests)
 
     def _fold(self, job: UnitJob) -> Fold:
         unit, part = job.name, None
         if self.task.unit_clips is not None:
             unit, _, number = job.name.rpartition("-")
             part = int(number)
-        if not self.view.listed(unit):
-            self.view.refresh()
         fold = self.view.fold(unit)
         if self._looked is not None:
             fold = self._looked.checked(fold)
@@ -269,25 +281,3 @@ class PassWorker:
                     f"unit {flight.job.name} of {self.task.name} was done meanwhile by a worker that came too late: its "
                     f"rows {reason}. Run again"
                 )
-
-
-def engine_mates(stages: Sequence[AsyncStage]) -> list[AsyncStage]:
-    """The first stage, and all that share an engine with it."""
-    opens: Opens = stages[0].opens
-    mates = [stages[0]]
-    for each in stages[1:]:
-        both = opens.joined(each.opens)
-        if both is not None:
-            opens = both
-            mates.append(each)
-    return mates
-
-
-def joined_opens(stages: Sequence[AsyncStage]) -> Opens:
-    """What serves all of these, which share an engine."""
-    opens: Opens = stages[0].opens
-    for each in stages[1:]:
-        both = opens.joined(each.opens)
-        assert both is not None
-        opens = both
-    return opens

@@ -6,7 +6,6 @@ is found here. `dataset.json` is created if absent, then read back: what was rea
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from shardpipe.config.models import CLIPS, Config, CutConfig, PassConfig
@@ -18,16 +17,16 @@ from shardpipe.core.stills import ASKED, TIMES_S, num_stills
 from shardpipe.core.weights import Weights
 from shardpipe.engine.captionfiles import caption_columns
 from shardpipe.engine.emitplan import check_emit
+from shardpipe.engine.known import Known
 from shardpipe.engine.passidentity import pass_identity
 from shardpipe.engine.passweights import find_weights, used_weights
 from shardpipe.engine.program import Program, compile_program
 from shardpipe.engine.scenesettings import scenes_identity
 from shardpipe.engine.sources import Listing, list_sources
 from shardpipe.engine.tasks import CutTask, PassTask
+from shardpipe.engine.versions import library_versions
 from shardpipe.storage.dataset import FORMAT, Dataset, DatasetInfo
 from shardpipe.storage.store import Store
-
-LIBRARIES = ("shardpipe", "av", "numpy", "opencv-python-headless", "pyarrow", "scenedetect-headless", "duckdb")
 
 
 @dataclass(frozen=True)
@@ -64,20 +63,23 @@ class Prepared:
     passes: tuple[PreparedPass, ...]
 
 
-def prepare(store: Store, config: Config, *, only: str | None = None, adding: bool = False) -> Prepared:
+def prepare(
+    store: Store, config: Config, *, only: str | None = None, adding: bool = False, known: Known | None = None
+) -> Prepared:
     """Check everything and create nothing; raises ConfigError.
 
     only: the pass that alone is to run; others whose weights are not here are left out then. adding: new sources are
     about to be appended, so that no pass is complete.
     """
     clips, listing = _clips_shape(store, config.cut)
-    hashes = find_weights(store, config, only=only, adding=adding)
+    known = known or Known(store)
+    hashes = find_weights(known, config, only=only, adding=adding)
     shapes = {CLIPS: clips}
     passes = []
     for each in config.passes:
         if each.name not in hashes:
             continue
-        shape, program = _pass_shape(store, each, [shapes[name] for name in each.inputs], hashes[each.name])
+        shape, program = _pass_shape(known, each, [shapes[name] for name in each.inputs], hashes[each.name])
         shapes[each.name] = shape
         passes.append(PreparedPass(each, shape, program))
     return Prepared(config.cut, clips, listing, tuple(passes))
@@ -118,7 +120,7 @@ def _clips_shape(store: Store, cut: CutConfig | None) -> tuple[Shape, Listing | 
         identity=identity,
         layers=["."],
         columns={name: str(kind) for name, kind in columns.items()},
-        versions=_versions(),
+        versions=library_versions(),
     )
     if found is not None:
         _check_same(store, found, info)
@@ -137,9 +139,9 @@ def passthrough_columns(info: DatasetInfo) -> dict[str, ColumnType]:
 
 
 def _pass_shape(
-    store: Store, config: PassConfig, inputs: Sequence[Shape], hashes: Mapping[Weights, str]
+    known: Known, config: PassConfig, inputs: Sequence[Shape], hashes: Mapping[Weights, str]
 ) -> tuple[Shape, Program]:
-    merged = _merge(config, inputs)
+    store, merged = known.store, _merge(config, inputs)
     program = compile_program(
         config.name,
         stages=config.stages,
@@ -169,7 +171,7 @@ def _pass_shape(
         members=program.members,
         unit_clips=config.unit_clips,
         weights=used_weights(program),
-        versions=_versions(),
+        versions=library_versions(),
     )
     found = _existing(store, config.name)
     if found is not None:
@@ -182,7 +184,7 @@ def _pass_shape(
     own = {name: program.results[name] for name in program.columns}
     results = {**merged.results, **own}
     if shards:
-        members = check_emit(store, config, columns, members)
+        members = check_emit(known, config, columns, members)
     return Shape(info, columns, results, members, layers), program
 
 
@@ -255,16 +257,6 @@ def _check_same(store: Store, found: DatasetInfo, wanted: DatasetInfo) -> None:
 def _readable(identity: Mapping[str, Any]) -> dict[str, Any]:
     """An identity without result ids, which only repeat what the steps say."""
     return {name: value for name, value in identity.items() if name != "results"}
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:  # an other build of the same library, such as opencv-python
-            continue
-    return found
 
 
 def cut_task(prepared: Prepared, config: Config) -> CutTask:

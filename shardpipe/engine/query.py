@@ -5,7 +5,7 @@ root: in the Dataset's own shards once they are emitted) and `unit`. Units witho
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import count
 
 import duckdb
@@ -17,6 +17,7 @@ from shardpipe.core.errors import ConfigError, IncompleteError
 from shardpipe.engine.sandbox import locked_connection
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, Row
+from shardpipe.storage.removed import REMOVED
 from shardpipe.storage.rows import arrow_schema, arrow_type, decode_rows
 from shardpipe.storage.store import Store, open_store
 
@@ -66,10 +67,15 @@ def folded_table(dataset: Dataset) -> pa.Table:
             fold = view.fold(unit)
         except IncompleteError:
             continue
-        rows = [{**row, **emitted.get(row["key"], {}), "unit": unit} for row in fold.rows]
+        rows = [{**row, **_place(row, emitted), "unit": unit} for row in fold.rows]
         arrays = [pa.array([row[name] for row in rows], arrow_type(kind)) for name, kind in columns.items()]
         tables.append(pa.table(arrays, schema=schema))
     return pa.concat_tables(tables)
+
+
+def _place(row: Row, emitted: Mapping[str, Row]) -> Row:
+    """What to say of where a clip lies, other than its row: nothing of a removed one, whose shard may not be rewritten yet."""
+    return {} if row["dropped_by"] == REMOVED else emitted.get(row["key"], {})
 
 
 def emitted_places(dataset: Dataset) -> dict[str, Row]:

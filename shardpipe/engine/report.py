@@ -7,22 +7,22 @@ funnel(store, "train")     the same of the Datasets that one was made from, in t
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
-from shardpipe.core.errors import IncompleteError
-from shardpipe.core.work import Phase, Usage
-from shardpipe.engine.emit import shard_name
-from shardpipe.engine.emitplan import Window, read_windows
+from shardpipe.core.work import PHASES, Phase, Usage
 from shardpipe.engine.index import is_whole
-from shardpipe.engine.timings import Timing, clips_per_s, read_timings, total
+from shardpipe.engine.known import Known
+from shardpipe.engine.ledger import Ledger, Part
+from shardpipe.engine.record import shard_name
+from shardpipe.engine.removedclips import num_removed
+from shardpipe.engine.timings import Timing, clips_per_s, read_timings, timings_folder, total
+from shardpipe.engine.window import Window
 from shardpipe.storage.commit import RowsLog
-from shardpipe.storage.dataset import Dataset, Layer, LayerRows, Row, check_inputs, unit_list
+from shardpipe.storage.dataset import Dataset, Layer
 from shardpipe.storage.drivers import Driver, live_drivers
-from shardpipe.storage.lookback import NAMES, names_so_far
+from shardpipe.storage.facts import RowsFacts
 from shardpipe.storage.probe import known_honours
 from shardpipe.storage.store import Honours, Store
-
-NamesSoFar = Mapping[str, Mapping[str, str]]
-"""By layer that looks back: for each unit the digest NAMES of what it was made from."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,9 @@ class Status:
     drivers: tuple[Driver, ...] = ()
     """Those that live on it now, where they say so."""
 
+    num_removed: int = 0
+    """Clips that are removed. Counts of passes are of what they saw: what was removed since is in them."""
+
     @property
     def usage(self) -> Usage:
         """What all of it took."""
@@ -86,16 +89,19 @@ class Status:
 
 def status(store: Store, *, only: Sequence[str] | None = None) -> Status:
     """Where every Dataset of a root stands, or those of the names in `only` that are there."""
+    known = Known(store)
     if only is None:
-        found = _report(store, all_datasets(store))
-        return replace(found, honours=known_honours(store), drivers=tuple(live_drivers(store)))
+        found = _report(known, all_datasets(store, known.list_root()))
+        return replace(
+            found, honours=known_honours(store), drivers=tuple(live_drivers(store)), num_removed=num_removed(known)
+        )
     names = [name for name in only if store.size(f"{name}/dataset.json") is not None]  # no listing of the whole root
-    return _report(store, [Dataset.open(store, name) for name in _in_order(store, names) if name in names])
+    return _report(known, [Dataset.open(store, name) for name in _in_order(store, names) if name in names])
 
 
-def all_datasets(store: Store) -> list[Dataset]:
-    """All Datasets of a root, each after those that it was made from."""
-    return [Dataset.open(store, name) for name in _in_order(store, Dataset.names(store))]
+def all_datasets(store: Store, names: Iterable[str] | None = None) -> list[Dataset]:
+    """All Datasets of a root, or those that `names` says there are, each after those that it was made from."""
+    return [Dataset.open(store, name) for name in _in_order(store, Dataset.names(store) if names is None else names)]
 
 
 def _in_order(store: Store, names: Iterable[str]) -> dict[str, None]:
@@ -108,7 +114,7 @@ def _in_order(store: Store, names: Iterable[str]) -> dict[str, None]:
 
 def funnel(store: Store, name: str) -> Status:
     """Where the Dataset `name` and those that it was made from stand; raises IncompleteError if there is none."""
-    return _report(store, [Dataset.open(store, each) for each in ancestry(store, name)])
+    return _report(Known(store), [Dataset.open(store, each) for each in ancestry(store, name)])
 
 
 def ancestry(store: Store, name: str) -> list[str]:
@@ -120,49 +126,44 @@ def ancestry(store: Store, name: str) -> list[str]:
     return [*found, name]
 
 
-def _report(store: Store, datasets: Sequence[Dataset]) -> Status:
-    tallies = {each.name: _Tally(each) for each in datasets}
+def _report(known: Known, datasets: Sequence[Dataset]) -> Status:
+    tallies = {each.name: _Tally(known, each) for each in datasets}
+    known.list_all(folder for tally in tallies.values() for folder in tally.folders())
     by_base: dict[str, list[_Tally]] = {}
     for tally in tallies.values():
         by_base.setdefault(tally.layers[0].name, []).append(tally)
     for group in by_base.values():
-        _count(store, group)
-    return Status(store.url, tuple(tally.result(store) for tally in tallies.values()))
+        _count(known, group)
+    return Status(known.store.url, tuple(tally.result() for tally in tallies.values()))
 
 
-def _count(store: Store, group: Sequence["_Tally"]) -> None:
+def _count(known: Known, group: Sequence["_Tally"]) -> None:
     """Count the rows of all passes over one base, each rows object read once."""
-    done: dict[str, dict[str, str]] = {}
-    base = group[0].layers[0]
-    units = unit_list(store, base)
+    layers = {layer.name: layer for tally in group for layer in tally.layers}
+    read_by_others = {layer.name for tally in group for layer in tally.layers[:-1]}
+    ledger = Ledger(known, list(layers.values()))
+    for layer in layers.values():
+        ledger.read(layer, ledger.units, hashed=layer.name in read_by_others)
     for tally in group:
-        tally.num_units = len(units)
-        for layer in tally.layers:
-            if layer.name not in done:
-                done[layer.name] = layer.log.done()
-    looking_back = {layer.name: layer for tally in group for layer in tally.layers if layer.info.looks_back}
-    so_far = {
-        name: names_so_far(units, [done[each] for each in layer.info.inputs]) for name, layer in looking_back.items()
-    }
-    for unit in units:
-        read: dict[str, LayerRows | None] = {base.name: base.read([unit], done[base.name])}
-        rows = read[base.name]
+        tally.num_units = len(ledger.units)
+    for unit in ledger.units:
+        parts = {name: ledger.part(layer, unit) for name, layer in layers.items()}
         for tally in group:
-            for layer in tally.layers[1:]:
-                if layer.name not in read and rows is not None:
-                    read[layer.name] = layer.read(layer.slices(unit, len(rows.rows)), done[layer.name])
-            tally.add(store, unit, [read.get(layer.name) for layer in tally.layers], so_far)
+            tally.add(ledger, unit, [parts[layer.name] for layer in tally.layers])
 
 
 @dataclass
 class _Tally:
     """The counts of one Dataset, filled unit by unit."""
 
+    known: Known
     dataset: Dataset
     num_units: int | None = None
     num_units_done: int = 0
     num_bytes: int = 0
-    counts: Counter[str] = field(default_factory=Counter)
+    num_seen: int = 0
+    num_kept: int = 0
+    num_failed: int = 0
     seen_s: float = 0.0
     kept_s: float = 0.0
     lost: Counter[str] = field(default_factory=Counter)
@@ -171,73 +172,73 @@ class _Tally:
 
     def __post_init__(self) -> None:
         self.layers: list[Layer] = self.dataset.pass_layers()
-        self.windows = read_windows(self.dataset.store, self.dataset.name)
-        self.window_of = {unit: window for window in self.windows for unit in window.units}
+        self.windows = self.known.windows(self.dataset.name)
+        self._planned: dict[str, dict[str, Mapping[str, str]]] = {}
 
-    def add(self, store: Store, unit: str, parts: Sequence[LayerRows | None], so_far: NamesSoFar) -> None:
-        """Count one unit, of which `parts` are the layers' rows, this pass's last; so_far: of the layers that look back."""
-        digests = [{NAMES: so_far[layer.name][unit]} if layer.name in so_far else {} for layer in self.layers]
-        if self.gap is None and self.dataset.info.looks_back and not self._are_fresh(store, parts[:-1], digests):
+    @cached_property
+    def window_of(self) -> Mapping[str, Window]:
+        """Each planned unit that is not missing, and its window."""
+        return {unit: each for each in self.windows for unit in set(each.units).difference(each.missing)}
+
+    def folders(self) -> list[str]:
+        """What is listed to tell where this Dataset stands."""
+        name, more = self.dataset.name, ("emit", "shards") if self.windows else ()
+        timings = [timings_folder(name, phase) for phase in PHASES]
+        return [*(layer.folder for layer in self.layers), *(f"{name}/{folder}" for folder in more), *timings]
+
+    def add(self, ledger: Ledger, unit: str, parts: Sequence[Part | None]) -> None:
+        """Count one unit, of which `parts` are what is known of the layers' rows, this pass's last."""
+        if self.gap is None and self.dataset.info.looks_back and not self._are_fresh(ledger, unit, parts[:-1]):
             self.gap = unit
-        found = [part for part in parts if part is not None]
-        if not self._are_fresh(store, parts, digests):
-            found = self._as_planned(unit)
-            if not found:
+        own = parts[-1]
+        if own is None or not self._are_fresh(ledger, unit, parts):
+            own = self._as_planned(ledger, unit)
+            if own is None:
                 return
         self.num_units_done += 1
-        *before, own = found
-        self.num_bytes += sum(meta.tar.num_bytes for meta in own.metas if meta.tar is not None)
-        alive = _kept_keys(before)
-        durations = {row["key"]: row.get("duration_s") or 0.0 for row in found[0].rows}
-        for row in own.rows:
-            if alive is None or row["key"] in alive:
-                self._add_row(row, durations[row["key"]])
+        for facts in own.values():
+            self._add_rows(facts)
 
-    def _as_planned(self, unit: str) -> list[LayerRows]:
-        """The rows of a unit that the plan names, which count whatever was written since; none if it is not planned."""
+    def _as_planned(self, ledger: Ledger, unit: str) -> Part | None:
+        """The pass's rows of a unit that the plan names, which count whatever was written since; None if it is not planned, or
+        any of the rows that it names were lost since: `verify` says so.
+        """
         window = self.window_of.get(unit)
-        if window is None or unit in window.missing:
-            return []
-        base, *others = self.layers
-        try:
-            rows = base.read([unit], base.log.done(window.inputs))
-            if rows is None:
-                return []
-            num = len(rows.rows)
-            found = [layer.read(layer.slices(unit, num), layer.log.done(window.inputs)) for layer in others]
-        except FileNotFoundError:  # lost since: `verify` says so
-            return []
-        return [rows, *(each for each in found if each is not None)] if all(found) else []
+        if window is None:
+            return None
+        if window.path not in self._planned:
+            self._planned[window.path] = {layer.name: layer.log.done(window.inputs) for layer in self.layers}
+        found = None
+        for layer in self.layers:
+            found = ledger.named(layer, unit, self._planned[window.path])
+            if found is None:
+                return None
+        return found
 
-    def _are_fresh(self, store: Store, parts: Sequence[LayerRows | None], digests: Sequence[Mapping[str, str]]) -> bool:
+    def _are_fresh(self, ledger: Ledger, unit: str, parts: Sequence[Part | None]) -> bool:
         inputs: dict[str, str] = {}
-        for part, digest in zip(parts, digests, strict=False):
-            if part is None:
+        for layer, part in zip(self.layers, parts, strict=False):
+            if part is None or not ledger.is_fresh(layer, unit, part, inputs):
                 return False
-            try:
-                check_inputs(store, part, {**inputs, **digest})
-            except IncompleteError:
-                return False
-            inputs |= dict(zip(part.paths, part.sha256s, strict=True))
+            inputs |= {path: facts.sha256 or "" for path, facts in part.items()}
         return True
 
-    def _add_row(self, row: Row, duration_s: float) -> None:
-        self.counts["seen"] += 1
-        self.seen_s += duration_s
-        self.counts["failed"] += row["error"] is not None
-        if row["kept"]:
-            self.counts["kept"] += 1
-            self.kept_s += duration_s
-            return
-        reason = row["dropped_by"] or f"error: {self.dataset.name}"
-        self.lost[reason] += 1
-        self.lost_s[reason] = self.lost_s.get(reason, 0.0) + duration_s
+    def _add_rows(self, facts: RowsFacts) -> None:
+        self.num_bytes += facts.num_tar_bytes
+        self.num_seen += facts.num_seen
+        self.num_kept += facts.num_kept
+        self.num_failed += facts.num_failed
+        self.seen_s += facts.seen_s
+        self.kept_s += facts.kept_s
+        for reason, num_clips, seconds in facts.lost:
+            self.lost[reason] += num_clips
+            self.lost_s[reason] = self.lost_s.get(reason, 0.0) + seconds
 
-    def result(self, store: Store) -> PassStatus:
+    def result(self) -> PassStatus:
         """The counts as one value, with what lies beside the rows: shards and timings."""
-        dataset, info = self.dataset, self.dataset.info
-        shards, shards_done, shard_bytes = _shards(store, dataset, self.windows)
-        timings = read_timings(store, dataset.name, "cut" if info.kind == "cut" else "rows")
+        dataset, info, store = self.dataset, self.dataset.info, self.known.store
+        shards, shards_done, shard_bytes = self._shards()
+        timings = self._timings("cut" if info.kind == "cut" else "rows")
         rate = clips_per_s(timings)
         if info.emit == "shards":
             num_planned = sum(len(window.units) for window in self.windows)
@@ -253,15 +254,15 @@ class _Tally:
             num_shards=shards,
             num_shards_done=shards_done,
             num_shard_bytes=shard_bytes,
-            num_seen=self.counts["seen"],
-            num_kept=self.counts["kept"],
-            num_dropped=self.counts["seen"] - self.counts["kept"],
-            num_failed=self.counts["failed"],
+            num_seen=self.num_seen,
+            num_kept=self.num_kept,
+            num_dropped=self.num_seen - self.num_kept,
+            num_failed=self.num_failed,
             seen_s=self.seen_s,
             kept_s=self.kept_s,
             num_bytes=self.num_bytes + shard_bytes,
             losses=tuple(Loss(reason, count, self.lost_s[reason]) for reason, count in self.lost.most_common()),
-            usage=_all_usage(store, dataset.name, timings),
+            usage=self._usage(timings),
             clips_per_s=rate,
             eta_s=self._eta_s(rate) if not complete else None,
             gap=self.gap if not complete else None,
@@ -270,31 +271,24 @@ class _Tally:
     def _eta_s(self, rate: float | None) -> float | None:
         if not rate or not self.num_units or not self.num_units_done:
             return None
-        clips_a_unit = self.counts["seen"] / self.num_units_done
+        clips_a_unit = self.num_seen / self.num_units_done
         return (self.num_units - self.num_units_done) * clips_a_unit / rate
 
+    def _shards(self) -> tuple[int, int, int]:
+        """(planned, written, bytes written) of a pass's shards; zeros where nothing is planned."""
+        if not self.windows:
+            return 0, 0, 0
+        name = self.dataset.name
+        planned = {unit for window in self.windows for unit in window.shard_units}
+        done = RowsLog(self.known.store, name, folder="emit").done(self.known.listing(f"{name}/emit"))
+        tars = self.known.listing(f"{name}/shards")
+        sizes = (tars.get(f"{name}/{shard_name(name, unit)}") for unit in planned)
+        return len(planned), len(planned & done.keys()), sum(each.size for each in sizes if each is not None)
 
-def _kept_keys(parts: Iterable[LayerRows]) -> set[str] | None:
-    """The keys that all of `parts` kept; None if there are no parts (the pass is the first)."""
-    alive: set[str] | None = None
-    for part in parts:
-        dropped = {row["key"] for row in part.rows if not row["kept"]}
-        alive = (alive if alive is not None else {row["key"] for row in part.rows}) - dropped
-    return alive
+    def _usage(self, timings: Sequence[Timing]) -> Usage | None:
+        every = [*timings, *self._timings("emit")]
+        return total(every) if every else None
 
-
-def _shards(store: Store, dataset: Dataset, windows: Sequence[Window]) -> tuple[int, int, int]:
-    """(planned, written, bytes written) of a pass's shards; zeros where nothing is planned."""
-    if not windows:
-        return 0, 0, 0
-    planned = {unit for window in windows for unit in window.shard_units}
-    done = RowsLog(store, dataset.name, folder="emit").done()
-    tars: Mapping[str, int] = store.list(f"{dataset.name}/shards")
-    num_bytes = sum(tars.get(f"{dataset.name}/{shard_name(dataset.name, unit)}", 0) for unit in planned)
-    return len(planned), len(planned & done.keys()), num_bytes
-
-
-def _all_usage(store: Store, name: str, timings: Sequence[Timing]) -> Usage | None:
-    emitted: Phase = "emit"
-    every = [*timings, *read_timings(store, name, emitted)]
-    return total(every) if every else None
+    def _timings(self, phase: Phase) -> Sequence[Timing]:
+        paths = self.known.listing(timings_folder(self.dataset.name, phase))
+        return read_timings(self.known.store, self.dataset.name, phase, paths)

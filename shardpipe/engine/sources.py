@@ -138,14 +138,14 @@ def _list_one(text: str, root: str, texts: Collection[str]) -> tuple[dict[str, C
         return table.columns, [replace(video, passthrough=extra) for video, (_, extra) in rows]
     if suffix in (".txt", ".list", ".lst"):
         with fs.open(path, "rb") as file:
-            urls = _lines(file.read(), text)
+            urls = lines_of(file.read(), text)
         if not urls:
             raise ConfigError(f"the list {text} names no video")
         return {}, _files(urls, text)
     return {}, [_file(text)]
 
 
-def _lines(data: bytes, name: str) -> list[str]:
+def lines_of(data: bytes, name: str) -> list[str]:
     """The lines of a list that are neither empty nor comments; raises ConfigError, which calls it `name`."""
     try:
         text = data.decode("utf-8-sig")

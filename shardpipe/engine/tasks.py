@@ -82,8 +82,8 @@ class EmitTask:
     phase: Phase = "emit"
     needs: WorkerNeeds = field(default_factory=WorkerNeeds)
 
-    def make(self, store: Store, device: str, watch: Watch) -> Worker:  # noqa: ARG002  it needs no device
+    def make(self, store: Store, device: str, watch: Watch) -> Worker:  # noqa: ARG002  it needs no device, and nothing crashes
         """A worker; the plan is read once."""
-        from shardpipe.engine.emit import EmitWorker  # noqa: PLC0415
+        from shardpipe.engine.emitwork import EmitWorker  # noqa: PLC0415
 
-        return EmitWorker(store, self.name, watch)
+        return EmitWorker(store, self.name)

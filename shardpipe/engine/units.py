@@ -1,23 +1,22 @@
 """Which units of a pass are still to do. A unit is done if, and only if, its rows exist and its input has not changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
 
 from shardpipe.config.models import CLIPS
 from shardpipe.core.errors import ConfigError, IncompleteError, IntegrityError
 from shardpipe.core.work import UnitJob
 from shardpipe.engine.batches import read_batches, unit_costs
-from shardpipe.engine.emitplan import read_windows
+from shardpipe.engine.known import Known
+from shardpipe.engine.ledger import Ledger
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset, Layer, View
-from shardpipe.storage.lookback import DIGESTS, NAMES, OBJECTS, Chain
-from shardpipe.storage.rows import decode_meta
+from shardpipe.storage.facts import RowsFacts
+from shardpipe.storage.lookback import DIGESTS, NAMES, OBJECTS, Chain, names_so_far
+from shardpipe.storage.parallel import num_readers
 from shardpipe.storage.store import Store
 from shardpipe.storage.view import stale
-
-READERS = 8
 
 
 @dataclass(frozen=True)
@@ -51,38 +50,43 @@ class Todo:
         return replace(self, jobs=jobs, num_waiting=self.num_waiting + len(self.jobs) - len(jobs))
 
 
-def cut_todo(store: Store) -> Todo:
+def cut_todo(known: Known) -> Todo:
     """The units of `cut`, from its batches of sources."""
-    costs = unit_costs(read_batches(store, CLIPS))
-    done = RowsLog(store, CLIPS).done()
+    costs = unit_costs(read_batches(known.store, CLIPS))
+    done = RowsLog(known.store, CLIPS).done(known.listing(f"{CLIPS}/rows"))
     jobs = [UnitJob(name, cost=cost) for name, cost in costs.items() if name not in done]
     return Todo(list(costs), len(costs) - len(jobs), jobs)
 
 
-def pass_todo(store: Store, dataset: Dataset, inputs: View) -> Todo:
-    """The units (or slices) of a pass; the size of a unit's base rows is its cost. A unit waits while its input is not
-    done, or is to do again; it is to do again itself if its rows were made from rows since replaced, unless it is
+def pass_todo(known: Known, dataset: Dataset, inputs: Sequence[Layer]) -> Todo:
+    """The units (or slices) of a pass over these layers; the size of a unit's base rows is its cost. A unit waits while its input
+    is not done, or is to do again; it is to do again itself if its rows were made from rows since replaced, unless it is
     planned: what the plan names counts. Raises IntegrityError if that is there no more. Where the pass looks back, all of that
     goes for the units before it too.
     """
-    view = dataset.pass_view()
-    own = view.layers[-1]
-    sizes = store.list(f"{view.base.name}/{view.base.form}")
-    units = inputs.units()
-    looked = _looked_at(view, units)
-    known = made_from(inputs, looked)
-    with ThreadPoolExecutor(READERS) as pool:
-        found = list(pool.map(lambda unit: _slices(view, inputs, unit, known), units))
+    store, own = known.store, Layer(known.store, dataset.info, "rows")
+    ledger = Ledger(known, [*inputs, own])
+    units = ledger.units
+    looked = _looked_at(ledger, own)
+    ledger.read_base()
+    ledger.look_up(units, inputs)
+    wanted = [*looked, *(unit for unit in units[len(looked) :] if _is_to_look_at(ledger, inputs, own, unit))]
+    for layer in inputs:
+        ledger.read(layer, wanted, hashed=True)
+    ledger.look_for_newer(wanted, inputs)
+    ledger.read(own, wanted, hashed=False)
+    made = _made_from(ledger, inputs, looked)
+    found = [_slices(ledger, inputs, own, unit, made) for unit in units]
     gap = None
     if dataset.info.looks_back:
         there = (bool(each.slices) for each in found)
-        gap = next((i for i, ok in enumerate(there) if not ok or (i < len(looked) and units[i] not in known)), None)
+        gap = next((i for i, ok in enumerate(there) if not ok or (i < len(looked) and units[i] not in made)), None)
     if gap is not None:
         found[gap:] = [_Found({})] * (len(units) - gap)
-    planned = _planned_units(store, dataset.name) if any(each.is_stale for each in found) else set()
+    planned = _planned_units(known, dataset.name) if any(each.is_stale for each in found) else set()
     names: list[str] = []
     jobs = []
-    done = view.done_of(own)  # one listing for both: a later one may show what another driver did meanwhile
+    done, sizes = ledger.done(own), known.listing(ledger.base.folder)
     for unit, each in zip(units, found, strict=True):
         is_planned = each.is_stale and unit in planned
         if is_planned and each.replaced is not None:
@@ -94,19 +98,38 @@ def pass_todo(store: Store, dataset: Dataset, inputs: View) -> Todo:
         for name, is_done in each.slices.items():
             names.append(name)
             if not is_done and not is_planned:
-                cost = float(sizes.get(view.done_of(view.base)[unit], 1))
+                cost = float(sizes[ledger.done(ledger.base)[unit]].size)
                 jobs.append(UnitJob(name, cost=cost, generation=own.log.next_generation(name, done)))
     num_waiting = sum(not each.slices for each in found)
     return Todo(names, len(names) - len(jobs), jobs, num_waiting, units, None if gap is None else units[gap])
 
 
-def _looked_at(view: View, units: Sequence[str]) -> Sequence[str]:
-    """The units that rows of the last layer depend on, where it looks back: all up to the last one of which it has any."""
-    own = view.layers[-1]
+def _looked_at(ledger: Ledger, own: Layer) -> Sequence[str]:
+    """The units that rows of a layer depend on, where it looks back: all up to the last one of which it has any."""
     if not own.info.looks_back:
         return ()
-    there = {name.rpartition("-")[0] if own.is_sliced else name for name in view.done_of(own)}
-    return units[: max((i + 1 for i, unit in enumerate(units) if unit in there), default=0)]
+    there = {name.rpartition("-")[0] if own.is_sliced else name for name in ledger.done(own)}
+    return ledger.units[: max((i + 1 for i, unit in enumerate(ledger.units) if unit in there), default=0)]
+
+
+def _is_to_look_at(ledger: Ledger, inputs: Sequence[Layer], own: Layer, unit: str) -> bool:
+    """Whether the listings alone do not say that the unit waits, or that nothing of it is done."""
+    if not ledger.listed(unit, inputs):
+        return False
+    done = ledger.done(own)
+    return any(name in done for name in ledger.slices(own, unit) or ()) or ledger.may_be_stale(unit, inputs)
+
+
+def _made_from(ledger: Ledger, inputs: Sequence[Layer], units: Sequence[str]) -> dict[str, dict[str, str]]:
+    """As `made_from`, by what rows objects say of themselves."""
+    chain, found = Chain(), {}
+    names = names_so_far(ledger.units, [ledger.done(layer) for layer in inputs]) if units else {}
+    for unit in units:
+        own = ledger.made_from(unit, inputs)
+        if own is None:
+            break
+        found[unit] = {**own, NAMES: names[unit], OBJECTS: chain.add(own)}
+    return found
 
 
 def made_from(inputs: View, units: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -117,7 +140,7 @@ def made_from(inputs: View, units: Sequence[str]) -> dict[str, dict[str, str]]:
         return {}
     chain, names = Chain(), inputs.names_so_far()
     found = {}
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(num_readers(inputs.store)) as pool:
         for unit, own in zip(units, pool.map(lambda unit: _inputs_of(inputs, unit), units), strict=True):
             if own is None:
                 break
@@ -132,9 +155,9 @@ def _inputs_of(inputs: View, unit: str) -> dict[str, str] | None:
         return None
 
 
-def _planned_units(store: Store, name: str) -> set[str]:
+def _planned_units(known: Known, name: str) -> set[str]:
     """The units whose rows the plan of a pass names."""
-    return {unit for window in read_windows(store, name) for unit in window.units if unit not in window.missing}
+    return {unit for window in known.windows(name) for unit in set(window.units).difference(window.missing)}
 
 
 @dataclass(frozen=True)
@@ -150,57 +173,69 @@ class _Found:
     replaced: str | None = None
 
 
-def _slices(view: View, inputs: View, unit: str, known: Mapping[str, Mapping[str, str]]) -> _Found:
-    if not inputs.listed(unit):
+def _slices(
+    ledger: Ledger, inputs: Sequence[Layer], own: Layer, unit: str, made: Mapping[str, Mapping[str, str]]
+) -> _Found:
+    if not ledger.listed(unit, inputs):
         return _Found({})
-    own = view.layers[-1]
-    names = own.slices(unit, view.num_clips(unit)) if own.is_sliced else [unit]
-    there = [name for name in names if name in view.done_of(own)]
-    if not there and not inputs.may_be_stale(unit):
+    names, there = ledger.slices(own, unit) or [], ledger.done(own)
+    if not any(name in there for name in names) and not ledger.may_be_stale(unit, inputs):
         return _Found(dict.fromkeys(names, False))
-    try:
-        now = known.get(unit) or view.made_from(unit)
-    except IncompleteError:
+    now = made.get(unit) or ledger.made_from(unit, inputs)
+    if now is None:
         return _Found({})
     done = dict.fromkeys(names, False)
-    replaced = None
-    for name in there:
-        part = own.read([name], view.done_of(own))
-        for meta in part.metas if part is not None else ():
-            done[name] = stale(meta, now) is None
-            own_inputs = {path: sha256 for path, sha256 in meta.inputs.items() if path not in DIGESTS}
+    is_stale, replaced = False, None
+    for name in names:
+        facts = ledger.known.facts(own, there[name]) if name in there else None
+        if facts is None:
+            continue
+        done[name] = facts.is_of(now) or stale(facts, now) is None
+        is_stale |= not done[name]
+        if not done[name]:
+            own_inputs = {path: sha256 for path, sha256 in facts.inputs.items() if path not in DIGESTS}
             other = (path for path, sha256 in own_inputs.items() if now.get(path, sha256) != sha256)
             replaced = next(other, replaced)
-    return _Found(done, is_stale=not all(done[name] for name in there), replaced=replaced)
+    return _Found(done, is_stale=is_stale, replaced=replaced)
 
 
-def failed_share(store: Store, name: str) -> tuple[int, int]:
-    """(failed, seen) clips of all committed rows of a pass."""
-    counts = _counts(store, name)
-    return sum(int(each["failed"]) for each in counts), sum(int(each["seen"]) for each in counts)
+def _committed(known: Known, name: str) -> Iterator[tuple[str, RowsFacts]]:
+    """Each unit (or slice) of which a pass has rows, and what they say."""
+    layer = Layer(known.store, Dataset.open(known.store, name).info, "rows")
+    done = known.done(layer)
+    known.read(layer, list(done.values()), hashed=False)
+    for unit, path in done.items():
+        facts = known.facts(layer, path)
+        if facts is not None:
+            yield unit, facts
 
 
-def kept_clips(store: Store, name: str) -> int:
+def failed_share(known: Known, name: str, units: Iterable[str] = ()) -> tuple[int, int]:
+    """(failed, seen) clips of all committed rows of a pass; of these units (or slices) also where a listing lacks them."""
+    layer = Layer(known.store, Dataset.open(known.store, name).info, "rows")
+    done = known.done(layer)
+    known.look_up(layer, [unit for unit in units if unit not in done])
+    num_failed = num_seen = 0
+    for _, facts in _committed(known, name):
+        num_failed += facts.num_failed
+        num_seen += facts.num_seen
+    return num_failed, num_seen
+
+
+def kept_clips(known: Known, name: str) -> int:
     """How many clips all committed rows of a pass keep."""
-    return sum(int(each["kept"]) for each in _counts(store, name))
+    return sum(facts.num_kept for _, facts in _committed(known, name))
 
 
-def _counts(store: Store, name: str) -> list[Mapping[str, Any]]:
-    """The counts of all committed rows of a pass, by several readers."""
-    paths = list(RowsLog(store, name).done().values())
-    with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(lambda path: decode_meta(store.read(path), f"{store.url}/{path}").counts, paths))
-
-
-def failed_units(store: Store, name: str) -> list[tuple[str, int]]:
+def failed_units(known: Known, name: str) -> list[tuple[str, int]]:
     """Units that have failed clips, and the generation that a retry of each would write."""
-    log = RowsLog(store, name)
-    found = []
-    for unit, generation in log.generations().items():
-        path = log.path(unit, generation)
-        if decode_meta(store.read(path), f"{store.url}/{path}").counts["failed"]:
-            found.append((unit, generation + 1))
-    return found
+    log = RowsLog(known.store, name)
+    ledger = Ledger(known, Dataset.open(known.store, name).pass_layers())
+    ledger.read_base()
+    ledger.look_up(ledger.units, ledger.layers)
+    failed = [unit for unit, facts in _committed(known, name) if facts.num_failed]
+    done = ledger.done(ledger.layers[-1])
+    return [(unit, log.next_generation(unit, done)) for unit in failed]
 
 
 def input_layers(store: Store, names: Sequence[str]) -> list[Layer]:
@@ -208,7 +243,9 @@ def input_layers(store: Store, names: Sequence[str]) -> list[Layer]:
     layers: dict[str, Layer] = {}
     bases = set()
     for name in names:
-        own = Dataset.open(store, name).next_view().layers
+        dataset = Dataset.open(store, name)
+        dataset.check_readable()
+        own = dataset.next_layers()
         bases.add((own[0].name, own[0].form))
         layers |= {layer.name: layer for layer in own}
     if len(bases) > 1:

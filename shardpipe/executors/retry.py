@@ -18,6 +18,7 @@ from shardpipe.core.errors import ConfigError
 from shardpipe.core.report import RunReport
 from shardpipe.core.stage import Stage
 from shardpipe.core.work import Progress, Silent, UnitJob
+from shardpipe.engine.known import Known
 from shardpipe.engine.passweights import hashes_like
 from shardpipe.engine.prepare import passthrough_columns
 from shardpipe.engine.program import compile_program
@@ -25,6 +26,7 @@ from shardpipe.engine.report import all_datasets, ancestry
 from shardpipe.engine.scenesettings import scenes_identity
 from shardpipe.engine.tasks import CutTask, PassTask
 from shardpipe.engine.units import failed_units, input_layers
+from shardpipe.engine.window import window_path
 from shardpipe.engine.worker import Task
 from shardpipe.executors.driver import driving
 from shardpipe.executors.placing import executor_for, num_decoders
@@ -34,15 +36,17 @@ from shardpipe.storage.store import Store, open_store
 
 def retry_root(root: str, *, progress: Progress | None = None) -> RunReport:
     """Redo the failed clips of every Dataset of a root, inputs first; raises ConfigError where that is refused."""
-    Dataset.names(open_store(root, read_only=True))  # a wrong root is told before a folder is made there
+    names = Dataset.names(open_store(root, read_only=True))  # a wrong root is told before a folder is made there
     store = open_store(root)
+    known = Known(store, keeps=True)
+    known.asks = True
     progress = progress or Silent()
-    datasets = all_datasets(store)
+    datasets = all_datasets(store, names)
     refused: dict[str, str] = {}
     failed: dict[str, str] = {}
     done = []
     for dataset in datasets:
-        units = failed_units(store, dataset.name)
+        units = failed_units(known, dataset.name)
         if not units:
             continue
         planned = [
@@ -56,6 +60,7 @@ def retry_root(root: str, *, progress: Progress | None = None) -> RunReport:
             continue
         with driving(store):
             failed |= _retry(store, dataset, units, progress)
+        known.relist()
         done.append(dataset.name)
     if refused and not done:
         raise ConfigError("; ".join(f"{name}: {why}" for name, why in refused.items()))
@@ -77,7 +82,7 @@ def _retry(store: Store, dataset: Dataset, units: list[tuple[str, int]], progres
 
 
 def _is_planned(dataset: Dataset) -> bool:
-    return bool(dataset.store.list(f"{dataset.name}/plan"))
+    return dataset.store.size(window_path(dataset.name, 0)) is not None
 
 
 def _task(store: Store, dataset: Dataset) -> Task:

@@ -1,6 +1,5 @@
 """A run from end to end: cut, then each pass's rows, plan and shards, over an executor. What is committed is never redone."""
 
-import logging
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
@@ -9,13 +8,14 @@ from typing import Protocol
 
 from shardpipe.config.models import CLIPS, Config
 from shardpipe.config.parts import EmitConfig
-from shardpipe.core.errors import ConfigError, PassFailed, ShardpipeError
+from shardpipe.core.errors import ConfigError, PassFailed
 from shardpipe.core.report import RunReport
 from shardpipe.core.work import Outcome, Progress, Silent, UnitJob
 from shardpipe.engine.batches import add_batch, first_batch, list_added
 from shardpipe.engine.captionfiles import with_captions
 from shardpipe.engine.emitplan import make_plan
 from shardpipe.engine.index import finish
+from shardpipe.engine.known import Known
 from shardpipe.engine.plansettings import PlanSettings
 from shardpipe.engine.prepare import (
     Prepared,
@@ -28,7 +28,7 @@ from shardpipe.engine.prepare import (
 )
 from shardpipe.engine.sources import Listing
 from shardpipe.engine.tasks import EmitTask
-from shardpipe.engine.timings import record_timing
+from shardpipe.engine.timings import TimingLog
 from shardpipe.engine.units import Todo, cut_todo, failed_share, input_layers, pass_todo
 from shardpipe.engine.worker import Task
 from shardpipe.executors.driver import driving
@@ -37,12 +37,11 @@ from shardpipe.executors.local import LocalExecutor
 from shardpipe.executors.placing import cache_of, executor_for, num_decoders, scratch_of
 from shardpipe.media.encode import check_encoder
 from shardpipe.storage.commit import RowsLog
-from shardpipe.storage.dataset import Dataset, View
+from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.store import Store, open_store
 
-log = logging.getLogger(__name__)
 HERE_SHARDS = 4
-"""So few shards are copied in this process where the store is a local disk; what fails there is tried in a worker."""
+"""So few shards are written in this process, where no worker has to start; what fails there is tried in a worker."""
 
 
 class Executor(Protocol):
@@ -56,7 +55,7 @@ class Executor(Protocol):
 class _Run:
     """One run's state: what is complete, what is not and why. executor: of all phases; None: as the config asks."""
 
-    store: Store
+    known: Known
     config: Config
     executor: Executor | None
     progress: Progress
@@ -66,55 +65,54 @@ class _Run:
     failed: dict[str, str] = field(default_factory=dict)
     pending: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def store(self) -> Store:
+        """The root's."""
+        return self.known.store
+
     def phase(self, task: Task, todo: Todo) -> None:
         """Do the units of one phase that are left."""
         self.progress.phase(task.name, task.phase, num_units=len(todo.names), num_done=todo.num_done)
-        started = time.time()
-        jobs = todo.jobs
-        if not jobs:
-            return
+        if todo.jobs:
+            timings = TimingLog(self.store, task.name, task.phase)
+            try:
+                self._do(task, todo, timings)
+            finally:
+                timings.flush()
+                self.known.relist()
+
+    def _do(self, task: Task, todo: Todo, timings: TimingLog) -> None:
+        started, jobs = time.time(), todo.jobs
         executor = self.executor or executor_for(self.config.execute, self.store, phase=task.phase, needs=task.needs)
-        if task.phase == "emit" and isinstance(executor, LocalExecutor) and self._is_quick(todo):
+        if task.phase == "emit" and isinstance(executor, LocalExecutor) and len(jobs) <= HERE_SHARDS:
             jobs = []
             with closing(InlineExecutor(self.store).run(task, todo.jobs, self.progress)) as outcomes:
                 for job, outcome in zip(todo.jobs, outcomes, strict=True):
                     if outcome.error is None:
-                        self._end(task, outcome, started)
+                        self._end(task, outcome, started, timings)
                     else:
                         self.progress.note(f"unit {job.name} failed, tried again: {outcome.error}")
                         jobs.append(job)
         if jobs:
             with closing(executor.run(task, jobs, self.progress)) as outcomes:  # its workers end with it
                 for outcome in outcomes:
-                    self._end(task, outcome, started)
+                    self._end(task, outcome, started, timings)
 
-    def _is_quick(self, todo: Todo) -> bool:
-        """Whether shards are so few that a process less is worth more than a second core: copies from file to file."""
-        return len(todo.jobs) <= HERE_SHARDS and self.store.local_path(f"{CLIPS}/dataset.json") is not None
-
-    def _end(self, task: Task, outcome: Outcome, started_s: float) -> None:
+    def _end(self, task: Task, outcome: Outcome, started_s: float, timings: TimingLog) -> None:
         if outcome.error is not None:
             self.failed[f"{task.name}/{outcome.unit}"] = outcome.error
         elif not outcome.was_done:
-            self._record(task, outcome, started_s)
+            now = time.time()
+            timings.add(outcome, started_s=max(started_s, now - outcome.usage.wall_s), ended_s=now)
         self.progress.unit(outcome)
-
-    def _record(self, task: Task, outcome: Outcome, started_s: float) -> None:
-        """Leave what a unit took. It is committed by now: a timing that cannot be written must not end the run."""
-        now = time.time()
-        began = max(started_s, now - outcome.usage.wall_s)
-        try:
-            record_timing(self.store, task.name, task.phase, outcome=outcome, started_s=began, ended_s=now)
-        except (ShardpipeError, OSError) as error:
-            log.warning("%s: what unit %s took is not known: %s", task.name, outcome.unit, error)
 
     def failed_of(self, name: str) -> bool:
         """Whether a unit of this pass failed in this run."""
         return any(unit.startswith(f"{name}/") for unit in self.failed)
 
-    def check_failures(self, name: str, max_failed: float) -> None:
+    def check_failures(self, name: str, max_failed: float, units: Sequence[str]) -> None:
         """Raise PassFailed if more clips failed than the pass allows."""
-        num_failed, num_seen = failed_share(self.store, name)
+        num_failed, num_seen = failed_share(self.known, name, units)
         if num_failed > max_failed * num_seen:
             raise PassFailed(
                 f"{name}: {num_failed} of {num_seen} clips failed, more than max_failed = {max_failed:g} allows: "
@@ -142,18 +140,20 @@ def run_config(
     """
     store = store or open_store(config.root, scratch=scratch_of(config.execute))
     check_only(config, only)
-    prepared = prepare(store, config, only=only, adding=add_sources is not None)
+    known = Known(store, keeps=True)
+    prepared = prepare(store, config, only=only, adding=add_sources is not None, known=known)
     added = list_asked(store, prepared, only, add_sources)
-    run = _Run(store, config, executor, progress or Silent(), limit, partial)
+    run = _Run(known, config, executor, progress or Silent(), limit, partial)
     with driving(store):
         _run_all(run, prepared, only, add_sources, added)
     return RunReport(config.root, tuple(run.complete), run.failed, run.pending)
 
 
 def _run_all(run: _Run, prepared: Prepared, only: str | None, add_sources: str | None, added: Listing | None) -> None:
+    run.known.asks = True
     if run.config.cut is not None and only in (None, CLIPS):
         _run_cut(run, prepared, add_sources, added)
-    elif not cut_todo(run.store).jobs:
+    elif not cut_todo(run.known).jobs:
         run.complete.append(CLIPS)
     for each in prepared.passes:
         if only in (None, each.config.name) and _inputs_ready(run, each):
@@ -188,14 +188,15 @@ def _run_cut(run: _Run, prepared: Prepared, add_sources: str | None, added: List
     if add_sources is not None and added is not None:
         count = add_batch(run.store, prepared.cut, added, passthrough_columns(prepared.clips.info), url=add_sources)
         run.progress.note(f"{count} new videos at {add_sources}")
-    todo = cut_todo(run.store).limited(run.limit)
+        run.known.relist()
+    todo = cut_todo(run.known).limited(run.limit)
     run.phase(replace(cut_task(prepared, run.config), cache=cache_of(run.config.execute)), todo)
     if run.failed_of(CLIPS):
         run.pending[CLIPS] = "units failed; run again to try them again"
     elif todo.num_waiting:
         run.pending[CLIPS] = f"--limit left {todo.num_waiting} units"
     else:
-        run.check_failures(info.name, prepared.cut.max_failed)
+        run.check_failures(info.name, prepared.cut.max_failed, todo.names)
         run.complete.append(CLIPS)
 
 
@@ -216,10 +217,10 @@ def _is_emitted(config: Config, name: str) -> bool:
 
 def _run_pass(run: _Run, each: PreparedPass) -> None:
     name = each.config.name
-    inputs = View(run.store, input_layers(run.store, each.config.inputs))
+    inputs = input_layers(run.store, each.config.inputs)
     info = ensure_dataset(run.store, each.shape.info)
     dataset = Dataset(run.store, info)
-    todo = pass_todo(run.store, dataset, inputs).limited(run.limit)
+    todo = pass_todo(run.known, dataset, inputs).limited(run.limit)
     decoders = num_decoders(run.config.execute, each.program.needs) if todo.jobs else 0
     run.phase(pass_task(each, info, run.config, decoders=decoders), todo)
     if run.failed_of(name):
@@ -231,7 +232,7 @@ def _run_pass(run: _Run, each: PreparedPass) -> None:
         return
     finished = not todo.num_waiting
     if info.emit == "shards" or (finished and not run.failed_of(name)):
-        run.check_failures(name, each.config.max_failed)
+        run.check_failures(name, each.config.max_failed, todo.names)
     if info.emit == "shards":
         _emit(run, dataset, PlanSettings.of(each.config), finished=finished, tried=todo.inputs)
     if name not in run.pending:
@@ -243,7 +244,7 @@ def _emit(
 ) -> None:
     """Plan what can be planned, write its shards, and the index once all are there."""
     name, failed_before = dataset.name, len(run.failed)
-    plan = make_plan(dataset, settings, finished=finished, tried=tried)
+    plan = make_plan(dataset, settings, finished=finished, tried=tried, known=run.known)
     if plan.windows:
         done = RowsLog(run.store, name, folder="emit").done()
         units = plan.shard_units
@@ -255,7 +256,7 @@ def _emit(
         run.pending[name] = "shards failed; run again to try them again"
     else:
         run.pending.pop(name, None)
-        finish(run.store, name)
+        finish(run.store, name, known=run.known)
 
 
 def emit_pass(
@@ -266,7 +267,8 @@ def emit_pass(
     store = open_store(root)
     dataset = Dataset.open(store, name)
     config = Config.model_validate({"root": root, "passes": [{"name": "unused", "from": CLIPS, "emit": "rows"}]})
-    run = _Run(store, config, None, progress or Silent())
+    run = _Run(Known(store, keeps=True), config, None, progress or Silent())
+    run.known.asks = True
     with driving(store):
         _emit(run, dataset, PlanSettings.of_emit(settings, shard_bytes), finished=True)
     if name in run.pending:

@@ -1,5 +1,6 @@
 """A Dataset: a folder of the root with a `dataset.json`, the layers that it folds, and the views of them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shardpipe.core.columns import Columns
@@ -44,9 +45,10 @@ class Dataset:
         return Dataset(store, DatasetInfo.from_bytes(data, f"{store.url}/{name}/dataset.json"))
 
     @staticmethod
-    def names(store: Store) -> list[str]:
-        """The Datasets of a root, sorted; raises ConfigError if there is none."""
-        found = (path.split("/") for path in store.list("") if path.endswith("/dataset.json"))
+    def names(store: Store, paths: Iterable[str] | None = None) -> list[str]:
+        """The Datasets of a root, sorted, by a listing or out of `paths`; raises ConfigError if there is none."""
+        listed = store.list("") if paths is None else paths
+        found = (path.split("/") for path in listed if path.endswith("/dataset.json"))
         if names := sorted(name for name, *inner in found if len(inner) == 1):
             return names
         raise ConfigError(f"{store.url}: there is no Dataset here; give the config's root")
@@ -80,6 +82,13 @@ class Dataset:
         """Whether the next pass and loaders may read it: an emitted Dataset has an index once its first windows are whole."""
         return self.info.emit == "rows" or self.store.size(f"{self.name}/index.parquet") is not None
 
+    def check_readable(self) -> None:
+        """Raise IncompleteError where the next pass may not read it yet."""
+        if not self.is_readable():
+            raise IncompleteError(
+                f"{self.store.url}/{self.name} is not complete (no index.parquet): finish it with `shardpipe run`, or `shardpipe emit`"
+            )
+
     def pass_layers(self) -> list[Layer]:
         """The layers whose rows this Dataset's own pass made and read: the base, then passes, itself last."""
         layers: list[Layer] = []
@@ -104,10 +113,7 @@ class Dataset:
 
         Shards that were planned since for new sources are units that have no rows until they are written.
         """
-        if not self.is_readable():
-            raise IncompleteError(
-                f"{self.store.url}/{self.name} is not complete (no index.parquet): finish it with `shardpipe run`, or `shardpipe emit`"
-            )
+        self.check_readable()
         return View(self.store, self.next_layers())
 
     def _emitted_info(self) -> DatasetInfo:

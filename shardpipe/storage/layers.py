@@ -6,7 +6,7 @@ other layers  rows of passes since (ROOT/score/rows/), aligned with the base by 
 
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from shardpipe.core.fingerprint import canonical_json, sha256_hex
 from shardpipe.core.fingerprint import fingerprint as digest
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.members import PARTS, MemberPlace, member_columns
+from shardpipe.storage.removed import Removed
 from shardpipe.storage.rows import RowsMeta, decode_rows
 from shardpipe.storage.store import Store
 
@@ -111,7 +112,7 @@ class DatasetInfo(BaseModel):
 
 @dataclass(frozen=True)
 class LayerRows:
-    """One layer's rows of one unit, as committed."""
+    """One layer's rows of one unit, as committed. sha256s: what they are known by (`RowsMeta.original`)."""
 
     paths: tuple[str, ...]
     sha256s: tuple[str, ...]
@@ -131,6 +132,11 @@ class Layer:
     def name(self) -> str:
         """The Dataset's folder under the root."""
         return self.info.name
+
+    @property
+    def folder(self) -> str:
+        """Where its rows lie under the root."""
+        return f"{self.name}/{self.form}"
 
     @cached_property
     def log(self) -> RowsLog:
@@ -157,9 +163,16 @@ class Layer:
         return [f"{unit}-{i:02d}" for i in range(count)]
 
     def read(
-        self, names: list[str], done: Mapping[str, str], columns: Collection[str] | None = None
+        self,
+        names: Sequence[str],
+        done: Mapping[str, str],
+        columns: Collection[str] | None = None,
+        *,
+        removed: Removed | None = None,
     ) -> LayerRows | None:
-        """The committed rows of these slices, None unless all are there. columns: of its data only these, and no members."""
+        """The committed rows of these slices, None unless all are there. columns: of its data only these, and no members.
+        removed: these clips are masked; folds do that by themselves.
+        """
         if any(name not in done for name in names):
             return None
         paths = tuple(done[name] for name in names)
@@ -180,7 +193,10 @@ class Layer:
         for table, meta in zip(tables, metas, strict=True):
             plain = table.to_pylist()
             rows += [self._located(row, meta) if only is None else {**row, "members": {}} for row in plain]
-        return LayerRows(paths, tuple(sha256_hex(blob) for blob in blobs), tuple(metas), rows)
+        if removed:
+            rows = [removed.mask(row) for row in rows]
+        sha256s = tuple(meta.original or sha256_hex(blob) for blob, meta in zip(blobs, metas, strict=True))
+        return LayerRows(paths, sha256s, tuple(metas), rows)
 
     def member_extensions(self, done: Mapping[str, str]) -> list[str]:
         """The members that it gives to the next pass: those that its stages wrote, or that its shards hold."""

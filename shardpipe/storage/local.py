@@ -120,14 +120,10 @@ class LocalStore:
         with disk_errors(path, self.url):
             num_bytes = local.stat().st_size
             fsync(local)
-            try:
-                won = self._link(local, final)
-            except OSError as error:
-                if error.errno != errno.EXDEV:
-                    raise
-                won = self._copy_and_link(local, final)
-            there = final.stat().st_size
-        if not won and there != num_bytes:
+            there = None
+            while there is None:
+                there = num_bytes if self._put(local, final) else _size(final)  # None: `gc` came between the two
+        if there != num_bytes:
             raise IntegrityError(
                 f"{path} in {self.url} has {there} bytes, and the same content made again has {num_bytes}: "
                 "one of them is damaged; run `shardpipe verify`, and delete the object if it is that one"
@@ -241,6 +237,15 @@ class LocalStore:
         finally:
             temp.unlink(missing_ok=True)
 
+    def _put(self, local: Path, final: Path) -> bool:
+        """Give a synced file its final name, from another disk too; False if the name is taken."""
+        try:
+            return self._link(local, final)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            return self._copy_and_link(local, final)
+
     def _link(self, temp: Path, final: Path) -> bool:
         """Give a synced file its final name; False if the name is taken. Either way the name is durable after."""
         make_folder(final.parent)
@@ -258,6 +263,13 @@ class LocalStore:
             won = True
         fsync(final.parent)  # after a lost race too: the winner may not have synced its name yet
         return won
+
+
+def _size(file: Path) -> int | None:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return None
 
 
 def _reopen(root: Path, read_only: bool, scratch: ScratchSettings) -> LocalStore:  # noqa: FBT001  pickle passes arguments by position

@@ -38,19 +38,7 @@ def read_member(store: Store, place: MemberPlace) -> bytes:
     return _checked(store, place, store.read_range(place.path, place.offset, place.size))
 
 
-def read_members(store: Store, places: Sequence[MemberPlace]) -> list[bytes]:
-    """The bytes of several members; those that lie close together in one tar are read at once. Raises IntegrityError."""
-    found: dict[MemberPlace, bytes] = {}
-    for run in _runs(places):
-        first, last = run[0], run[-1]
-        data = store.read_range(first.path, first.offset, last.offset + last.size - first.offset)
-        for place in run:
-            at = place.offset - first.offset
-            found[place] = _checked(store, place, data[at : at + place.size])
-    return [found[place] for place in places]
-
-
-def _runs(places: Sequence[MemberPlace]) -> list[list[MemberPlace]]:
+def member_runs(places: Sequence[MemberPlace]) -> list[list[MemberPlace]]:
     """`places` in order of tar and offset, parted where too much lies between two of them."""
     runs: list[list[MemberPlace]] = []
     for place in sorted(set(places)):
@@ -60,6 +48,23 @@ def _runs(places: Sequence[MemberPlace]) -> list[list[MemberPlace]]:
         else:
             runs.append([place])
     return runs
+
+
+def run_bytes(run: Sequence[MemberPlace]) -> int:
+    """The bytes from the first member's first to the last one's last."""
+    return run[-1].offset + run[-1].size - run[0].offset
+
+
+def members_of_runs(
+    store: Store, runs: Sequence[Sequence[MemberPlace]], blobs: Sequence[bytes]
+) -> dict[MemberPlace, bytes]:
+    """The members of each run out of its bytes. Raises IntegrityError."""
+    found: dict[MemberPlace, bytes] = {}
+    for run, data in zip(runs, blobs, strict=True):
+        for place in run:
+            at = place.offset - run[0].offset
+            found[place] = _checked(store, place, data[at : at + place.size])
+    return found
 
 
 def _checked(store: Store, place: MemberPlace, data: bytes) -> bytes:

@@ -1,5 +1,6 @@
 """A store that counts what goes through it: requests, bytes read, bytes written. For `_run/` and cost figures only."""
 
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ class MeteredStore:
     def __init__(self, inner: Store) -> None:
         self._inner = inner
         self._requests = self._read = self._written = 0
+        self._lock = threading.Lock()  # reads ahead and decoders count too
 
     @property
     def url(self) -> str:
@@ -26,8 +28,13 @@ class MeteredStore:
 
     def count_read(self, num_bytes: int) -> None:
         """Add a read that was done past this object, straight from a local file."""
-        self._requests += 1
-        self._read += num_bytes
+        self._count(read=num_bytes)
+
+    def _count(self, *, requests: int = 1, read: int = 0, written: int = 0) -> None:
+        with self._lock:
+            self._requests += requests
+            self._read += read
+            self._written += written
 
     def read(self, path: str) -> bytes:
         """Counted."""
@@ -42,63 +49,59 @@ class MeteredStore:
 
     def size(self, path: str) -> int | None:
         """Counted."""
-        self._requests += 1
+        self._count()
         return self._inner.size(path)
 
     def list(self, prefix: str) -> dict[str, int]:
         """Counted as one request for each thousand objects."""
         found = self._inner.list(prefix)
-        self._requests += 1 + len(found) // 1000
+        self._count(requests=1 + len(found) // 1000)
         return found
 
     def entries(self, prefix: str) -> dict[str, Entry]:
         """Counted as `list`."""
         found = self._inner.entries(prefix)
-        self._requests += 1 + len(found) // 1000
+        self._count(requests=1 + len(found) // 1000)
         return found
 
     def age_s(self, path: str) -> float | None:
         """Counted."""
-        self._requests += 1
+        self._count()
         return self._inner.age_s(path)
 
     def create(self, path: str, data: bytes) -> bytes:
         """Counted."""
-        self._requests += 1
-        self._written += len(data)
+        self._count(written=len(data))
         return self._inner.create(path, data)
 
     def put_file(self, path: str, local: Path) -> None:
         """Counted."""
-        self._requests += 1
-        self._written += local.stat().st_size
+        self._count(written=local.stat().st_size)
         self._inner.put_file(path, local)
 
     def replace(self, path: str, data: bytes) -> None:
         """Counted."""
-        self._requests += 1
-        self._written += len(data)
+        self._count(written=len(data))
         self._inner.replace(path, data)
 
     def overwrite(self, path: str, local: Path) -> None:
         """Counted."""
-        self._requests += 1
-        self._written += local.stat().st_size
+        self._count(written=local.stat().st_size)
         self._inner.overwrite(path, local)
 
     def delete(self, path: str) -> None:
         """Counted."""
-        self._requests += 1
+        self._count()
         self._inner.delete(path)
 
     def uploads(self) -> Sequence[Upload]:
         """Counted."""
-        self._requests += 1
+        self._count()
         return self._inner.uploads()
 
     def abort_upload(self, upload: Upload) -> None:
         """Counted."""
-        self._requests += 1
+        self._count()
         self._inner.abort_upload(upload)
 
     @property

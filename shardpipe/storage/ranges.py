@@ -1,12 +1,22 @@
-"""Ranged reads of one object, joined over small gaps: on a bucket a request costs more than a few skipped bytes."""
+"""Which ranges of an object share a read: on a bucket a request costs more than a few bytes that nobody wants.
 
-from collections.abc import Iterator, Sequence
+A request takes 20 to 50 ms, most of which others in flight hide, and some milliseconds of CPU on both sides: as much as
+a few hundred kilobytes. So gaps up to MAX_GAP are read over; but all of them together are at most a small share of what
+is wanted, so that clips that a threshold drops are not read either. Where most of a tar is wanted, that reads it whole.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shardpipe.storage.store import Store
+NEAR = 8 << 10
+"""What may lie between neighbours that are wanted both: headers and a sidecar. Read over whatever it adds up to."""
 
 MAX_GAP = 1 << 20
-MAX_BYTES = 8 << 20  # larger buffers are fresh memory every time, which costs more than the calls that they save
+SPARE = 1 / 8
+"""Bytes that a read may hold in vain beside those of NEAR, as a share of those that are wanted."""
+
+MAX_BYTES = 8 << 20
+"""Enough for full speed with some in flight; larger buffers are fresh memory every time, which costs more."""
 
 
 @dataclass(frozen=True)
@@ -19,41 +29,34 @@ class Joined:
 
 
 def join_ranges(
-    ranges: Sequence[tuple[int, int]], *, max_gap: int = MAX_GAP, max_bytes: int = MAX_BYTES
+    ranges: Sequence[tuple[int, int]],
+    *,
+    near: int = NEAR,
+    max_gap: int = MAX_GAP,
+    spare: float = SPARE,
+    max_bytes: int = MAX_BYTES,
 ) -> list[Joined]:
     """The reads that fetch all `ranges` ((first byte, length) each, any order, overlaps allowed), in order.
 
-    Ranges at most `max_gap` bytes apart share a read, as long as it stays within `max_bytes`; a longer range is alone.
+    Ranges share a read within `max_bytes` where at most `near` bytes lie between them; or at most `max_gap`, and all such
+    gaps of the read are at most the share `spare` of its wanted bytes. A longer range is alone.
     """
     joined: list[Joined] = []
+    in_vain = wanted = 0  # of the last one
     for i in sorted(range(len(ranges)), key=lambda i: ranges[i]):
         start, length = ranges[i]
         if start < 0 or length < 0:
             raise ValueError(f"bad range: {length} bytes from {start} on")
         if joined:
             last = joined[-1]
-            end = max(last.start + last.length, start + length)
-            if start - (last.start + last.length) <= max_gap and end - last.start <= max_bytes:
+            last_end = last.start + last.length
+            end, gap = max(last_end, start + length), max(0, start - last_end)
+            total = wanted + end - max(start, last_end)
+            skipped = in_vain + (gap if gap > near else 0)
+            if end - last.start <= max_bytes and (gap <= near or (gap <= max_gap and skipped <= spare * total)):
                 joined[-1] = Joined(last.start, end - last.start, (*last.members, i))
+                in_vain, wanted = skipped, total
                 continue
         joined.append(Joined(start, length, (i,)))
+        in_vain, wanted = 0, length
     return joined
-
-
-def read_ranges(
-    store: Store,
-    path: str,
-    ranges: Sequence[tuple[int, int]],
-    *,
-    max_gap: int = MAX_GAP,
-    max_bytes: int = MAX_BYTES,
-) -> Iterator[tuple[int, memoryview]]:
-    """(index, bytes) of each range, in order of its first byte; views of the shared reads, nothing is copied.
-
-    At most one read is held at a time, unless the caller keeps a view. IntegrityError if the object ends too early.
-    """
-    for read in join_ranges(ranges, max_gap=max_gap, max_bytes=max_bytes):
-        data = memoryview(store.read_range(path, read.start, read.length))
-        for i in read.members:
-            start, length = ranges[i]
-            yield i, data[start - read.start : start - read.start + length]

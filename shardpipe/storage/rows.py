@@ -18,6 +18,10 @@ from shardpipe.core.errors import IntegrityError, StageError
 from shardpipe.core.fingerprint import canonical_json, fingerprint
 
 METADATA_KEY = b"shardpipe"
+PARQUET = b"PAR1"
+TEXT_FOLLOWS = b"\x18\x09" + METADATA_KEY + b"\x18"
+"""How a footer (Thrift's compact protocol) has that key: two binary fields, of 9 bytes and of a length that is next."""
+
 FORMAT = 1
 CHECKSUM = "checksum"
 ROW_GROUP = 1 << 16
@@ -52,6 +56,7 @@ class RowsMeta:
     on the units before it too, the digests of `lookback`.
     generation: 0, or the number of the retry that made it. tar: the unit's clips; members_tar: what stages wrote beside
     columns. counts: sums for `status`, by name.
+    original: of a record that `remove` rewrote, the sha256 of the object as it was first committed: by that it stays known.
     """
 
     fingerprint: str
@@ -61,11 +66,15 @@ class RowsMeta:
     tar: TarRef | None = None
     members_tar: TarRef | None = None
     counts: Mapping[str, int | float] = field(default_factory=dict)
+    original: str | None = None
 
 
 def encode_rows(columns: Columns, rows: Sequence[Row], meta: RowsMeta) -> bytes:
     """The bytes of a rows object. A value that does not fit raises StageError with its column and key."""
-    return encode_table(columns, rows, asdict(meta))
+    facts = asdict(meta)
+    if meta.original is None:
+        del facts["original"]
+    return encode_table(columns, rows, facts)
 
 
 def decode_rows(
@@ -132,15 +141,40 @@ def decode_table(
         fields = {column.name: column.type for column in schema}
         if lost := [name for name, kind in columns.items() if fields.get(name) != arrow_type(kind)]:
             raise _damaged(where, f"it lacks column {lost[0]}, or has it with another type")
-    return table.replace_schema_metadata(None), _facts(schema.metadata, where)
+    return table.replace_schema_metadata(None), parse_facts((schema.metadata or {}).get(METADATA_KEY), where)
 
 
 def decode_facts(data: bytes, where: str = UNNAMED) -> dict[str, Any]:
     """The facts of any committed table, from its footer: `data` may be the end of the object alone."""
+    return parse_facts(facts_text(data, where), where)
+
+
+def facts_text(data: bytes, where: str = UNNAMED) -> bytes | None:
+    """The text that the footer has of the facts, unparsed: `data` may be the end of the object alone."""
     try:
-        return _facts(pq.read_metadata(io.BytesIO(data)).metadata, where)
+        return (pq.read_metadata(io.BytesIO(data)).metadata or {}).get(METADATA_KEY)
     except DAMAGED as error:
         raise _damaged(where, str(error)) from error
+
+
+def quick_text(data: bytes) -> bytes | None:
+    """As `facts_text`, without a look at the rest of the footer, which takes far longer; None where it is not plain to see.
+
+    What it gives is only right if `parse_facts` finds its checksum right.
+    """
+    footer = data[-footer_bytes(data) :] if data[-4:] == PARQUET else b""
+    at = footer.rfind(TEXT_FOLLOWS)
+    if at < 0:
+        return None
+    at += len(TEXT_FOLLOWS)
+    length = shift = 0
+    while at < len(footer):  # a varint: seven bits a byte, the lowest first
+        length |= (footer[at] & 0x7F) << shift
+        shift += 7
+        at += 1
+        if footer[at - 1] < 0x80:  # noqa: PLR2004
+            break
+    return footer[at : at + length]
 
 
 def footer_bytes(end: bytes) -> int:
@@ -203,8 +237,8 @@ def _damaged(where: str, reason: str) -> IntegrityError:
     )
 
 
-def _facts(metadata: Mapping[bytes, bytes] | None, where: str) -> dict[str, Any]:
-    text = (metadata or {}).get(METADATA_KEY)
+def parse_facts(text: bytes | None, where: str) -> dict[str, Any]:
+    """What a footer's text says, checked by the checksum in it."""
     if text is None:
         raise IntegrityError(f"{where} was not written by shardpipe: its metadata is missing")
     try:

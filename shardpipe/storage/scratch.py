@@ -120,15 +120,24 @@ def grow(folder: Path, num_bytes: int) -> None:
         _take(folder, num_bytes, max_bytes, wait_s=GROW_WAIT_S)
 
 
+def leftovers(base: Path) -> list[Path]:
+    """The scratch folders of dead processes under `base`, sorted; nothing is changed."""
+    found = []
+    for name in sorted(_names(base)):
+        lock = base / f"{name}{LOCK}"
+        fd = _try_lock(lock, os.O_RDWR)
+        if fd is not None:
+            os.close(fd)
+        if fd is not None or not lock.exists():
+            found.append(base / name)
+    return found
+
+
 def remove_leftovers(base: Path) -> None:
     """Remove the scratch folders of dead processes under `base`; the living and the unknowable stay."""
-    try:
-        names = {entry.name.removesuffix(LOCK) for entry in os.scandir(base) if not entry.name.startswith(".")}
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for name in names:
+    for name in _names(base):
         lock = base / f"{name}{LOCK}"
-        fd = _try_lock(lock)
+        fd = _try_lock(lock, os.O_RDWR | os.O_CREAT)
         if fd is None:
             continue
         try:
@@ -138,6 +147,13 @@ def remove_leftovers(base: Path) -> None:
             continue  # a root we may not write to: the first write will say so
         finally:
             os.close(fd)
+
+
+def _names(base: Path) -> set[str]:
+    try:
+        return {entry.name.removesuffix(LOCK) for entry in os.scandir(base) if not entry.name.startswith(".")}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
 
 
 def _claim(base: Path) -> tuple[Path, int]:
@@ -166,10 +182,10 @@ def _release(folder: Path, fd: int, owner: int) -> None:
     os.close(fd)
 
 
-def _try_lock(lock: Path) -> int | None:
+def _try_lock(lock: Path, flags: int) -> int | None:
     """A descriptor that holds the lock, if nobody else does."""
     try:
-        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        fd = os.open(lock, flags | os.O_CLOEXEC, 0o666)
     except OSError:
         return None
     try:

@@ -9,7 +9,7 @@ import os
 import re
 import struct
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -54,11 +54,13 @@ class Packed:
 class TarWriter:
     """Writes members `KEY.ext` to a new file at `path`, those of a key beside each other, each key once.
 
-    Used as a context manager, an exception removes the file.
+    Used as a context manager, an exception removes the file. stays: it will be on this disk for long, which is told to
+    begin writing; what is put elsewhere and removed need never get there.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, stays: bool = True) -> None:
         self.path = path
+        self._stays = stays
         self._keys: set[str] = set()
         self._names: set[str] = set()  # of the current key
         self._key = ""
@@ -126,9 +128,30 @@ class TarWriter:
             offset, _ = self._finish(size)
         return Packed(offset, size, quick.hexdigest())
 
-    def close(self) -> WrittenTar:
+    def add_pieces(self, name: str, size: int, pieces: Iterable[Buffer]) -> Packed:
+        """Append a member of `size` bytes that comes in pieces, each done with when the next is asked for.
+
+        IntegrityError if they are not so many. What the pieces raise passes through; the tar is of no use then.
+        """
+        self._start(name, size)
+        quick, left = xxhash.xxh3_128(), size
+        for piece in pieces:
+            whole = memoryview(piece).cast("B")
+            left -= len(whole)
+            with disk_errors(self.path.name, str(self.path.parent)):
+                for at in range(0, len(whole), PIECE):
+                    view = whole[at : at + PIECE]
+                    quick.update(view)
+                    self._write(view)
+        if left:
+            raise IntegrityError(f"{name} came with {size - left} bytes instead of {size}")
+        with disk_errors(self.path.name, str(self.path.parent)):
+            offset, _ = self._finish(size)
+        return Packed(offset, size, quick.hexdigest())
+
+    def close(self, *, may_be_empty: bool = False) -> WrittenTar:
         """Write the end mark, and give the size and hashes of the whole file. A tar without members is refused."""
-        if not self._keys:
+        if not self._keys and not may_be_empty:
             self.abort()
             raise ValueError(f"{self.path} has no members: readers refuse an empty tar, so write none")
         with disk_errors(self.path.name, str(self.path.parent)):
@@ -171,7 +194,7 @@ class TarWriter:
             raise ValueError(f"member {name} comes twice in {self.path}")
         self._names.add(ext)
         with disk_errors(self.path.name, str(self.path.parent)):
-            self._write(_header(name, size))
+            self._write(header(name, size))
         self._offset += BLOCK
 
     def _finish(self, size: int) -> tuple[int, int]:
@@ -202,7 +225,7 @@ class TarWriter:
             if left:
                 left[0] = left[0][written:]
         self._pending = bytearray()
-        if self._written - self._begun >= DUE and hasattr(os, "posix_fadvise"):
+        if self._stays and self._written - self._begun >= DUE and hasattr(os, "posix_fadvise"):
             # Linux begins to write back what was advised so, and keeps what is not on the disk yet
             os.posix_fadvise(self._file.fileno(), self._begun, self._written - self._begun, os.POSIX_FADV_DONTNEED)
             self._begun = self._written
@@ -240,7 +263,7 @@ def _check_end(stream: BinaryIO, name: str) -> None:
         raise IntegrityError(f"{name} is damaged or cut short: its end mark is missing")
 
 
-def _header(name: str, size: int) -> bytes:
+def header(name: str, size: int) -> bytes:
     """The 512 bytes before a member's payload, as POSIX.1-1988 lays them out."""
     head = struct.pack(
         "100s8s8s8s12s12s8sc100s6s2s32s32s8s8s155s12x",

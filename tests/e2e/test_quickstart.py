@@ -1,19 +1,18 @@
 """The quickstart by the command line: demo videos to training shards, read back, asked about, and run again."""
 
 import gc
-import importlib.util
 import json
 import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import av
 import pyarrow.parquet
 import pytest
 import webdataset as wds
+from support.scripts import script
 
 from shardpipe.cli.app import run_app
 
@@ -24,16 +23,6 @@ pytestmark = pytest.mark.filterwarnings(  # webdataset leaves its files to the c
 )
 Captured = pytest.CaptureFixture[str]
 Shell = Callable[..., tuple[int, str, str]]
-
-
-def script(name: str) -> ModuleType:
-    """A file of scripts/ as a module."""
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

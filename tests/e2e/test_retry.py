@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from support.agreement import check_clips, check_train
 from support.fakes import CALLS, Blob, Broken, Scored
+from support.places import LOCAL_FIRST, ON_ALL, Place
 from support.runs import calls, make_config, rows_of, run_inline, snapshot
 
 from shardpipe.core.errors import ConfigError
@@ -40,28 +41,29 @@ def healed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FAKE_HEALED", raising=False)
 
 
-def run(root: Path, videos: Path, *passes: Mapping[str, Any]) -> Store:
+def run(root: str, videos: Path, *passes: Mapping[str, Any]) -> Store:
     CALLS.clear()
     report = run_inline(make_config(root, videos, passes))
     assert not report.pending
-    return open_store(str(root))
+    return open_store(root)
 
 
+@LOCAL_FIRST
 @pytest.mark.usefixtures("healed")
-def test_only_failed_clips_are_scored_again(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = tmp_path / "root"
+def test_only_failed_clips_are_scored_again(videos: Path, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = place.root()
     store = run(root, videos, SCORE, MORE)
     failed = {key for key, row in rows_of(store, "score").items() if row["error"]}
     assert len(failed) == 2
     before = snapshot(store)
     CALLS.clear()
-    report = retry_root(str(root))  # the cause is still there
+    report = retry_root(root)  # the cause is still there
     assert report.passes == ("score",)
     assert {key for _, key in CALLS} == failed
     assert {key for key, row in rows_of(store, "score").items() if row["error"]} == failed
     monkeypatch.setenv("FAKE_HEALED", "1")
     CALLS.clear()
-    assert retry_root(str(root)).passes == ("score",)
+    assert retry_root(root).passes == ("score",)
     assert set(calls("blob")) == set(calls("broken")) == set(calls("scored")) == failed
     rows = rows_of(store, "score")
     for key, row in rows.items():
@@ -76,51 +78,54 @@ def test_only_failed_clips_are_scored_again(videos: Path, tmp_path: Path, monkey
         "score/rows/000000.parquet",
     ]
     CALLS.clear()
-    assert retry_root(str(root)).passes == ()
+    assert retry_root(root).passes == ()
     assert CALLS == []
 
 
+@LOCAL_FIRST
 @pytest.mark.usefixtures("healed")
-def test_what_follows_is_redone(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    root = tmp_path / "root"
+def test_what_follows_is_redone(videos: Path, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = place.root()
     store = run(root, videos, SCORE, MORE)
     monkeypatch.setenv("FAKE_HEALED", "1")
-    retry_root(str(root))
+    retry_root(root)
     waiting = run_inline(make_config(root, videos, [SCORE, MORE]), only="score")
     assert not waiting.failed_units
     run(root, videos, SCORE, MORE, TRAIN)
     assert len(calls()) == 5  # all clips of the units that changed, once
     assert all(row["more"] is not None for row in rows_of(store, "train").values())
     check_train(store)
-    apart = run(tmp_path / "apart", videos, SCORE, MORE, TRAIN)
+    apart = run(place.root(), videos, SCORE, MORE, TRAIN)
     tars = [path for path in store.list("train/shards") if path.endswith(".tar")]
     assert tars
     assert [store.read(path) for path in tars] == [apart.read(path) for path in tars]
 
 
+@LOCAL_FIRST
 @pytest.mark.usefixtures("healed")
 def test_a_pass_started_over_rows_that_are_to_be_redone_waits(
-    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    videos: Path, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = tmp_path / "root"
+    root = place.root()
     store = run(root, videos, SCORE, MORE)
     monkeypatch.setenv("FAKE_HEALED", "1")
-    retry_root(str(root))
+    retry_root(root)
     report = run_inline(make_config(root, videos, [SCORE, MORE, TRAIN]), only="train")
     assert not report.failed_units
     assert "train" in report.pending
     assert not store.list("train/rows")
 
 
+@ON_ALL
 @pytest.mark.usefixtures("healed")
-def test_rows_of_a_zombie_are_not_taken_for_done(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_a_zombie_are_not_taken_for_done(videos: Path, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that began before the retry commits just before ours, under the same name: the run says so, the next mends it."""
-    root = tmp_path / "root"
+    root = place.root()
     store = run(root, videos, SCORE, {**MORE, "unit_clips": None})
     old, meta = decode_rows(store.read("more/rows/000000.parquet"))
     zombie = encode_rows(table_columns(old.schema), old.to_pylist(), replace(meta, generation=1))
     monkeypatch.setenv("FAKE_HEALED", "1")
-    retry_root(str(root))
+    retry_root(root)
     config = make_config(root, videos, [SCORE, {**MORE, "unit_clips": None}])
 
     def commit(_: int, name: str, path: str) -> None:
@@ -136,33 +141,35 @@ def test_rows_of_a_zombie_are_not_taken_for_done(videos: Path, tmp_path: Path, m
     assert all(row["more"] is not None for row in rows_of(store, "more").values())
 
 
+@LOCAL_FIRST
 @pytest.mark.usefixtures("healed")
-def test_a_retry_is_refused_once_a_plan_exists(videos: Path, tmp_path: Path) -> None:
-    root = tmp_path / "root"
+def test_a_retry_is_refused_once_a_plan_exists(videos: Path, place: Place) -> None:
+    root = place.root()
     store = run(root, videos, SCORE, MORE, TRAIN)
     before = snapshot(store)
     CALLS.clear()
     with pytest.raises(ConfigError, match="shards of train are planned from its rows"):
-        retry_root(str(root))
+        retry_root(root)
     assert CALLS == []
     assert snapshot(store) == before
 
 
+@LOCAL_FIRST
 @pytest.mark.usefixtures("healed")
 def test_what_a_plan_names_counts_where_a_retry_races_with_it(
-    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    videos: Path, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The plan is made from the rows that the retry is about to follow up: shards, later passes and `verify` go by it."""
-    root = tmp_path / "root"
+    root = place.root()
     train = {**TRAIN, "from": "score"}
     late = {"name": "late", "from": "train", "stages": [Scored(column="late")]}
     run(root, videos, SCORE)
-    store = open_store(str(root))
+    store = open_store(root)
 
     def retry(_: int, name: str, path: str) -> None:
         if (name, path) == ("create", "train/plan/0000.parquet"):
             monkeypatch.setenv("FAKE_HEALED", "1")
-            assert retry_root(str(root)).passes == ("score",)
+            assert retry_root(root).passes == ("score",)
 
     config = make_config(root, videos, [SCORE, train, late])
     report = run_inline(config, HookedStore(store, retry))
@@ -179,20 +186,23 @@ def test_what_a_plan_names_counts_where_a_retry_races_with_it(
     assert not run_inline(config).pending
     assert CALLS == []
     assert snapshot(store) == before
-    found = verify(str(root))
+    found = verify(root)
     assert found.problems == ()
     assert "train/plan/0000.parquet was made before score/rows/000000.1.parquet" in found.notes[0]
     store.delete("score/rows/000000.parquet")
-    assert verify(str(root)).problems
+    assert verify(root).problems
 
 
-def test_a_video_that_could_not_be_cut(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@LOCAL_FIRST
+def test_a_video_that_could_not_be_cut(
+    videos: Path, tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its unit's other clips are copied as they are into the new tar."""
     own = Path(shutil.copytree(videos, tmp_path / "own"))
     both = tmp_path / "list.txt"
     both.write_text(f"{own}/v0.mp4\n{own}/v1.mp4\n", encoding="utf-8")
     away = tmp_path / "away.mp4"
-    config = make_config(tmp_path / "root", both, [{"name": "score", "stages": [Scored()]}])
+    config = make_config(place.root(), both, [{"name": "score", "stages": [Scored()]}])
     monkeypatch.setattr("shardpipe.engine.cutplan.MIN_UNITS", 1)  # both in one unit
     real = cutting.open_source
 

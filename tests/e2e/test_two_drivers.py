@@ -3,29 +3,28 @@
 Encoders and scorers answer differently at every attempt here, so that a mix of two attempts shows.
 """
 
-import os
-import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from itertools import combinations
+from collections.abc import Callable
+from itertools import combinations, count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.agreement import check_clips, check_pass, check_train
 from support.fakes import CALLS, Fickle
+from support.fickle import fickle_encoder
+from support.places import LOCAL_FIRST, ON_ALL, ON_S3, LocalPlace, Place
 from support.runs import calls, make_config, run_inline, snapshot, without_orphans
+from support.whole_run import is_commit
 
 from shardpipe.config.models import Config
-from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.core.work import Silent, UnitJob
-from shardpipe.engine import cut as cutting
 from shardpipe.engine.prepare import cut_task, pass_task, prepare
 from shardpipe.engine.tasks import EmitTask
 from shardpipe.engine.worker import Task
 from shardpipe.executors.inline import InlineExecutor
-from shardpipe.storage.crashing import WRITES, HookedStore, RecordingStore
+from shardpipe.storage.crashing import HookedStore, Operation, RecordingStore
 from shardpipe.storage.store import Store, open_store
 
 PASSES: list[dict[str, Any]] = [
@@ -43,18 +42,7 @@ UNIT = "000000"
 
 @pytest.fixture(autouse=True)
 def _fickle_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each clip is cut with a box of random bytes at its end."""
-    real = cutting.cut_part
-
-    def fickle(*args: Any) -> Iterator[Any]:
-        for row, file in real(*args):
-            if file is not None:
-                data = file.read_bytes() + b"\0\0\0\x10free" + os.urandom(8)
-                file.write_bytes(data)
-                row |= {"sha256": sha256_hex(data), "num_bytes": len(data)}
-            yield row, file
-
-    monkeypatch.setattr(cutting, "cut_part", fickle)
+    fickle_encoder(monkeypatch)
 
 
 def check_all(store: Store) -> None:
@@ -64,21 +52,24 @@ def check_all(store: Store) -> None:
 
 
 @pytest.fixture(scope="module")
-def one_run(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The operations of one run, by name, but for those under `_run/`."""
-    config = make_config(tmp_path_factory.mktemp("one") / "root", videos, PASSES)
+def one_run(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Operation]:
+    """The operations of one run on a local disk."""
+    config = make_config(LocalPlace(tmp_path_factory.mktemp("one")).root(), videos, PASSES)
     recording = RecordingStore(open_store(config.root))
     run_inline(config, recording)
-    return ["" if each.path.startswith("_run/") else each.name for each in recording.operations]
+    return recording.operations
 
 
-def overtake(config: Config, n: int) -> None:
-    """A driver sleeps before its n-th operation; another does the whole run; the first wakes, and changes nothing."""
+def overtake(config: Config, nth: int, *, of_commits: bool) -> None:
+    """A driver sleeps before its nth operation, or commit; another does the whole run; the first wakes, and changes nothing."""
     store = open_store(config.root)
     after: list[dict[str, bytes]] = []
+    commits = count()
 
-    def other(at: int, name: str, path: str) -> None:
-        if at == n:
+    def other(n: int, name: str, path: str) -> None:
+        if of_commits:
+            n = next(commits) if is_commit(name, path) else -1
+        if n == nth and not after:
             run_inline(config, open_store(config.root))
             after.append(without_orphans(store))
 
@@ -89,15 +80,27 @@ def overtake(config: Config, n: int) -> None:
     check_all(store)
 
 
-def test_one_driver_overtakes_the_other(one_run: list[str], videos: Path, tmp_path: Path) -> None:
-    for n in [n for n, name in enumerate(one_run) if name in WRITES - {"replace"} or n % 7 == 0]:
-        overtake(make_config(tmp_path / str(n), videos, PASSES), n)
+@LOCAL_FIRST
+def test_one_driver_overtakes_the_other(one_run: list[Operation], videos: Path, place: Place) -> None:
+    for n in range(sum(is_commit(each.name, each.path) for each in one_run)):
+        overtake(make_config(place.root(), videos, PASSES), n, of_commits=True)
+    for n in range(0, len(one_run), 7):
+        overtake(make_config(place.root(), videos, PASSES), n, of_commits=False)
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize(("place", "n"), [("moto", 8), ("ceph", 2)], indirect=["place"])
+def test_one_driver_overtakes_the_other_before_a_commit(videos: Path, place: Place, n: int) -> None:
+    overtake(make_config(place.root(), videos, PASSES), n, of_commits=True)
 
 
 @pytest.mark.slow
-def test_one_driver_overtakes_the_other_at_every_operation(one_run: list[str], videos: Path, tmp_path: Path) -> None:
-    for n in range(len(one_run)):
-        overtake(make_config(tmp_path / str(n), videos, PASSES), n)
+@pytest.mark.parametrize("place", ["local", *ON_S3], indirect=True)
+def test_one_driver_overtakes_the_other_at_every_operation(videos: Path, place: Place) -> None:
+    recording = RecordingStore(open_store(place.root()))
+    run_inline(make_config(recording.url, videos, PASSES), recording)
+    for n in range(len(recording.operations)):
+        overtake(make_config(place.root(), videos, PASSES), n, of_commits=False)
 
 
 def test_what_another_driver_committed_meanwhile_is_not_done_again(videos: Path, tmp_path: Path) -> None:
@@ -202,10 +205,10 @@ def task_of(phase: str, config: Config) -> Callable[[Store], Task]:
     return make
 
 
-def forget(root: Path, phase: str) -> None:
-    """Make a finished root one in which the unit of this phase is not done."""
-    store = open_store(str(root))
-    for path in store.list(""):
+def without(objects: dict[str, bytes], phase: str) -> dict[str, bytes]:
+    """What a finished root holds but for the unit of this phase, and all that comes after it."""
+    kept = {}
+    for path, data in objects.items():
         name, folder = path.split("/")[:2]
         after_cut = name in ("score", "train")
         gone = {
@@ -213,26 +216,30 @@ def forget(root: Path, phase: str) -> None:
             "rows": (name == "score" and folder != "dataset.json") or name == "train",
             "emit": name == "train" and folder not in ("dataset.json", "rows", "plan"),
         }
-        if gone[phase]:
-            store.delete(path)
+        if not gone[phase]:
+            kept[path] = data
+    return kept
 
 
 @pytest.fixture(scope="module")
-def finished(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("finished") / "root"
+def finished(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    root = LocalPlace(tmp_path_factory.mktemp("finished")).root()
     run_inline(make_config(root, videos, PASSES))
-    return root
+    return snapshot(open_store(root))
 
 
 def interleave(
-    finished: Path, videos: Path, root: Path, phase: str, orders: list[tuple[int, ...]], *, writes_only: bool
+    finished: dict[str, bytes],
+    videos: Path,
+    place: Place,
+    phase: str,
+    orders: list[tuple[int, ...]],
+    *,
+    writes_only: bool,
 ) -> None:
     for order in orders:
-        shutil.rmtree(root, ignore_errors=True)
-        shutil.copytree(finished, root)
-        forget(root, phase)
-        config = make_config(root, videos, PASSES)
-        store = open_store(str(root))
+        config = make_config(place.root(without(finished, phase)), videos, PASSES)
+        store = open_store(config.root)
         drive_both(store, task_of(phase, config), order, writes_only=writes_only)
         done = snapshot(store)
         run_inline(config, store)
@@ -241,25 +248,29 @@ def interleave(
         check_all(store)
 
 
+@ON_ALL
 @pytest.mark.parametrize(("phase", "num_writes"), [("cut", 2), ("rows", 2), ("emit", 3)])
 def test_every_order_of_the_writes_of_a_unit(
-    finished: Path, videos: Path, tmp_path: Path, phase: str, num_writes: int
+    finished: dict[str, bytes], videos: Path, place: Place, phase: str, num_writes: int
 ) -> None:
     orders = every_order(num_writes)
-    interleave(finished, videos, tmp_path / "root", phase, orders[:: 1 + len(orders) // 8], writes_only=True)
+    some = orders[:: 1 + len(orders) // 8] if place.kind == "local" else orders[len(orders) // 3 :][:1]
+    interleave(finished, videos, place, phase, some, writes_only=True)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("place", ["local", *ON_S3], indirect=True)
 @pytest.mark.parametrize(("phase", "num_writes"), [("cut", 2), ("rows", 2), ("emit", 3)])
 def test_really_every_order_of_the_writes_of_a_unit(
-    finished: Path, videos: Path, tmp_path: Path, phase: str, num_writes: int
+    finished: dict[str, bytes], videos: Path, place: Place, phase: str, num_writes: int
 ) -> None:
-    interleave(finished, videos, tmp_path / "root", phase, every_order(num_writes), writes_only=True)
+    interleave(finished, videos, place, phase, every_order(num_writes), writes_only=True)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("place", ["local", *ON_S3], indirect=True)
 @pytest.mark.parametrize(("phase", "num_operations"), [("cut", 5), ("rows", 5)])
 def test_every_order_of_all_operations_of_a_unit(
-    finished: Path, videos: Path, tmp_path: Path, phase: str, num_operations: int
+    finished: dict[str, bytes], videos: Path, place: Place, phase: str, num_operations: int
 ) -> None:
-    interleave(finished, videos, tmp_path / "root", phase, every_order(num_operations), writes_only=False)
+    interleave(finished, videos, place, phase, every_order(num_operations), writes_only=False)

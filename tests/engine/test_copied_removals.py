@@ -8,15 +8,14 @@ import pytest
 from support.runs import snapshot
 from support.tiny_dataset import fake_mp4, keys_of, make_clips, make_pass
 
-from shardpipe.core.columns import Columns, float32, string
+from shardpipe.core.columns import float32
 from shardpipe.core.errors import ConfigError
 from shardpipe.engine.copying import Copying, copying
 from shardpipe.storage.crashing import RecordingStore
-from shardpipe.storage.rows import encode_table
+from shardpipe.storage.removed import Entry, Removed
 from shardpipe.storage.store import Store, open_store
 
 KEY, OTHER = "v0_00000001", "v0_00000002"
-REMOVED: Columns = {"key": string, "source": string}
 
 
 def member(key: str) -> bytes:
@@ -38,8 +37,8 @@ def source(tmp_path: Path) -> Store:
     return store
 
 
-def note_removed(store: Store, keys: Sequence[str], path: str = "removed.parquet") -> None:
-    store.create(path, encode_table(REMOVED, [{"key": key} for key in keys], {}))
+def note_removed(store: Store, keys: Sequence[str]) -> None:
+    Removed(store).append([Entry(key, None) for key in keys])
 
 
 def blank(store: Store, *parts: bytes) -> None:
@@ -51,7 +50,7 @@ def blank(store: Store, *parts: bytes) -> None:
 
 def test_the_list_goes_first_and_the_blank_tars_are_copied(source: Store, tmp_path: Path) -> None:
     note_removed(source, [KEY])
-    note_removed(source, ["elsewhere"], "removed.0001.parquet")
+    note_removed(source, ["elsewhere"])
     blank(source, fake_mp4(KEY), member(KEY))
     recorded = RecordingStore(open_store(str(tmp_path / "copy")))
     done = Copying(source, recorded, ["score"]).run(verify=True)
@@ -101,7 +100,7 @@ def test_what_was_removed_at_the_destination_does_not_come_back(source: Store, t
     with pytest.raises(ConfigError, match=rf"1 clips were removed at .* \(the first: {KEY}\)"):
         copying(source.url, other.url)
     note_removed(source, ["elsewhere"])
-    note_removed(source, [KEY, "more"], "removed.0001.parquet")
+    note_removed(source, [KEY, "more"])
     blank(source, fake_mp4(KEY), member(KEY))
     assert copying(source.url, other.url).run().problems == ()
     assert set(other.list("")) >= {"removed.parquet", "removed.0001.parquet", "removed.0002.parquet"}

@@ -10,13 +10,14 @@ from support.tiny_dataset import keys_of
 from shardpipe.config.models import CutConfig
 from shardpipe.core.errors import IntegrityError
 from shardpipe.engine.batches import add_batch
-from shardpipe.engine.emitplan import read_windows
 from shardpipe.engine.index import finish
+from shardpipe.engine.known import Known
 from shardpipe.engine.opened import open_dataset
 from shardpipe.engine.query import query
 from shardpipe.engine.report import status
 from shardpipe.engine.sources import Found, Listing
-from shardpipe.engine.units import cut_todo
+from shardpipe.engine.units import Todo, cut_todo
+from shardpipe.engine.window import read_windows
 from shardpipe.storage.store import Store, open_store
 
 Reader = Callable[[Store], object]
@@ -24,6 +25,10 @@ Reader = Callable[[Store], object]
 
 def ask_status(store: Store) -> object:
     return status(store)
+
+
+def ask_todo(store: Store) -> Todo:
+    return cut_todo(Known(store))
 
 
 def ask_query(store: Store) -> object:
@@ -35,7 +40,7 @@ def ask_rows(store: Store) -> object:
 
 
 READERS: Mapping[str, tuple[Reader, ...]] = {
-    "clips/sources/0000.parquet": (ask_status, ask_query, cut_todo),
+    "clips/sources/0000.parquet": (ask_status, ask_query, ask_todo),
     "clips/rows/000000.parquet": (ask_status, ask_query),
     "train/rows/000001.parquet": (ask_status, ask_query),
     "train/plan/0000.parquet": (ask_status, ask_rows),
@@ -66,11 +71,11 @@ def test_a_lost_batch_of_sources_is_missed(store: Store, tmp_path: Path) -> None
     """Its units would else be forgotten, and what is added later take its name."""
     for i in range(2):
         add_clips(store, [f"late{i}_00000000"])
-    assert len(cut_todo(store).names) == 5
+    assert len(ask_todo(store).names) == 5
     (tmp_path / "clips/sources/0001.parquet").unlink()
     cut = CutConfig.model_validate({"sources": "videos", "scenes": {"type": "none"}})
     for ask in (
-        cut_todo,
+        ask_todo,
         ask_status,
         lambda store: add_batch(store, cut, Listing([Found("new", 1, None)], {}), {}, url=""),
     ):

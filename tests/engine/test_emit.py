@@ -15,10 +15,11 @@ from support.tiny_dataset import (
 
 from shardpipe.core.columns import float32
 from shardpipe.core.errors import IntegrityError
-from shardpipe.engine.emit import Emitter, runs
-from shardpipe.engine.emitplan import make_plan, read_windows
+from shardpipe.engine.emit import Emitter
+from shardpipe.engine.emitplan import make_plan
 from shardpipe.engine.index import finish
 from shardpipe.engine.plansettings import PlanSettings
+from shardpipe.engine.window import read_windows
 from shardpipe.storage.crashing import RecordingStore
 from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.members import read_member
@@ -143,8 +144,3 @@ def test_an_emitted_dataset_names_its_tar_in_its_record(store: Store) -> None:
     view = Dataset.open(store, "train").next_view()
     assert view.units() == ["000000"]
     assert view.fold("000000").rows[0]["shard"] == "train/shards/train-000000.tar"
-
-
-def test_runs() -> None:
-    assert list(runs([5, 5, 5, 20, 1], 10)) == [(0, 2), (2, 3), (3, 4), (4, 5)]
-    assert list(runs([], 10)) == []

@@ -14,6 +14,7 @@ from shardpipe.config.models import PassConfig
 from shardpipe.core.columns import float32, string
 from shardpipe.core.errors import ConfigError
 from shardpipe.engine.emitplan import check_emit, make_plan
+from shardpipe.engine.known import Known
 from shardpipe.engine.plansettings import PlanSettings
 from shardpipe.storage.store import Store
 
@@ -81,13 +82,13 @@ def test_an_emit_that_cannot_be_is_refused_before_anything_runs(store: Store) ->
     make_clips(store, keys_of(1, 2))
     emit = {"members": ["json", "mp4", "txt", "npy"]}
     config = PassConfig.model_validate({"name": "train", "from": "clips", "emit": emit, "shard_bytes": 20_000})
-    assert check_emit(store, config, {"text": string}, {"emb": "npy"}) == {"npy": "npy"}
+    assert check_emit(Known(store), config, {"text": string}, {"emb": "npy"}) == {"npy": "npy"}
     with pytest.raises(ConfigError, match=r"passes\.train\.emit\.members: txt holds the column `text`"):
-        check_emit(store, config, {}, {"emb": "npy"})
+        check_emit(Known(store), config, {}, {"emb": "npy"})
     dataset = make_pass(store, "train", columns=COLUMNS, score=score, emit="shards")
     make_plan(dataset, SMALL, finished=True)
     with pytest.raises(ConfigError, match="planned with other settings"):
-        check_emit(store, config, {"text": string}, {"emb": "npy"})
+        check_emit(Known(store), config, {"text": string}, {"emb": "npy"})
 
 
 def test_shuffle_and_buckets(store: Store) -> None:

@@ -31,6 +31,7 @@ from shardpipe.core.errors import IncompleteError, IntegrityError
 from shardpipe.engine.emit import Emitter
 from shardpipe.engine.emitplan import make_plan
 from shardpipe.engine.index import finish, is_whole
+from shardpipe.engine.known import Known
 from shardpipe.engine.opened import open_dataset
 from shardpipe.engine.plansettings import PlanSettings
 from shardpipe.engine.report import status
@@ -149,7 +150,7 @@ def test_what_is_said_while_new_windows_are_not_whole(store: Store) -> None:
         """Status and open_dataset: complete; clips there; units that a later pass would do, and wait for."""
         (found,) = status(store, only=["train"]).passes
         opened = open_dataset(f"{store.url}/train")
-        todo = pass_todo(store, late, train.next_view())
+        todo = pass_todo(Known(store), late, train.next_layers())
         return found.complete, opened.is_complete, len(list(opened.rows())), len(todo.jobs), todo.num_waiting
 
     assert said() == (True, True, 2, 1, 0)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shardpipe.storage.commit import RowsLog
+from shardpipe.storage.commit import RowsLog, TarName, tar_name
 from shardpipe.storage.store import Store, open_store
 
 
@@ -51,6 +51,19 @@ def test_other_files_are_not_units(store: Store) -> None:
         store.create(f"score/rows/{name}", b"x")
     store.create("score2/rows/000000.parquet", b"x")
     assert RowsLog(store, "score").done() == {}
+
+
+@pytest.mark.parametrize(("unit", "generation"), [("000000", 0), ("000000", 1), ("000012-00", 0), ("000012-00", 12)])
+def test_a_tars_name_says_whose_it_is(unit: str, generation: int) -> None:
+    sha256 = "3fa9c1d2e07b" + 52 * "0"
+    name = tar_name("shards", unit, generation, sha256)
+    assert TarName.parse(f"clips/{name}") == TarName(unit, generation, sha256[:12])
+    assert (name == f"shards/{unit}-3fa9c1d2e07b.tar") == (generation == 0)
+
+
+@pytest.mark.parametrize("name", ["train-000000.tar", "000000.0-3fa9c1d2e07b.tar", "a.b-3fa9c1d2e07b.tar", "x.tar.idx"])
+def test_other_files_are_not_tars_of_units(name: str) -> None:
+    assert TarName.parse(f"clips/shards/{name}") is None
 
 
 def test_bad_units_are_refused(store: Store) -> None:

@@ -250,3 +250,15 @@ def test_compressed_tars_and_other_files_are_no_tars() -> None:
     for data in (b"", b"hello" * 1000, b"\x1f\x8b" + bytes(2000)):
         with pytest.raises(IntegrityError):
             list(read_members(data))
+
+
+def test_a_member_in_pieces(tmp_path: Path) -> None:
+    data = os.urandom(700_001)
+    plain, pieced = TarWriter(tmp_path / "a.tar"), TarWriter(tmp_path / "b.tar", stays=False)
+    at = plain.add("k1.mp4", data)
+    part = pieced.add_pieces("k1.mp4", len(data), (data[i : i + 300_000] for i in range(0, len(data), 300_000)))
+    assert (part.offset, part.size, part.xxh128) == (*at, xxhash.xxh3_128_hexdigest(data))
+    assert plain.close() == pieced.close()
+    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
+    with TarWriter(tmp_path / "c.tar") as writer, pytest.raises(IntegrityError, match="100 bytes instead of 101"):
+        writer.add_pieces("k1.mp4", 101, [b"x" * 100])

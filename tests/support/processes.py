@@ -15,6 +15,8 @@ from shardpipe.storage.store import TEMP
 
 MARK = "SHARDPIPE_TEST_RUN"
 TESTS = Path(__file__).parents[1]
+PATH = f"{TESTS}{os.pathsep}{TESTS.parent}"
+"""Where its processes find modules: the code beside these tests, wherever the one that is installed lies."""
 
 
 class MarkedRun:
@@ -22,7 +24,7 @@ class MarkedRun:
 
     def __init__(self, *arguments: str, env: Mapping[str, str] | None = None) -> None:
         self.mark = uuid4().hex
-        own = {**os.environ, MARK: self.mark, "PYTHONPATH": str(TESTS), "COVERAGE_PROCESS_START": "", **(env or {})}
+        own = {**os.environ, MARK: self.mark, "PYTHONPATH": PATH, "COVERAGE_PROCESS_START": "", **(env or {})}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "shardpipe", *arguments],
             env=own,

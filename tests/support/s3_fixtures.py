@@ -110,11 +110,12 @@ def s3_proxy(s3_environment: Callable[[S3Server], None]) -> Iterator[MakeProxy]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say loudly how many tests had no server, and why."""
-    reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
-    without = [reason for reason in reasons if NO_SERVER in reason]
+    skipped = [report.longrepr for report in terminalreporter.stats.get("skipped", [])]
+    reasons = [str(each[2]) for each in skipped if isinstance(each, tuple)]
+    without = [reason.removeprefix("Skipped: ") for reason in reasons if NO_SERVER in reason]
     if without:
         terminalreporter.section("S3", sep="!", red=True)
-        terminalreporter.line(f"{len(without)} tests on a real S3 server were SKIPPED: {without[0]}")
+        terminalreporter.line(f"{len(without)} tests SKIPPED: {without[0]}")
 
 
 def _of_run(base: Path) -> tuple[Path, int]:

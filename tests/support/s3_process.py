@@ -11,6 +11,7 @@ import logging
 import os
 import select
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -69,7 +70,7 @@ def ceph(folder: Path, program: Path) -> Callable[[], None]:
         try:
             server = Ceph(program, data / str(left))
             break
-        except (RuntimeError, TimeoutError) as error:
+        except (RuntimeError, TimeoutError, subprocess.TimeoutExpired) as error:
             if left == 0:
                 raise
             print(f"tried again after: {error}", flush=True)

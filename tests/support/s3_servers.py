@@ -23,7 +23,7 @@ PROCESS = Path(__file__).with_name("s3_process.py")
 CEPH_ENV = Path(__file__).parents[2] / "scripts" / "ceph_env"
 DELETE_AT_ONCE = 1000
 CEPH_ENV_S = 900
-START_S = 200
+START_S = 500
 
 
 class NoServerError(Exception):

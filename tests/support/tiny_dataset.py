@@ -15,7 +15,7 @@ from shardpipe.core.fingerprint import fingerprint
 from shardpipe.engine.counts import count
 from shardpipe.engine.cutplan import PART_COLUMNS
 from shardpipe.engine.sidecar import sidecar
-from shardpipe.storage.commit import RowsLog
+from shardpipe.storage.commit import RowsLog, tar_name
 from shardpipe.storage.dataset import Dataset, DatasetInfo
 from shardpipe.storage.members import member_columns, member_values
 from shardpipe.storage.rows import RowsMeta, TarRef, encode_rows, encode_table
@@ -87,7 +87,7 @@ def commit_clips(
             rows.append(row)
         if tar.num_samples:
             written = tar.close()
-            ref = TarRef(f"shards/{unit}-{written.sha256[:12]}.tar", written.num_bytes, written.sha256)
+            ref = TarRef(tar_name("shards", unit, 0, written.sha256), written.num_bytes, written.sha256)
             store.put_file(f"clips/{ref.name}", folder / "unit.tar")
             for row in rows:
                 row["shard"] = ref.name if row.get("size") else None
@@ -150,7 +150,7 @@ def commit_pass_unit(store: Store, info: DatasetInfo, unit: str, score: Callable
                     rows.append(_scored(info, tar, row, score(row)))
             if tar.num_samples:
                 written = tar.close()
-                ref = TarRef(f"members/{name}-{written.sha256[:12]}.tar", written.num_bytes, written.sha256)
+                ref = TarRef(tar_name("members", name, 0, written.sha256), written.num_bytes, written.sha256)
                 store.put_file(f"{info.name}/{ref.name}", folder / "members.tar")
         shutil.rmtree(folder, ignore_errors=True)
         columns: Columns = {"key": string, **STATE, **info.typed_columns, **member_columns(sorted(info.members))}

@@ -1,6 +1,5 @@
 """Passes with real vLLM in their worker: captions, questions and tags of one engine; a driver that is killed; another prompt."""
 
-import json
 import os
 import signal
 import subprocess
@@ -108,5 +107,5 @@ def test_a_killed_run_ends_its_engine_and_repeats_only_what_was_in_flight(
     assert {name: after[name] for name in before} == before
     found = rows_of(open_store(str(tmp_path / "root")), "text")
     assert [row["text_tokens"] for row in found.values()] == [500] * 12
-    timed = [json.loads(each.read_text()) for each in (tmp_path / "root" / "_run" / "text" / "rows").glob("*.json")]
-    assert sum(each["num_clips"] for each in timed) == 12
+    timed = read_timings(open_store(str(tmp_path / "root")), "text", "rows")
+    assert sum(each.num_clips for each in timed) == 12

@@ -1,0 +1,194 @@
+"""`gc` and `doctor --fix` beside drivers at work: whatever the moment, nothing that is needed is lost, and all else goes."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.agreement import check_clips, check_pass, check_train
+from support.fakes import Fickle
+from support.fickle import fickle_encoder
+from support.runs import make_config, named_tars, run_inline, snapshot
+from support.whole_root import later_video, make_whole
+
+from shardpipe.core.errors import ConfigError
+from shardpipe.core.fingerprint import sha256_hex
+from shardpipe.engine.doctor import examine, fix
+from shardpipe.engine.garbage import delete, unreferenced
+from shardpipe.engine.verify import verify
+from shardpipe.storage.commit import RowsLog, tar_name
+from shardpipe.storage.crashing import WRITES, Crash, CrashingStore, HookedStore, RecordingStore
+from shardpipe.storage.store import Store, open_store
+
+PASSES: list[dict[str, Any]] = [
+    {"name": "score", "stages": [Fickle()]},
+    {"name": "train", "from": "score", "emit": {"members": ["json", "mp4", "npy"]}, "shard_bytes": 20_000},
+]
+TARS = ("/shards/", "/members/")
+
+
+@pytest.fixture(scope="module")
+def later(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return later_video(tmp_path_factory.mktemp("later"))
+
+
+@pytest.fixture(scope="module")
+def clean(videos: Path, later: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    root = tmp_path_factory.mktemp("clean") / "root"
+    make_whole(root, videos, later)
+    return snapshot(open_store(str(root)))
+
+
+class Cleaner:
+    """Runs `gc` and `doctor --fix` on a root, and keeps what they deleted."""
+
+    def __init__(self, root: Path) -> None:
+        self.store = RecordingStore(open_store(str(root)))
+        self.count = 0
+
+    def clean(self) -> None:
+        delete(self.store, unreferenced(self.store))
+        with suppress(ConfigError):  # nothing is there yet
+            for finding in examine(self.store).findings:
+                if finding.fix:
+                    fix(self.store, finding)
+
+    @property
+    def deleted(self) -> set[str]:
+        return {each.path for each in self.store.operations if each.name == "delete"}
+
+    def check(self) -> None:
+        """Only tars that no rows name were ever deleted, and none is left."""
+        assert all(path.endswith(".tar") and any(part in path for part in TARS) for path in self.deleted)
+        assert not self.deleted & named_tars(self.store)
+        assert unreferenced(self.store) == []
+
+
+def plant(store: Store) -> None:
+    """Of each unit and slice that has rows, the tars of a race that was lost long ago."""
+    for name, folder in (("clips", "shards"), ("score", "members")):
+        for unit, newest in RowsLog(store, name).generations().items():
+            for generation in range(newest + 1):
+                file = store.scratch() / "lost.tar"
+                file.write_bytes(f"{name} {unit} {generation}".encode())
+                store.put_file(f"{name}/{tar_name(folder, unit, generation, sha256_hex(file.read_bytes()))}", file)
+
+
+def beside(root: Path, videos: Path, later: Path, clean: dict[str, bytes], now: Callable[[int, str, str], bool]) -> int:
+    """A driver makes a whole root, and before those of its operations that `now` names all is planted and cleaned."""
+    cleaner = Cleaner(root)
+    count = 0
+
+    def hook(_: int, name: str, path: str) -> None:
+        nonlocal count
+        count += 1
+        if now(count, name, path):
+            plant(cleaner.store)
+            cleaner.clean()
+
+    make_whole(root, videos, later, lambda url: HookedStore(open_store(url), hook))
+    plant(cleaner.store)
+    cleaner.clean()
+    cleaner.check()
+    assert len(cleaner.deleted) > 10
+    assert snapshot(cleaner.store) == clean
+    assert verify(str(root)).problems == ()
+    return count
+
+
+def test_cleaning_beside_a_driver(videos: Path, later: Path, clean: dict[str, bytes], tmp_path: Path) -> None:
+    """Above all where a tar is there, and its rows are not yet."""
+    beside(tmp_path, videos, later, clean, lambda n, name, path: (name == "create" and "/rows/" in path) or n % 40 == 0)
+
+
+@pytest.mark.slow
+def test_cleaning_before_every_operation(videos: Path, later: Path, clean: dict[str, bytes], tmp_path: Path) -> None:
+    beside(tmp_path, videos, later, clean, lambda *_: True)
+
+
+def overtake(root: Path, videos: Path, n: int, *, every: int = 1) -> int:
+    """A driver sleeps before its n-th operation; another does the whole run, then the first wakes, and all is cleaned before
+    each of its writes and `every` so many operations. How many operations it had.
+    """
+    config = make_config(root, videos, PASSES)
+    cleaner = Cleaner(root)
+
+    def hook(at: int, name: str, path: str) -> None:
+        if at == n:
+            run_inline(config, open_store(config.root))
+        if at >= n and (name in WRITES - {"replace"} or at % every == 0):
+            cleaner.clean()
+
+    store = HookedStore(open_store(config.root), hook)
+    report = run_inline(config, store)
+    assert not report.failed_units
+    assert not report.pending
+    cleaner.clean()
+    cleaner.check()
+    check_clips(cleaner.store)
+    check_pass(cleaner.store, "score")
+    check_train(cleaner.store)
+    assert verify(config.root).problems == ()
+    return store.count
+
+
+@pytest.mark.parametrize("n", [14, 23])
+def test_cleaning_beside_two_drivers(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n: int) -> None:
+    """Encoder and scorer answer differently at every attempt, so that the one who wakes leaves other tars."""
+    fickle_encoder(monkeypatch)
+    overtake(tmp_path, videos, n, every=7)
+
+
+@pytest.mark.slow
+def test_cleaning_beside_two_drivers_at_every_operation(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fickle_encoder(monkeypatch)
+    for n in range(overtake(tmp_path / "first", videos, 10**9)):
+        overtake(tmp_path / str(n), videos, n)
+
+
+def crash_and_clean(root: Path, videos: Path, later: Path, clean: dict[str, bytes], n: int) -> bool:
+    """Whether the run has an n-th write after which it can die; cleaned and run again, the bucket is the clean one."""
+    left = [n]
+    crashed = False
+
+    def opened(url: str) -> Store:
+        return CrashingStore(open_store(url), left[0], "after", writes_only=True)
+
+    stores: list[CrashingStore] = []
+
+    def counting(url: str) -> Store:
+        if stores:
+            left[0] -= stores[-1].count
+        store = opened(url)
+        assert isinstance(store, CrashingStore)
+        stores.append(store)
+        return store
+
+    try:
+        make_whole(root, videos, later, counting)
+    except Crash:
+        crashed = True
+    cleaner = Cleaner(root)
+    cleaner.clean()
+    make_whole(root, videos, later)
+    cleaner.check()
+    assert snapshot(cleaner.store) == clean
+    return crashed
+
+
+@pytest.mark.parametrize("n", [7, 31, 50])
+def test_a_crash_then_cleaning(videos: Path, later: Path, clean: dict[str, bytes], tmp_path: Path, n: int) -> None:
+    assert crash_and_clean(tmp_path, videos, later, clean, n)
+
+
+@pytest.mark.slow
+def test_a_crash_at_every_write_then_cleaning(
+    videos: Path, later: Path, clean: dict[str, bytes], tmp_path: Path
+) -> None:
+    n = 0
+    while crash_and_clean(tmp_path / str(n), videos, later, clean, n):
+        n += 1
+    assert n > 50
