@@ -41,9 +41,7 @@ __all__ = ["Part", "cut_part"]
 
 Row = dict[str, Any]
 SLACK_S = 2.0
-BEYOND = 0.03
-"""What lies so far beyond a part's nominal end, of its length, is looked at in any case."""
-
+BEYOND = 0.03  # of a part's length: what lies so far beyond its nominal end is looked at in any case
 DROPPED_BY = "error: cut"
 
 
@@ -138,7 +136,7 @@ def _near_window(whole: tuple[float, float] | None, part: Part, facts: VideoFact
     """So much of the window as the cutter is to know at first: most parts end soon after their nominal end."""
     if whole is None or part.end_edge_s is None:
         return whole
-    length_s = part.end_edge_s - (facts.start_s if part.start_edge_s is None else part.start_edge_s)
+    length_s = part.end_edge_s - (part.start_edge_s or facts.start_s)
     return whole[0], min(whole[1], part.end_edge_s + SLACK_S + BEYOND * length_s)
 
 
