@@ -136,7 +136,7 @@ def _near_window(whole: tuple[float, float] | None, part: Part, facts: VideoFact
     """So much of the window as the cutter is to know at first: most parts end soon after their nominal end."""
     if whole is None or part.end_edge_s is None:
         return whole
-    length_s = part.end_edge_s - (facts.start_s if part.start_edge_s is None else part.start_edge_s)
+    length_s = part.end_edge_s - (part.start_edge_s or facts.start_s)
     return whole[0], min(whole[1], part.end_edge_s + SLACK_S + BEYOND * length_s)
 
 
