@@ -3,6 +3,7 @@
 Each rows object is one that the real encoder wrote, with the facts of its own unit in its footer: all units have the same clips.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,7 +23,16 @@ from shardpipe.engine.plansettings import PlanSettings
 from shardpipe.engine.prepare import prepare
 from shardpipe.engine.window import PLAN_COLUMNS, Window, shard_unit
 from shardpipe.storage.dataset import DatasetInfo
-from shardpipe.storage.rows import CHECKSUM, RowsMeta, TarRef, arrow_schema, encode_arrow, encode_rows, encode_table
+from shardpipe.storage.rows import (
+    CHECKSUM,
+    RowsMeta,
+    TarRef,
+    arrow_schema,
+    encode_arrow,
+    encode_rows,
+    encode_table,
+    quick_text,
+)
 from shardpipe.storage.rows import FORMAT as ROWS_FORMAT
 from shardpipe.storage.store import open_store
 
@@ -43,21 +53,21 @@ class _Template:
 
     data: bytes
     text: bytes
+    names: frozenset[str]
 
     @staticmethod
     def of(columns: Columns, rows: list[Row], meta: RowsMeta) -> "_Template":
-        return _Template(encode_rows(columns, rows, meta), _text(meta))
+        data = encode_rows(columns, rows, meta)
+        text = quick_text(data)
+        assert text is not None
+        return _Template(data, text, frozenset(json.loads(text)))
 
     def filled(self, meta: RowsMeta) -> bytes:
-        text = _text(meta)
+        facts = {name: value for name, value in asdict(meta).items() if name in self.names} | {"format": ROWS_FORMAT}
+        text = canonical_json({**facts, CHECKSUM: fingerprint(facts)})
         assert len(text) == len(self.text)
         assert self.data.count(self.text) == 1
         return self.data.replace(self.text, text)
-
-
-def _text(meta: RowsMeta) -> bytes:
-    facts = {"format": ROWS_FORMAT, **asdict(meta)}
-    return canonical_json({**facts, CHECKSUM: fingerprint(facts)})
 
 
 def make_large(path: Path, num_units: int, *, num_clips: int = 2) -> None:
