@@ -26,8 +26,8 @@ from support.s3_servers import NoServerError, new_root, start
 from support.tiny_dataset import make_clips
 
 from shardpipe.engine.emit import Emitter
-from shardpipe.engine.emitplan import read_windows
 from shardpipe.engine.shardmedia import ShardMedia
+from shardpipe.engine.window import read_windows
 from shardpipe.storage.dataset import Row
 from shardpipe.storage.metered import MeteredStore
 from shardpipe.storage.ranges import join_ranges

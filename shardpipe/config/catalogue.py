@@ -75,7 +75,8 @@ def fields_of(model: type[BaseModel]) -> tuple[Field, ...]:
 def _field(name: str, field: FieldInfo) -> Field:
     what = field.description or ""
     if name.endswith(SIZES):
-        return Field(name, "size", f"{field.default // MIB}MiB", what)
+        given = field.default is not None
+        return Field(name, "size" if given else "size or null", f"{field.default // MIB}MiB" if given else "null", what)
     kind = "url of weights" if is_weights_url(field.annotation, field.metadata) else type_text(field.annotation)
     return Field(name, kind, _default(field), what)
 

@@ -12,6 +12,7 @@ from pydantic import (
     SerializationInfo,
     SerializeAsAny,
     SerializerFunctionWrapHandler,
+    StringConstraints,
     ValidationError,
     model_serializer,
     model_validator,
@@ -184,6 +185,16 @@ Device = Annotated[str, Field(pattern=r"^(cpu|(cuda|xpu|hpu|npu)(:[0-9]+)?|mps)$
 """As torch names them: `cpu`, `cuda:0`."""
 
 
+def _folder(value: str) -> str:
+    if "://" in value:
+        raise ValueError("must be a folder of this machine")
+    return value
+
+
+Folder = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1), AfterValidator(_folder)]
+"""A folder on a local disk."""
+
+
 class ExecuteConfig(BaseModel):
     """`execute`: who works. None of it changes a result, so none of it is part of a fingerprint."""
 
@@ -213,6 +224,22 @@ class ExecuteConfig(BaseModel):
     )
     clip_memory: NumBytes = Field(
         default=4 * 2**30, description="a decode process that needs more bytes costs its clip"
+    )
+    scratch: Folder | None = Field(
+        default=None,
+        description="the folder where shards and remote videos lie while they are worked on; `.tmp` of a local root, else a folder of yours below the system's temporary one, if not given",
+    )
+    scratch_bytes: NumBytes | None = Field(
+        default=None,
+        description="so much of it all workers of this machine may take at once: who needs more waits until others are done; no limit if not given",
+    )
+    cache: Folder | None = Field(
+        default=None,
+        description="the folder for `cache_bytes`; `sources` in `SHARDPIPE_CACHE`, else in ~/.cache/shardpipe, if not given",
+    )
+    cache_bytes: NumBytes | None = Field(
+        default=None,
+        description="keep whole copies of remote sources on this machine, so many bytes of those used last; none are kept if not given",
     )
 
 

@@ -28,8 +28,8 @@ READERS = 16
 FOOTER_BYTES = 1 << 14
 IDX, SOURCES, ROWS, PLAN, EMIT, BESIDE, INFO, INDEX = range(8)
 FOLDERS = {"sources": SOURCES, "rows": ROWS, "plan": PLAN, "emit": EMIT}
-TOP = re.compile(r"(urls(\.\d{4})?\.txt|wids(\.\d{4})?\.json|README\.md|\.nv-meta/.+)\Z")
-NUMBERED_INDEX = re.compile(r"index(\.(?P<number>\d{4}))?\.parquet\Z")
+TOP = re.compile(r"(urls(\.\d{4,})?\.txt|wids(\.\d{4,})?\.json|README\.md|\.nv-meta/.+)\Z")
+NUMBERED_INDEX = re.compile(r"index(\.(?P<number>\d{4,}))?\.parquet\Z")
 
 Step = tuple[int, int]
 """A place in the order: which kind of objects, and of rows the generation, of an index its number."""

@@ -219,7 +219,7 @@ class Copying:
         if there == size and not self._verify and not removed:
             self._count(self._kept, size)
             return
-        with scratch_folder(self.destination) as folder:
+        with scratch_folder(self.destination, size) as folder:
             file = folder / "tar"
             sha256 = self._fetch(tar, file, is_blanked=bool(removed))
             if there == size and _hash_at(self.destination, path, size) == sha256:

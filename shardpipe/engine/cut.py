@@ -8,7 +8,7 @@ of the tar, and the unit is cut once more.
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from shardpipe.core.clip import CLIP_COLUMNS, LOCATION, STATE, video_id
 from shardpipe.core.errors import MACHINE, IntegrityError, MediaError, StoreError, for_row
+from shardpipe.core.filecache import FileCache
 from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.core.work import Outcome, UnitJob
 from shardpipe.engine.batches import parts_of, read_batches
@@ -24,7 +25,8 @@ from shardpipe.engine.counts import count, outcome_of
 from shardpipe.engine.cutvideo import Part, cut_part
 from shardpipe.engine.rawfile import open_source, part_label
 from shardpipe.engine.sidecar import sidecar
-from shardpipe.engine.sources import place, source_place
+from shardpipe.engine.sourceplace import source_place
+from shardpipe.engine.sources import place
 from shardpipe.engine.tasks import CutTask
 from shardpipe.engine.worker import UnitWorker, Watch, scratch_folder
 from shardpipe.media.probe import probe
@@ -33,6 +35,7 @@ from shardpipe.storage.commit import RowsLog, tar_name
 from shardpipe.storage.metered import Meter, MeteredStore
 from shardpipe.storage.removed import Entry, Removed, masked
 from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta, decode_rows, encode_rows
+from shardpipe.storage.scratch import grow
 from shardpipe.storage.store import Store
 from shardpipe.storage.tar import Packed, TarWriter
 
@@ -56,6 +59,8 @@ class CutWorker(UnitWorker):
         self.meter = Meter(self.store)
         self.removed = Removed(self.store)
         self._batches: list[pa.Table] = []
+        self._cache = None if task.cache is None else FileCache(task.cache)
+        self._num_fetched = 0
 
     def do(self, job: UnitJob) -> Outcome:
         """Cut a unit and commit it, unless another worker did (or one that died before it could tell)."""
@@ -81,7 +86,7 @@ class CutWorker(UnitWorker):
         while True:
             version = self._look_for_removed(parts)
             try:
-                with scratch_folder(self.store) as scratch:
+                with scratch_folder(self.store, _guess(parts), is_guess=True) as scratch:
                     rows, tar = self._cut_all(job, parts, scratch, scratch / f"{job.name}.tar")
             except IntegrityError:  # a retry found a clip gone, out of the tar that it copies from
                 if self._look_for_removed(parts) == version:
@@ -129,6 +134,7 @@ class CutWorker(UnitWorker):
                         if row["kept"]:
                             row.update(asdict(self._pack(tar, row, file)))
                         file.unlink()
+                        grow(scratch, tar_path.stat().st_size + self._num_fetched)
             if tar.num_samples == 0:
                 tar.abort()
                 return rows, None
@@ -182,22 +188,24 @@ class CutWorker(UnitWorker):
         self.watch.begin(job.name, "cut", [label], self.task.clip_timeout_s + (part["size"] or 0) / SLOWEST_READ)
         num = 0
         try:
-            with open_source(part) as media:
-                self.store.count_read(int(part["cost"] or 0))
-                facts = probe(media)
+            with open_source(part, scratch, self._cache) as media:
+                facts = probe(media, sparing=True)
                 span = min(end or facts.end_s, facts.end_s) - max(begin, facts.start_s)
                 self.watch.begin(job.name, "cut", [label], self.task.clip_timeout_s + TIMES_DURATION * max(span, 1.0))
                 scenes = (self.task.detector, self.task.policy)
                 where = Part(part["part"], part["start_edge_s"], part["end_edge_s"])
                 for row, file in cut_part(media, part["url"], facts, where, scenes, self.task.write, scratch):
                     num += 1
+                    self._num_fetched = getattr(media, "num_fetched", 0)
                     yield row, file
+                self.store.count_read(getattr(media, "num_fetched", int(part["cost"] or 0)))
         except Exception as exc:
             if isinstance(exc, StoreError):
                 raise
             if isinstance(exc, OSError) and exc.errno in MACHINE:
                 raise StoreError(
-                    f"{label} was not cut, which is no fault of its own: {exc}. Mend that and run again"
+                    f"{label} was not cut, which is no fault of its own: {exc} (in the scratch folder {scratch.parent.parent}). Mend "
+                    "that and run again"
                 ) from exc
             if not isinstance(exc, MediaError | OSError):
                 log.exception("cut of %s failed", label)
@@ -216,6 +224,12 @@ class CutWorker(UnitWorker):
             counts=count(rows),
         )
         return encode_rows(columns, rows, meta)
+
+
+def _guess(parts: Sequence[Row]) -> int:
+    """About how many bytes of scratch a unit needs: its tar, and what is fetched of one remote video at a time."""
+    costs = [float(part["cost"] or 0) for part in parts]
+    return round(sum(costs) + max(costs, default=0.0))
 
 
 def error_row(part: Mapping[str, Any], message: str) -> Row:

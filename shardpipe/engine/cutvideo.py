@@ -41,6 +41,7 @@ __all__ = ["Part", "cut_part"]
 
 Row = dict[str, Any]
 SLACK_S = 2.0
+BEYOND = 0.03  # of a part's length: what lies so far beyond its nominal end is looked at in any case
 DROPPED_BY = "error: cut"
 
 
@@ -78,7 +79,9 @@ def _cut_detected(
     source: _Source, detector: Detector, policy: ScenePolicy, spec: WriteSpec, scratch: Path
 ) -> Iterator[tuple[Row, Path | None]]:
     part, facts = source.part, source.facts
-    with Cutter(source.inp, facts, spec, scratch, window_s=_decoded_window(part, policy, facts)) as cutter:
+    whole = _decoded_window(part, policy, facts)
+    near = _near_window(whole, part, facts)
+    with Cutter(source.inp, facts, spec, scratch, window_s=near) as cutter:
         found = detect(source.inp, facts, part, detector=detector, policy=policy, watcher=cutter)
         if not found.pts:
             for gap in found.gaps[:1]:
@@ -99,6 +102,9 @@ def _cut_detected(
         if edges is None:
             return
         spans = spans_between(policy, transitions, edges, grid)
+        last_s = max((span.end_s for span in spans), default=0.0)
+        if whole is not None and near is not None and last_s > near[1]:
+            cutter.widen((whole[0], min(whole[1], last_s + 1.0 / max(1.0, float(facts.fps)))))
         yield from _in_order(source, cutter, spans, _own_gaps(found.gaps, edges, part), min_s=policy.min_s)
 
 
@@ -124,6 +130,14 @@ def _decoded_window(part: Part, policy: ScenePolicy, facts: VideoFacts) -> tuple
     if not starts and len(ends) == 1:
         return None
     return max(starts, default=facts.start_s), min(ends)
+
+
+def _near_window(whole: tuple[float, float] | None, part: Part, facts: VideoFacts) -> tuple[float, float] | None:
+    """So much of the window as the cutter is to know at first: most parts end soon after their nominal end."""
+    if whole is None or part.end_edge_s is None:
+        return whole
+    length_s = part.end_edge_s - (part.start_edge_s or facts.start_s)
+    return whole[0], min(whole[1], part.end_edge_s + SLACK_S + BEYOND * length_s)
 
 
 def _own_gaps(gaps: Sequence[Gap], edges: tuple[Edge, Edge], part: Part) -> list[Gap]:

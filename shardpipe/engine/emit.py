@@ -22,6 +22,7 @@ from shardpipe.core.columns import Columns
 from shardpipe.core.errors import IncompleteError, IntegrityError
 from shardpipe.core.fingerprint import fingerprint, sha256_hex
 from shardpipe.engine.counts import count
+from shardpipe.engine.packing import END_BYTES, sample_bytes
 from shardpipe.engine.plansettings import PlanSettings
 from shardpipe.engine.record import record_columns, record_row, shard_name
 from shardpipe.engine.shardmedia import ShardMedia
@@ -33,8 +34,13 @@ from shardpipe.storage.members import MemberPlace
 from shardpipe.storage.metered import MeteredStore
 from shardpipe.storage.removed import REMOVED, Removed, masked, overwrite
 from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta, encode_rows
+from shardpipe.storage.scratch import grow
 from shardpipe.storage.store import Store
 from shardpipe.storage.tar import TarWriter
+
+OTHERS_BYTES = 2 << 10
+"""About what a clip has in a shard beside its mp4."""
+
 
 MAX_FOLDED = 50_000
 """Folded rows kept for the next shard, which mostly needs the same units."""
@@ -124,11 +130,13 @@ class Emitter:
         settings = PlanSettings.model_validate({**window.settings})
         rows = self.rows(unit, without)
         tar = shard_name(self._name, unit)
-        folder = self._store.scratch()
+        guess = END_BYTES + sum(sample_bytes((row["size"], OTHERS_BYTES)) for row in rows if row["kept"])
+        folder = self._store.scratch(guess, is_guess=True)
         try:
             with TarWriter(folder / TAR, stays=self._store.local_path(tar) is not None) as writer:
                 places = self._write(writer, [row for row in rows if row["kept"]], settings)
                 written = writer.close(may_be_empty=bool(without))
+            grow(folder, written.num_bytes)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise

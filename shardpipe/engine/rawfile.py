@@ -2,18 +2,26 @@
 
 import io
 import re
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
-from shardpipe.core.errors import MACHINE, MediaError
+from shardpipe.core.errors import MACHINE, MediaError, StoreError
+from shardpipe.core.filecache import FileCache
+from shardpipe.core.fingerprint import fingerprint
 from shardpipe.core.secrets import clean_cause
 from shardpipe.engine.cutplan import Times
+from shardpipe.engine.remotefile import AHEAD_BYTES, READ_BYTES, RemoteFile
+from shardpipe.engine.sourcefetch import SourceFetch, asked
 from shardpipe.engine.sources import Found, identity_of, locate
-from shardpipe.media.probe import probe
+from shardpipe.media.glance import glance
+from shardpipe.media.source import MediaInput
 
-REMOTE_BLOCK = 8 << 20
+WASTE = 64
+"""Of a part of a longer video no more than the WASTE-th part is read ahead: where the part ends, that was in vain."""
+
+LEAST_READ = 4 << 10
 ESCAPED = re.compile(r"\\x[0-9a-f]{2}")
 """A byte of a file name that is no UTF-8, as a listing writes it."""
 
@@ -23,17 +31,22 @@ def part_label(part: Mapping[str, Any]) -> str:
     return f"{part['url']}#{part['part']}" if part["part"] else str(part["url"])
 
 
-def open_source(part: Mapping[str, Any]) -> AbstractContextManager[Any]:
-    """A part's video as media input: a path, or a seekable file; raises MediaError if it is gone or was replaced."""
+@contextmanager
+def open_source(
+    part: Mapping[str, Any], folder: Path | None = None, cache: FileCache | None = None
+) -> Iterator[MediaInput]:
+    """A part's video as media input: a path, or a seekable file; raises MediaError if it is gone or was replaced.
+
+    folder: where a remote one's bytes lie while it is open; None: in memory. cache: keeps whole copies of remote ones. What the body raises becomes StoreError where the
+    video's store was at fault, also where FFmpeg made something else of it.
+    """
     container, url = part["container"], part["container"] or part["url"]
     try:
         fs, path = locate(url)
-        info = fs.info(path)
-    except Exception as exc:  # each backend has its own errors (OSError, botocore's, aiohttp's)
-        if isinstance(exc, MemoryError) or (isinstance(exc, OSError) and exc.errno in MACHINE):
-            raise
-        hint = " (its name is no valid UTF-8: rename it)" if ESCAPED.search(url) else ""
-        raise MediaError(f"cannot open {url}: {exc}{hint}") from clean_cause(exc)
+    except Exception as exc:  # noqa: BLE001  an unknown scheme, a package that is not installed: each its own error
+        raise MediaError(f"cannot open {url}: {exc}{_hint(url)}") from clean_cause(exc)
+    local = path if _is_local(fs) else None
+    info = _info(fs, path, url, is_local=local is not None)
     if info.get("type", "file") != "file":
         kind = "a folder" if info["type"] == "directory" else "a pipe, a socket or a device"
         raise MediaError(f"{url} is no file but {kind}, and cannot be read as a video")
@@ -48,13 +61,93 @@ def open_source(part: Mapping[str, Any]) -> AbstractContextManager[Any]:
             f"{url} was replaced since it was listed (was {part['etag']}, is {found}): "
             "give it another name, and add it with `run --add-sources`"
         )
-    local = path if "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,)) else None
-    if container is None and local is not None:
-        return nullcontext(Path(local))
-    opened: Callable[[], BinaryIO] = lambda: fs.open(path, "rb", block_size=REMOTE_BLOCK)  # noqa: E731
-    if container is None:
-        return opened()
-    return Slice(opened(), part["offset"], part["size"], name=part["url"])
+    if local is not None:
+        with _open_local(local, part) as media:
+            yield media
+        return
+    fetch = _fetch(fs, path, url, info, found)
+    with ExitStack() as stack:
+        if cache is not None and found is not None:
+            key = fingerprint([url, fetch.num_bytes, found])[:32]
+            copy = stack.enter_context(cache.use(key, fetch.num_bytes, fetch.whole))
+            if copy is not None:
+                yield stack.enter_context(_open_local(str(copy), part))
+                return
+        yield stack.enter_context(_open_remote(part, fetch, folder))
+
+
+@contextmanager
+def _open_remote(part: Mapping[str, Any], fetch: SourceFetch, folder: Path | None) -> Iterator[MediaInput]:
+    with _remote(part, fetch, folder) as file:
+        try:
+            yield cast("BinaryIO", file)
+        except Exception as error:
+            if file.failure is not None and not isinstance(error, StoreError):
+                raise file.failure from error
+            raise
+    if file.failure is not None:
+        raise file.failure
+
+
+@contextmanager
+def _open_local(path: str, part: Mapping[str, Any]) -> Iterator[MediaInput]:
+    if part["container"] is None:
+        yield Path(path)
+        return
+    try:
+        inner = Path(path).open("rb")  # noqa: SIM115  the slice closes it
+    except OSError as exc:
+        raise MediaError(f"cannot open {part['container']}: {exc}") from exc
+    with Slice(inner, part["offset"], part["size"], name=part["url"]) as file:
+        yield cast("BinaryIO", file)
+
+
+def _fetch(fs: Any, path: str, url: str, info: Mapping[str, Any], etag: str | None) -> SourceFetch:  # noqa: ANN401
+    if info.get("size") is None:
+        raise MediaError(
+            f"{url}: its server does not say how large it is, so it cannot be read by ranges: copy it to a store"
+        )
+    return SourceFetch(fs, path, url=url, num_bytes=int(info["size"]), etag=etag)
+
+
+def _remote(part: Mapping[str, Any], fetch: SourceFetch, folder: Path | None) -> RemoteFile:
+    """A remote video, or a member of a remote tar. What is read ahead of a part of one is small beside the part."""
+    size = fetch.num_bytes if part["container"] is None else part["size"]
+    is_whole = part["start_edge_s"] is None and part["end_edge_s"] is None
+    share = size if is_whole else int(part["cost"] or 0)
+    return RemoteFile(
+        fetch,
+        size,
+        name=part["url"],
+        folder=folder,
+        offset=part["offset"] if part["container"] is not None else 0,
+        ahead_bytes=AHEAD_BYTES if is_whole else min(AHEAD_BYTES, share // WASTE),
+        read_bytes=READ_BYTES if is_whole else min(READ_BYTES, max(LEAST_READ, share // (4 * WASTE))),
+        threads=fetch.threads,
+        given_up=fetch.given_up,
+    )
+
+
+def _info(fs: Any, path: str, url: str, *, is_local: bool) -> dict[str, Any]:  # noqa: ANN401
+    """What a store says of a file; MediaError where there is none, StoreError where the store does not answer."""
+    if not is_local:
+        info: dict[str, Any] = asked(lambda: fs.info(path), url, doing="cannot open")
+        return info
+    try:
+        info = fs.info(path)
+    except OSError as exc:
+        if exc.errno in MACHINE:
+            raise
+        raise MediaError(f"cannot open {url}: {exc}{_hint(url)}") from exc
+    return info
+
+
+def _hint(url: str) -> str:
+    return " (its name is no valid UTF-8: rename it)" if ESCAPED.search(url) else ""
+
+
+def _is_local(fs: Any) -> bool:  # noqa: ANN401
+    return "file" in (fs.protocol if isinstance(fs.protocol, tuple) else (fs.protocol,))
 
 
 class Slice(io.RawIOBase):
@@ -82,13 +175,13 @@ class Slice(io.RawIOBase):
         """As io says."""
         return self._at
 
-    def readinto(self, buffer: Any) -> int:  # noqa: ANN401  any writable buffer
+    def read(self, size: int | None = -1) -> bytes:
         """As io says."""
+        left = max(0, self._size - self._at)
         self._inner.seek(self._offset + self._at)
-        data = self._inner.read(max(0, min(len(buffer), self._size - self._at)))
-        buffer[: len(data)] = data
+        data = self._inner.read(left if size is None or size < 0 else min(size, left))
         self._at += len(data)
-        return len(data)
+        return data
 
     def close(self) -> None:
         """Close the whole."""
@@ -98,7 +191,7 @@ class Slice(io.RawIOBase):
 
 
 def times_reader() -> Callable[[Found], Times | None]:
-    """What `plan_units` asks of each video: when it begins and how long it is, from its header."""
+    """What `plan_units` asks of each video: when it begins and how long it is, by a glance at its header."""
 
     def times_of(video: Found) -> Times | None:
         part = {
@@ -107,12 +200,15 @@ def times_reader() -> Callable[[Found], Times | None]:
             "offset": video.offset,
             "size": video.size,
             "etag": None,
+            "start_edge_s": 0.0,
+            "end_edge_s": None,
+            "cost": 0.0,
         }
         try:
             with open_source(part) as media:
-                facts = probe(media)
+                found = glance(media)
         except Exception:  # noqa: BLE001  each backend has its own errors; the cut meets this one again, and tells it
             return None
-        return Times(facts.start_s, facts.duration_s)
+        return None if found is None else Times(*found)
 
     return times_of

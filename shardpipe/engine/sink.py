@@ -13,6 +13,7 @@ from shardpipe.core.errors import IncompleteError
 from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.core.work import UnitJob
 from shardpipe.engine.counts import count
+from shardpipe.engine.packing import END_BYTES, sample_bytes
 from shardpipe.engine.stagebatch import ClipState
 from shardpipe.engine.worker import scratch_folder
 from shardpipe.storage.blanks import blank
@@ -98,7 +99,8 @@ class Sink:
     def _put_members(self, job: UnitJob, clips: Sequence[ClipState], rows: list[dict[str, Any]]) -> TarRef | None:
         if not any(clip.members for clip in clips):
             return None
-        with scratch_folder(self._store) as folder, TarWriter(folder / f"{job.name}.tar") as tar:
+        size = END_BYTES + sample_bytes(len(data) for clip in clips for data in clip.members.values())
+        with scratch_folder(self._store, size) as folder, TarWriter(folder / f"{job.name}.tar") as tar:
             for clip, row in zip(clips, rows, strict=True):
                 for name, data in sorted(clip.members.items()):
                     ext = self._task.program.members[name]

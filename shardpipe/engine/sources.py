@@ -12,6 +12,7 @@ import tarfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -21,11 +22,11 @@ from fsspec.implementations.local import LocalFileSystem
 from shardpipe.core.columns import ColumnType
 from shardpipe.core.errors import ConfigError
 from shardpipe.core.secrets import clean_cause
+from shardpipe.engine.sourcefetch import open_headers
 from shardpipe.engine.sourcetable import read_table, refuse_secrets
 
 SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m2ts", ".ts", ".m4v", ".mpg", ".flv", ".wmv"})
 WILD = re.compile(r"[*?\[]")
-MEMBER = re.compile(r"(?is)(.+?\.tar)::")
 LOOK_THREADS = 16
 """So many files that a list names are looked at at once: a remote store takes its time for each."""
 
@@ -99,12 +100,6 @@ def place(url: str, container: str | None) -> str:
     return os.path.normpath(path) + url[len(outer) :]
 
 
-def source_place(url: str) -> str:
-    """The place of a video of which only the url is known: `a.tar::b.mp4` is a member of a tar."""
-    match = MEMBER.match(url)
-    return place(url, match[1] if match else None)
-
-
 def locate(url: str) -> tuple[Any, str]:
     """The fsspec file system of a url, and the path in it. What has no `://` is a local path, whatever its characters."""
     if "://" not in url:
@@ -118,6 +113,7 @@ def identity_of(info: dict[str, Any]) -> str | None:
     if etag := info.get("ETag") or info.get("etag"):
         return str(etag).strip('"')
     moment = info.get("mtime") or info.get("LastModified") or info.get("created")
+    moment = moment.timestamp() if isinstance(moment, datetime) else moment  # a listing may give the number of it
     return None if moment is None else f"{info.get('size')}-{moment}"
 
 
@@ -262,8 +258,9 @@ def _members(url: str, texts: Collection[str]) -> tuple[list[Found], Exception |
     error: Exception | None = None
     try:
         fs, path = locate(url)
-        etag = identity_of(fs.info(path))
-        with fs.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        info = fs.info(path)
+        etag = identity_of(info)
+        with open_headers(fs, path, url, info) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             for member in tar:
                 name, at, size = member.name, member.offset_data, member.size
                 if not member.isfile() or _is_hidden(name):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from shardpipe.core.columns import Columns
 from shardpipe.core.cutting import WriteSpec
 from shardpipe.core.detector import Detector
+from shardpipe.core.filecache import CacheSettings
 from shardpipe.core.scene import ScenePolicy
 from shardpipe.core.work import Phase, WorkerNeeds
 from shardpipe.engine.worker import Watch, Worker
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CutTask:
-    """`cut` of one root. passthrough: the types of the sources' own columns."""
+    """`cut` of one root. passthrough: the types of the sources' own columns. cache: where remote sources are kept whole, if they are."""
 
     name: str
     fingerprint: str
@@ -29,6 +30,7 @@ class CutTask:
     write: WriteSpec
     passthrough: Columns
     clip_timeout_s: float
+    cache: CacheSettings | None = None
     phase: Phase = "cut"
 
     @property

@@ -9,7 +9,7 @@ from shardpipe.core.fingerprint import fingerprint
 from shardpipe.engine.crew import Crew
 from shardpipe.engine.findings import Findings
 from shardpipe.engine.sidecar import sidecar
-from shardpipe.engine.sources import source_place
+from shardpipe.engine.sourceplace import source_place
 from shardpipe.engine.units import made_from
 from shardpipe.engine.verifykeys import Keys
 from shardpipe.engine.verifytar import Expected, TarCheck

@@ -9,7 +9,9 @@ from shardpipe.core.clip import KEY
 from shardpipe.core.errors import ConfigError, IncompleteError
 from shardpipe.engine.batches import read_batches
 from shardpipe.engine.rules import Rule, RuleSet
-from shardpipe.engine.sources import lines_of, locate, place, source_place
+from shardpipe.engine.sourceplace import source_place
+from shardpipe.engine.sources import lines_of, locate, place
+from shardpipe.engine.sourcetable import refuse_secrets
 from shardpipe.storage.dataset import Dataset, Fold, Row, View
 from shardpipe.storage.removed import REMOVED, Entry, Removed
 from shardpipe.storage.store import Store
@@ -46,7 +48,9 @@ def choose(store: Store, wish: Wish, removed: Removed) -> Chosen:
         _by_rule(Dataset.there(store, wish.dataset), Rule(wish.where), removed, found)
     if wish.sources or wish.keys:
         urls = same_places(store, wish.sources)
-        found.unknown += [source for source in wish.sources if source not in urls]
+        others = [source for source in wish.sources if source not in urls]
+        refuse_secrets(others, "--source")
+        found.unknown += others
         sources = {url for text in wish.sources for url in urls.get(text, [text])}
         found.entries |= {Entry(None, url) for url in sources}
         _by_name(store, sources, set(wish.keys), found)

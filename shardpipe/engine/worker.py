@@ -18,6 +18,7 @@ from typing import Protocol
 
 from shardpipe.core.errors import ShardpipeError, told
 from shardpipe.core.work import Outcome, Phase, UnitJob, WorkerNeeds
+from shardpipe.storage.scratch import FULL, full
 from shardpipe.storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -142,10 +143,17 @@ class NoWatch:
 
 
 @contextmanager
-def scratch_folder(store: Store) -> Iterator[Path]:
-    """A new folder to build files in, removed at the end whatever happens."""
-    folder = store.scratch()
+def scratch_folder(store: Store, num_bytes: int = 0, *, is_guess: bool = False) -> Iterator[Path]:
+    """A new folder to build files of so many bytes in, removed at the end whatever happens; StoreError where the disk is full.
+
+    is_guess: as `Store.scratch` says; `grow` takes more.
+    """
+    folder = store.scratch(num_bytes, is_guess=is_guess)
     try:
         yield folder
+    except OSError as error:
+        if error.errno in FULL:
+            raise full(folder.parent.parent, error) from error
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -24,6 +24,7 @@ from shardpipe.core.work import Outcome, Progress, UnitJob
 from shardpipe.engine.worker import Task
 from shardpipe.executors.interrupts import interrupts_held
 from shardpipe.executors.workerside import worker_main
+from shardpipe.storage.scratch import ScratchSettings
 from shardpipe.storage.store import open_store
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class LocalSettings:
     num_workers: int
     devices: tuple[str, ...] = ("cpu",)
     tries: int = 3
+    scratch: ScratchSettings = field(default_factory=ScratchSettings)
 
 
 @dataclass
@@ -93,7 +95,7 @@ class LocalExecutor:
     def _spawn(self, task: Task, device: str) -> _Held:
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe(duplex=True)
-        args = (theirs, self._root, task, device, os.getpid())
+        args = (theirs, self._root, self._settings.scratch, task, device, os.getpid())
         process = context.Process(target=worker_main, args=args, name="shardpipe-worker")
         with interrupts_held():
             process.start()
@@ -245,7 +247,9 @@ class LocalExecutor:
             worker.process.join()
             worker.conn.close()
         self._workers = []
-        open_store(self._root)  # removes what killed workers left in its scratch folders
+        open_store(
+            self._root, scratch=self._settings.scratch
+        )  # removes what killed workers left in its scratch folders
 
 
 def _death(code: int | None) -> str:

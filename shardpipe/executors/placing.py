@@ -8,9 +8,12 @@ from pathlib import Path
 
 from shardpipe.config.parts import ExecuteConfig
 from shardpipe.core.errors import ConfigError
+from shardpipe.core.filecache import CacheSettings
 from shardpipe.core.work import Phase, WorkerNeeds
 from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.local import LocalExecutor, LocalSettings
+from shardpipe.models.cache import cache_folder
+from shardpipe.storage.scratch import ScratchSettings
 from shardpipe.storage.store import Store
 
 CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
@@ -27,7 +30,22 @@ def executor_for(
     if execute.type == "inline":
         return InlineExecutor(store, devices[0])
     num_workers = _num_workers(execute, devices, needs, a_device=CUTTERS if phase == "cut" else 1)
-    return LocalExecutor(store.url, LocalSettings(num_workers, tuple(devices), execute.tries))
+    settings = LocalSettings(num_workers, tuple(devices), execute.tries, scratch_of(execute))
+    return LocalExecutor(store.url, settings)
+
+
+def scratch_of(execute: ExecuteConfig) -> ScratchSettings:
+    """Where `execute:` wants scratch, and how much of it."""
+    folder = None if execute.scratch is None else Path(execute.scratch).expanduser().absolute()
+    return ScratchSettings(folder, execute.scratch_bytes)
+
+
+def cache_of(execute: ExecuteConfig) -> CacheSettings | None:
+    """Where `execute:` wants whole copies of remote sources to be kept; None: nowhere."""
+    if execute.cache_bytes is None:
+        return None
+    folder = cache_folder("sources") if execute.cache is None else Path(execute.cache).expanduser().absolute()
+    return CacheSettings(folder, execute.cache_bytes)
 
 
 def num_decoders(execute: ExecuteConfig, needs: WorkerNeeds) -> int:

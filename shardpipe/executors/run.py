@@ -3,7 +3,7 @@
 import time
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from shardpipe.config.models import CLIPS, Config
@@ -34,7 +34,7 @@ from shardpipe.engine.worker import Task
 from shardpipe.executors.driver import driving
 from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.local import LocalExecutor
-from shardpipe.executors.placing import executor_for, num_decoders
+from shardpipe.executors.placing import cache_of, executor_for, num_decoders, scratch_of
 from shardpipe.media.encode import check_encoder
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset
@@ -138,7 +138,7 @@ def run_config(
     ones have so far; nothing is emitted then. add_sources: append the videos there as a new batch first.
     Raises ConfigError before anything ran, PassFailed where more clips failed than a pass allows.
     """
-    store = store or open_store(config.root)
+    store = store or open_store(config.root, scratch=scratch_of(config.execute))
     check_only(config, only)
     known = Known(store, keeps=True)
     prepared = prepare(store, config, only=only, adding=add_sources is not None, known=known)
@@ -190,7 +190,7 @@ def _run_cut(run: _Run, prepared: Prepared, add_sources: str | None, added: List
         run.progress.note(f"{count} new videos at {add_sources}")
         run.known.relist()
     todo = cut_todo(run.known).limited(run.limit)
-    run.phase(cut_task(prepared, run.config), todo)
+    run.phase(replace(cut_task(prepared, run.config), cache=cache_of(run.config.execute)), todo)
     if run.failed_of(CLIPS):
         run.pending[CLIPS] = "units failed; run again to try them again"
     elif todo.num_waiting:

@@ -20,6 +20,7 @@ from shardpipe.core.parent import die_with
 from shardpipe.core.secrets import Redacting
 from shardpipe.core.work import UnitJob
 from shardpipe.engine.worker import Task
+from shardpipe.storage.scratch import ScratchSettings
 from shardpipe.storage.store import open_store
 
 
@@ -76,7 +77,9 @@ class _PipeJobs:
             self._queue.put(message[1] if message[0] == "job" else None)
 
 
-def worker_main(conn: Connection, root: str, task: Task, device: str, parent: int) -> None:
+def worker_main(  # noqa: PLR0917  multiprocessing passes them by position
+    conn: Connection, root: str, scratch: ScratchSettings, task: Task, device: str, parent: int
+) -> None:
     """A worker process: set up once, then units until told to end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the executor decides what Ctrl-C means
     die_with(parent)
@@ -89,7 +92,7 @@ def worker_main(conn: Connection, root: str, task: Task, device: str, parent: in
 
     jobs = _PipeJobs(conn, send)
     try:
-        worker = task.make(open_store(root), device, _PipeWatch(send))
+        worker = task.make(open_store(root, scratch=scratch), device, _PipeWatch(send))
     except ShardpipeError as error:  # it says what to do: a trace would hide it
         send(("fatal", str(error)))
         logging.shutdown()

@@ -13,7 +13,9 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
+from av.container import InputContainer
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from shardpipe.core.cutting import CutClip, CutMethod, Span, WriteSpec
@@ -53,25 +55,38 @@ class Cutter:
         self.facts, self.spec, self.base = facts, spec, facts.time_base
         self._scratch = scratch
         self._open = ExitStack()
-        window = None if window_s is None else (int(window_s[0] / self.base), int(window_s[1] / self.base) + 1)
         with ExitStack() as undo:
             undo.callback(self._open.close)
             container = self._open.enter_context(open_media(inp))
             stream = video_stream(container)
             self._audio = audio_stream(container) if spec.audio else None
-            self.index = index_packets(container, stream, window=window)
-            self._reader = PacketReader(container, stream, self.index)
+            self._know(container, stream, window_s)
             self._temp = Path(self._open.enter_context(TemporaryDirectory(dir=scratch, prefix=".cut-")))
             undo.pop_all()
-        low, high = (0, None) if window is None else np.searchsorted(self.index.frame_pts, window)
-        self.frame_pts: NDArray[np.int64] = self.index.frame_pts[low:high]
         self._max_trim = self._ticks(spec.max_trim_s)
-        exact = self.index.steady and self.index.timed
-        plain = not facts.interlaced and not facts.mirrored  # the usual readers turn pictures, but mirror none
-        self._copies = facts.codec in MP4_VIDEO and exact and plain
-        self._settings = self._part_settings()
         self._seen = Seen()
         self._parts, self._runs = self._in_hand()
+
+    def _know(self, container: InputContainer, stream: VideoStream, window_s: tuple[float, float] | None) -> None:
+        """Read the packets of a window."""
+        window = None if window_s is None else (int(window_s[0] / self.base), int(window_s[1] / self.base) + 1)
+        self.index = index_packets(container, stream, window=window)
+        self._reader = PacketReader(container, stream, self.index)
+        low, high = (0, None) if window is None else np.searchsorted(self.index.frame_pts, window)
+        self.frame_pts: NDArray[np.int64] = self.index.frame_pts[low:high]
+        exact = self.index.steady and self.index.timed
+        plain = (
+            not self.facts.interlaced and not self.facts.mirrored
+        )  # the usual readers turn pictures, but mirror none
+        self._copies = self.facts.codec in MP4_VIDEO and exact and plain
+        self._settings = self._part_settings()
+
+    def widen(self, window_s: tuple[float, float]) -> None:
+        """Know a wider window than until now; what was made of the frames seen stays, where it would be made the same way."""
+        before = self._settings
+        self._know(self._reader.container, self._reader.stream, window_s)
+        if self._settings != before:
+            self._parts = None
 
     def __enter__(self) -> Self:
         return self

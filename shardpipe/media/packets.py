@@ -21,8 +21,8 @@ from shardpipe.media.fields import SecondFields
 from shardpipe.media.nal import ParameterSets
 from shardpipe.media.timeline import counts_frames, from_keyframe, is_shown, shown_at, video_packets
 
-WINDOW_BACK_S = (10.0, 30.0, 120.0)
-"""How far before a window packets are read: decoding its first frames may need a keyframe or two more."""
+WINDOW_BACK_S = (0.0, 2.0, 10.0, 30.0, 120.0)
+"""How far before a window the keyframe lies from which packets are read, at most: its first frames may need one or two more."""
 
 MAX_TAIL = 32
 MAX_REORDER = 16
@@ -156,14 +156,36 @@ class PacketIndex:
 def index_packets(
     container: InputContainer, stream: VideoStream, *, window: tuple[int, int] | None = None
 ) -> PacketIndex:
-    """Read the packets of a stream; with a `window` (ticks) only those from a keyframe well before its start to the
-    first clean keyframe after its end. Raises MediaError if no frame is shown, or the container cannot be read.
+    """Read the packets of a stream; with a `window` (ticks) only those from a keyframe before its start, from which its frames
+    can be decoded, to the first clean keyframe after its end. Raises MediaError if no frame is shown, or the container cannot be
+    read.
     """
     by_dts = counts_frames(container)
-    found = _packets_before(container, stream, window[0], by_dts=by_dts) if window else None
-    if found is None:
-        rewind(container, stream)
-        found = from_keyframe(video_packets(container, stream))
+    for back_s in WINDOW_BACK_S if window else ():
+        found = _packets_before(container, stream, window[0], back_s, by_dts=by_dts) if window else None
+        if found is None or window is None:
+            continue
+        try:
+            index = _index(stream, found, window, by_dts=by_dts)
+        except MediaError:
+            continue
+        if _serves(index, window[0]):
+            return index
+    rewind(container, stream)
+    return _index(stream, from_keyframe(video_packets(container, stream)), window, by_dts=by_dts)
+
+
+def _serves(index: PacketIndex, pts: int) -> bool:
+    """Whether frames from `pts` on can be decoded by this index, surely or in a second way."""
+    entry = index.entry_before(pts)
+    if entry is None or not index.timed:
+        return entry is not None
+    return bool(index.access[entry] == Access.CLEAN) or index.entry_before(pts, earlier=1) is not None
+
+
+def _index(
+    stream: VideoStream, found: "Iterator[Packet[VideoStream]]", window: tuple[int, int] | None, *, by_dts: bool
+) -> PacketIndex:
     scanner, is_second = Scanner(stream), SecondFields(stream)
     rows: list[tuple[int, int, int, int, int, bool, bool, int]] = []
     first, stop = None, None
@@ -233,17 +255,14 @@ def rewind(container: InputContainer, stream: VideoStream) -> None:
 
 
 def _packets_before(
-    container: InputContainer, stream: VideoStream, target: int, *, by_dts: bool
+    container: InputContainer, stream: VideoStream, target: int, back_s: float, *, by_dts: bool
 ) -> "Iterator[Packet[VideoStream]] | None":
-    """Packets from a keyframe well before `target`; None if the video's start is as near, or no seek leads there."""
-    for back_s in WINDOW_BACK_S:
-        try:
-            container.seek(target - round(back_s / (stream.time_base or 1)), stream=stream, backward=True)
-        except av.FFmpegError:
-            return None
-        packets = video_packets(container, stream)
-        key = next((packet for packet in packets if packet.is_keyframe), None)
-        at = None if key is None else shown_at(key, by_dts=by_dts)
-        if key is not None and at is not None and at <= target:
-            return chain((key,), packets)
-    return None
+    """Packets from a keyframe that is shown at or before `target`, by a seek so far before it; None if that leads elsewhere."""
+    try:
+        container.seek(target - round(back_s / (stream.time_base or 1)), stream=stream, backward=True)
+    except av.FFmpegError:
+        return None
+    packets = video_packets(container, stream)
+    key = next((packet for packet in packets if packet.is_keyframe), None)
+    at = None if key is None else shown_at(key, by_dts=by_dts)
+    return chain((key,), packets) if key is not None and at is not None and at <= target else None

@@ -1,7 +1,8 @@
 """The facts of a video, from its header, its packets and its first frame; never from a full decode.
 
 An mp4 or mov with a complete sample table is known from that table and its first and last packets, so a two-hour
-file costs a few reads. Other containers store no frame count: all their packets are read, none is decoded.
+file costs a few reads. Other containers store no frame count: all their packets are read, none is decoded; or, where a
+caller would spare the bytes, the first and the last ones.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,7 +22,7 @@ from shardpipe.core.errors import MediaError
 from shardpipe.core.video import VideoFacts
 from shardpipe.media.color import MATRICES, PRIMARIES, RANGES, TRANSFERS
 from shardpipe.media.decode import frames
-from shardpipe.media.sampletable import Times, table_times
+from shardpipe.media.sampletable import Times, sampled_times, table_times
 from shardpipe.media.source import MediaInput, input_name, open_media, video_stream
 from shardpipe.media.timeline import counts_frames, timeline, video_packets
 
@@ -36,21 +37,28 @@ MAX_DURATION_S = 7 * 86400
 PROGRESSIVE = (0, 1)  # AVFieldOrder: unknown, progressive
 
 
-def probe(inp: MediaInput) -> VideoFacts:
+def probe(inp: MediaInput, *, sparing: bool = False) -> VideoFacts:
     """The facts of a video. Raises MediaError for what is no video, has no video stream, or whose first frames cannot
     be decoded.
+
+    sparing: of a container without a sample table only the beginning and the end are read. The number of frames and the bit
+    rate are estimates then, and whether frames come at one rate is told by the first ones.
     """
     with open_media(inp) as container:
         try:
-            return _facts(inp, container, video_stream(container))
+            return _facts(inp, container, video_stream(container), sparing=sparing)
         except MediaError as error:
             raise MediaError(f"{input_name(inp)}: {error}") from error
 
 
-def _facts(inp: MediaInput, container: InputContainer, stream: VideoStream) -> VideoFacts:
+def _facts(inp: MediaInput, container: InputContainer, stream: VideoStream, *, sparing: bool) -> VideoFacts:
     head: list[Packet[VideoStream]] = []
     frame = _first_frame(container, stream, head)
-    times = table_times(container, stream, head) or _packet_times(inp)
+    times = table_times(container, stream, head)
+    if times is None and sparing:
+        with open_media(inp) as again:  # some containers do not give their first packets a second time
+            times = sampled_times(again, video_stream(again))
+    times = times or _packet_times(inp)
     base = stream.time_base or Fraction(1)
     duration = (times.end - times.start) * base
     if duration > MAX_DURATION_S:

@@ -8,7 +8,7 @@ anything else is refused.
 
 import io
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NoReturn
@@ -34,19 +34,42 @@ NOT_SHOWN = Disposition.attached_pic | Disposition.still_image | Disposition.tim
 
 
 class _Bytes:
-    """What FFmpeg sees of an input: its bytes, and no name that could be guessed from or expanded."""
+    """What FFmpeg sees of an input: its bytes, and no name that could be guessed from or expanded.
+
+    It keeps a place of its own: a video may be open twice over one file object.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
-        self.read = file.read
-        self.tell = file.tell
-        self._seek = file.seek
+        self._file = file
+        self._at = file.tell()
+        self._has_failed = False
+
+    def read(self, size: int) -> bytes:
+        """The next bytes. After an error, which PyAV raises as soon as FFmpeg returns to it, the file is at its end."""
+        if self._has_failed:
+            return b""
+        try:
+            self._file.seek(self._at)
+            data = self._file.read(size)
+        except BaseException:
+            self._has_failed = True
+            raise
+        self._at += len(data)
+        return data
+
+    def tell(self) -> int:
+        """Where the next bytes come from."""
+        return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """The new place; -1, by which FFmpeg knows an error, where a damaged header leads to no place at all."""
         try:
-            return self._seek(offset, whence)
+            if whence == io.SEEK_CUR:
+                offset, whence = self._at + offset, io.SEEK_SET
+            self._at = self._file.seek(offset, whence)
         except (OSError, ValueError):
             return -1
+        return self._at
 
 
 class _RefusedError(PermissionError):
@@ -100,17 +123,21 @@ def media_errors(doing: str) -> Iterator[None]:
 
 
 @contextmanager
-def open_media(inp: MediaInput, *, quick: bool = False) -> Iterator[InputContainer]:
+def open_media(
+    inp: MediaInput, *, quick: bool = False, options: Mapping[str, str] | None = None, buffer_bytes: int | None = None
+) -> Iterator[InputContainer]:
     """The opened container of a video, closed at the end.
 
     `quick` does not decode a first frame to complete the streams' facts (pix_fmt may be missing), which for a short
-    720p clip costs as much as its next five frames: for who only decodes.
+    720p clip costs as much as its next five frames: for who only decodes. options: more of FFmpeg's for a container.
+    buffer_bytes: read at once; by default what the file object says of itself (`read_bytes`), else READ_BYTES.
 
     Raises MediaError for anything but a plain media container. Errors inside the `with` body pass as they are:
     wrap reads in `media_errors`.
     """
     name = input_name(inp)
     with open_file(inp) as file:
+        at_once = buffer_bytes or int(getattr(file, "read_bytes", READ_BYTES))
         if not file.read(1):
             raise MediaError(f"{name} is empty: there is no video in it")
         file.seek(0)
@@ -118,10 +145,14 @@ def open_media(inp: MediaInput, *, quick: bool = False) -> Iterator[InputContain
             container = av.open(
                 _Bytes(file),
                 "r",
-                container_options={"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "none"},
+                container_options={
+                    **(options or {}),
+                    "format_whitelist": ",".join(FORMATS),
+                    "protocol_whitelist": "none",
+                },
                 options={"max_pixels": str(MAX_PIXELS), **({"skip_frame": "all"} if quick else {})},
                 metadata_errors="replace",
-                buffer_size=READ_BYTES,
+                buffer_size=at_once,
                 io_open=_refuse,
             )
         try:

@@ -19,8 +19,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from shardpipe.core.errors import WeightsError
+from shardpipe.core.errors import ConfigError, WeightsError
 from shardpipe.core.fingerprint import fingerprint, sha256_hex
+from shardpipe.core.sizes import parse_size
 
 CHUNK_BYTES = 8 << 20
 SETTLED_NS = 2_000_000_000
@@ -37,13 +38,22 @@ SUFFIXES = frozenset(
 PROSE = frozenset({"readme", "license", "licence", "notice", "requirements"})
 
 
-def cache_folder() -> Path:
-    """Where pulled weights lie; not made here."""
+def cache_folder(kind: str = "weights") -> Path:
+    """Where pulled weights lie, or copies of another kind; not made here."""
     named = os.environ.get("SHARDPIPE_CACHE")
     if named:
-        return Path(named).expanduser() / "weights"
+        return Path(named).expanduser() / kind
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base).expanduser() if base else Path.home() / ".cache") / "shardpipe" / "weights"
+    return (Path(base).expanduser() if base else Path.home() / ".cache") / "shardpipe" / kind
+
+
+def cache_limit() -> int | None:
+    """How many bytes of fetched weights are kept, by SHARDPIPE_CACHE_BYTES; None: all. ConfigError where it is no size."""
+    named = os.environ.get("SHARDPIPE_CACHE_BYTES", "").strip()
+    try:
+        return parse_size(named) if named else None
+    except ConfigError as error:
+        raise ConfigError(f"SHARDPIPE_CACHE_BYTES: {error}") from error
 
 
 def offline_by() -> str | None:

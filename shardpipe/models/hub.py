@@ -72,6 +72,10 @@ class HubPlace:
                     return Path(hub.hf_hub_download(self.repo, name, **options))
             return Path(hub.hf_hub_download(self.repo, self.names[-1], **options))
 
+    def keep(self, path: Path) -> bool:  # noqa: ARG002  the hub's own cache has no limit
+        """Nobody removes it."""
+        return True
+
     def forget(self, path: Path) -> None:
         """Take the file, and its name in the snapshot, out of the hub's cache."""
         blob = path.resolve()

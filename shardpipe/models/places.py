@@ -33,6 +33,9 @@ class Place(Protocol):
     def files(self, path: Path) -> list[Path]:
         """The files that count of what `find` gave: itself, or those of a folder, sorted by name."""
 
+    def keep(self, path: Path) -> bool:
+        """Let nobody make room by removing what `find` or `fetch` gave, as long as this process lives; false where it is gone."""
+
     def forget(self, path: Path) -> None:
         """Take what `find` gave out of the cache."""
 
@@ -57,6 +60,10 @@ class LocalPlace:
     def files(self, path: Path) -> list[Path]:
         """The file, or those of a folder that count."""
         return files_at(path)
+
+    def keep(self, path: Path) -> bool:  # noqa: ARG002  nobody removes it
+        """It is the user's."""
+        return True
 
     def forget(self, path: Path) -> None:
         """It is the user's: left as it is."""

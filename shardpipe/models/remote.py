@@ -1,7 +1,8 @@
 """Weights at any fsspec URL: copied to the cache folder once, whole or not at all.
 
 weights/urls/<hash of url>.json              written last: which entry counts, its size and sha256
-weights/files/<hash of url and version>/NAME  one folder a version (etag, size, mtime) of the remote file
+weights/files/<hash of url and version>/NAME  one folder a version (etag, size, mtime) of the remote file; bounded by
+                                              SHARDPIPE_CACHE_BYTES as `core/filecache.py` says
 """
 
 import contextlib
@@ -19,9 +20,11 @@ import fsspec
 from fsspec.callbacks import Callback
 
 from shardpipe.core.errors import WeightsError
+from shardpipe.core.filecache import LOCK, PART, UnkeptError, locked, make_room
 from shardpipe.core.fingerprint import fingerprint, sha256_hex
 from shardpipe.core.secrets import clean_cause
-from shardpipe.models.cache import cache_folder, file_sha256, hash_file, keep_hash, read_json, write_json
+from shardpipe.core.temporary import ShortAnswerError, patiently
+from shardpipe.models.cache import cache_folder, cache_limit, file_sha256, hash_file, keep_hash, read_json, write_json
 from shardpipe.models.places import Report
 
 VERSIONED_BY = ("ETag", "etag", "Content-MD5", "LastModified", "Last-Modified", "last_modified", "updated", "mtime")
@@ -74,7 +77,7 @@ class RemotePlace:
         """The copy of what is there now; another version than the last is a new entry."""
         fs, remote = self._file_system()
         with self._errors():
-            info = fs.info(remote)
+            info = patiently(lambda: fs.info(remote))
             if info.get("type") == "directory":
                 raise WeightsError(f"{self.url} is a folder: give a file, or copy the folder to a local path")
         with self._alone():  # another process may have fetched it while we waited
@@ -88,6 +91,19 @@ class RemotePlace:
     def files(self, path: Path) -> list[Path]:
         """The file itself."""
         return [path]
+
+    def keep(self, path: Path) -> bool:
+        """See Place. The lock is held by a descriptor that nobody closes: the kernel does when this process ends."""
+        try:
+            fd = locked(path.parent.with_suffix(LOCK), fcntl.LOCK_SH)
+        except UnkeptError:  # without locks, or in a folder of another's, nobody removes anything
+            return True
+        if not path.is_file():
+            os.close(fd)
+            return False
+        with contextlib.suppress(OSError):
+            os.utime(path.parent)  # used last
+        return True
 
     def forget(self, path: Path) -> None:
         """Take a copy, and the note that it counts, out of the cache."""
@@ -115,21 +131,52 @@ class RemotePlace:
         folder = fingerprint([self.url, version])[:32]
         files = cache_folder() / "files"
         with self._errors():
-            files.mkdir(parents=True, exist_ok=True)
-            temp = Path(tempfile.mkdtemp(dir=files, prefix=f".tmp-{self._pointer.stem}-"))
-            try:
-                fs.get_file(remote, str(temp / self._name), callback=_Told(report))
-                num_bytes = (temp / self._name).stat().st_size
-                if info.get("size") not in (None, num_bytes):
-                    raise WeightsError(f"{self.url} broke off: {num_bytes} of {info['size']} bytes came")
-                sha256 = hash_file(temp / self._name)
-                path = self._settle(temp, files / folder, sha256)
-            finally:
-                shutil.rmtree(temp, ignore_errors=True)
+            with self._room(files / folder, info.get("size") or 0):
+                temp = Path(tempfile.mkdtemp(dir=files, prefix=f".tmp-{self._pointer.stem}-"))
+                try:
+                    num_bytes = patiently(lambda: self._transfer(fs, remote, info, temp / self._name, report))
+                    sha256 = hash_file(temp / self._name)
+                    path = self._settle(temp, files / folder, sha256)
+                finally:
+                    shutil.rmtree(temp, ignore_errors=True)
             keep_hash(path, sha256)
             entry = {"url": self.url, "version": version, "folder": folder, "num_bytes": num_bytes}
             write_json(self._pointer, {**entry, "sha256": sha256})
         return path
+
+    def _transfer(self, fs: Any, remote: str, info: Mapping[str, Any], path: Path, report: Report) -> int:  # noqa: ANN401
+        """Copy the file, all of it; how many bytes it has."""
+        fs.get_file(remote, str(path), callback=_Told(report))
+        num_bytes = path.stat().st_size
+        if info.get("size") not in (None, num_bytes):
+            raise ShortAnswerError(f"it broke off: {num_bytes} of {info['size']} bytes came")
+        return num_bytes
+
+    @contextlib.contextmanager
+    def _room(self, folder: Path, num_bytes: int) -> Iterator[None]:
+        """Room for so many bytes under the limit, if there is one, while they are fetched: what was used least is removed for it."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        limit = cache_limit()
+        if limit is None:
+            yield
+            return
+        part = folder.with_suffix(PART)
+        try:
+            fd = locked(folder.with_suffix(LOCK), fcntl.LOCK_SH)
+            try:
+                if not make_room(part, num_bytes, limit):
+                    raise WeightsError(
+                        f"{self.url} has {num_bytes:,} bytes, for which SHARDPIPE_CACHE_BYTES ({limit:,}) leaves no room beside the "
+                        f"weights in use in {folder.parent}: raise it"
+                    )
+                yield
+            finally:
+                part.unlink(missing_ok=True)
+                os.close(fd)
+        except UnkeptError as error:
+            raise WeightsError(
+                f"no room can be made for {self.url} in {folder.parent}, as SHARDPIPE_CACHE_BYTES asks: {error}"
+            ) from error
 
     def _settle(self, temp: Path, final: Path, sha256: str) -> Path:
         """Rename a whole folder to its final name; what is there stays if it is the same, and goes if it is damaged."""

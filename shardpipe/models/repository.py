@@ -73,6 +73,10 @@ class RepositoryPlace:
             raise WeightsError(f"{self} was changed at the hub while it was pulled: pull it again")
         return folder
 
+    def keep(self, path: Path) -> bool:  # noqa: ARG002  the hub's own cache has no limit
+        """Nobody removes it."""
+        return True
+
     def forget(self, path: Path) -> None:
         """Take the snapshot's files out of the hub's cache."""
         for file in self.files(path):

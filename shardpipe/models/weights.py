@@ -85,11 +85,16 @@ def sha256_of(weights: Weights) -> str:
 
 
 def resolve(weights: Weights) -> Path:
-    """The local file (or folder); pulled into the cache first where it is not here. WeightsError where it cannot be had."""
+    """The local file (or folder), which stays as long as this process lives; pulled into the cache first where it is not here.
+    WeightsError where it cannot be had.
+    """
     weights = _unpinned(weights)
     place = place_of(weights.url)
-    path = place.find()
-    return _fetched(place, weights, no_report) if path is None else _checked(place, weights, path)
+    while True:
+        found = place.find()
+        path = _fetched(place, weights, no_report) if found is None else _checked(place, weights, found)
+        if place.keep(path):
+            return path
 
 
 def pull(weights: Weights, report: Report = no_report) -> Path:

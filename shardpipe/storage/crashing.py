@@ -113,9 +113,9 @@ class RecordingStore:
         """None, so that every read passes here."""
         return None
 
-    def scratch(self) -> Path:
+    def scratch(self, num_bytes: int = 0, *, is_guess: bool = False) -> Path:
         """See Store."""
-        return self.inner.scratch()
+        return self.inner.scratch(num_bytes, is_guess=is_guess)
 
     def _reach(self, name: str, path: str, act: Callable[[], T], *, count: Callable[[T], int] | None = None) -> T:
         """Do one operation, and write it down if it succeeded."""

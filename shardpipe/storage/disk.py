@@ -1,15 +1,13 @@
 """What a local disk is asked for: whole reads and writes, names that survive a power cut, errors in words."""
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from shardpipe.core.errors import IntegrityError, StoreError
+from shardpipe.storage.scratch import FULL
 from shardpipe.storage.store import TEMP
-
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @contextmanager

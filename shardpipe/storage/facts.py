@@ -153,13 +153,14 @@ def summary_path(folder: str) -> str:
 
 def encode_summary(found: Sequence[Found], earlier: Iterable[pa.RecordBatch] = ()) -> bytes:
     """A summary: of these objects, and what an earlier one has. Its first line is the sha256 of all that follows."""
-    columns = zip(*((each.path, *each.entry, each.sha256, each.text) for each in found), strict=True)
-    arrays = [pa.array(values, kind) for values, kind in zip(columns, SCHEMA.types, strict=True)]
     sink = io.BytesIO()
     with pq.ParquetWriter(sink, SCHEMA, compression="zstd", store_schema=False) as writer:
         for batch in earlier:
             writer.write_batch(batch)
-        writer.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA), row_group_size=BATCH)
+        for start in range(0, len(found), BATCH):
+            rows = ((each.path, *each.entry, each.sha256, each.text) for each in found[start : start + BATCH])
+            columns = zip(zip(*rows, strict=True), SCHEMA.types, strict=True)
+            writer.write_batch(pa.record_batch([pa.array(values, kind) for values, kind in columns], schema=SCHEMA))
     body = sink.getvalue()
     return f"{sha256_hex(body)}\n".encode() + body
 

@@ -16,17 +16,16 @@ from uuid import uuid4
 
 from shardpipe.core.errors import ConfigError, IntegrityError, StoreError
 from shardpipe.storage.disk import disk_errors, fsync, make_folder, pread, short_read, walk, write_all
-from shardpipe.storage.scratch import Scratch, remove_leftovers
+from shardpipe.storage.scratch import CLOSED, Scratch, ScratchSettings, remove_leftovers
 from shardpipe.storage.store import TEMP, Entry, Honours, Upload, check_path, check_prefix, check_replaceable
 
-CLOSED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS})
 NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 class LocalStore:
     """Objects as files under `root`, which need not exist yet."""
 
-    def __init__(self, root: Path, *, read_only: bool = False) -> None:
+    def __init__(self, root: Path, *, read_only: bool = False, scratch: ScratchSettings | None = None) -> None:
         try:
             there = next((each for each in (root, *root.parents) if each.exists()), root)
         except OSError as error:
@@ -35,13 +34,18 @@ class LocalStore:
             raise ConfigError(f"{there} is a file, and a Dataset's root must be a folder: choose another place")
         self.root = root
         self.read_only = read_only
-        self._scratch = Scratch(root / TEMP)
+        self.scratch_settings = scratch or ScratchSettings()
+        self._temp = Scratch(root / TEMP, max_bytes=self.scratch_settings.max_bytes)
+        self._scratch = self._temp
+        if self.scratch_settings.folder is not None:
+            self._scratch = Scratch(self.scratch_settings.folder, max_bytes=self.scratch_settings.max_bytes)
         if not read_only:
-            remove_leftovers(root / TEMP)
+            for base in {self._temp.base, self._scratch.base}:
+                remove_leftovers(base)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Another process opens the same root anew, with a scratch folder of its own."""
-        return _reopen, (self.root, self.read_only)
+        return _reopen, (self.root, self.read_only, self.scratch_settings)
 
     @property
     def url(self) -> str:
@@ -116,14 +120,10 @@ class LocalStore:
         with disk_errors(path, self.url):
             num_bytes = local.stat().st_size
             fsync(local)
-            try:
-                won = self._link(local, final)
-            except OSError as error:
-                if error.errno != errno.EXDEV:
-                    raise
-                won = self._copy_and_link(local, final)
-            there = final.stat().st_size
-        if not won and there != num_bytes:
+            there = None
+            while there is None:
+                there = num_bytes if self._put(local, final) else _size(final)  # None: `gc` came between the two
+        if there != num_bytes:
             raise IntegrityError(
                 f"{path} in {self.url} has {there} bytes, and the same content made again has {num_bytes}: "
                 "one of them is damaged; run `shardpipe verify`, and delete the object if it is that one"
@@ -186,19 +186,19 @@ class LocalStore:
         """See Store."""
         return self._file(path)
 
-    def scratch(self) -> Path:
+    def scratch(self, num_bytes: int = 0, *, is_guess: bool = False) -> Path:
         """See Store."""
         if self.read_only:
             raise StoreError(f"{self.url} is open for reading only")
-        with disk_errors(TEMP, self.url):
-            folder = self._own_folder() / uuid4().hex
-            folder.mkdir()
-            return folder
+        if self._scratch is self._temp:
+            with disk_errors(TEMP, self.url):
+                self._own_folder()
+        return self._scratch.new(num_bytes, is_guess=is_guess)
 
     def _own_folder(self) -> Path:
         """Where this process makes files; ConfigError where the root cannot be made or written to."""
         try:
-            return self._scratch.folder()
+            return self._temp.folder()
         except OSError as error:
             if error.errno not in CLOSED:
                 raise
@@ -237,6 +237,15 @@ class LocalStore:
         finally:
             temp.unlink(missing_ok=True)
 
+    def _put(self, local: Path, final: Path) -> bool:
+        """Give a synced file its final name, from another disk too; False if the name is taken."""
+        try:
+            return self._link(local, final)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            return self._copy_and_link(local, final)
+
     def _link(self, temp: Path, final: Path) -> bool:
         """Give a synced file its final name; False if the name is taken. Either way the name is durable after."""
         make_folder(final.parent)
@@ -256,5 +265,12 @@ class LocalStore:
         return won
 
 
-def _reopen(root: Path, read_only: bool) -> LocalStore:  # noqa: FBT001  pickle passes arguments by position
-    return LocalStore(root, read_only=read_only)
+def _size(file: Path) -> int | None:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def _reopen(root: Path, read_only: bool, scratch: ScratchSettings) -> LocalStore:  # noqa: FBT001  pickle passes arguments by position
+    return LocalStore(root, read_only=read_only, scratch=scratch)

@@ -117,9 +117,9 @@ class MeteredStore:
         """The inner store's."""
         return self._inner.local_path(path)
 
-    def scratch(self) -> Path:
+    def scratch(self, num_bytes: int = 0, *, is_guess: bool = False) -> Path:
         """The inner store's."""
-        return self._inner.scratch()
+        return self._inner.scratch(num_bytes, is_guess=is_guess)
 
 
 class Meter:

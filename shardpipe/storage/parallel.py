@@ -39,13 +39,17 @@ def for_each(items: Iterable[S], act: Callable[[S], object], *, at_once: int) ->
             raise
 
     num_workers = min(at_once, len(left))
-    with ThreadPoolExecutor(num_workers) as pool:
-        try:
-            for future in [pool.submit(work) for _ in range(num_workers)]:
-                future.result()
-        except BaseException:  # Ctrl-C too: what is in flight ends, nothing more begins
-            left.clear()
-            raise
+    pool = ThreadPoolExecutor(num_workers)
+    try:
+        for future in [pool.submit(work) for _ in range(num_workers)]:
+            future.result()
+    except BaseException as error:
+        left.clear()
+        pool.shutdown(
+            wait=isinstance(error, Exception), cancel_futures=True
+        )  # Ctrl-C does not wait for what is in flight
+        raise
+    pool.shutdown()
 
 
 def in_order(items: Iterable[S], act: Callable[[S], T], *, at_once: int) -> Generator[tuple[S, Future[T]]]:

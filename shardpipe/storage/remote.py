@@ -4,7 +4,6 @@ Each request that fails for a while is made again, with growing random pauses. f
 that raises inside `with fs.open(url, "wb")` leaves a truncated object.
 """
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from shardpipe.core.errors import ConfigError, IntegrityError, StoreError
 from shardpipe.storage.anyfs import AnyBackend, protocol_of
 from shardpipe.storage.backend import Backend, TransientError
 from shardpipe.storage.disk import short_read
+from shardpipe.storage.scratch import Scratch, ScratchSettings, remove_leftovers
 from shardpipe.storage.store import RUN, TEMP, Entry, Honours, Upload, check_path, check_prefix, check_replaceable
 
 T = TypeVar("T")
@@ -29,15 +29,21 @@ CONNECTIONS = 128
 class RemoteStore:
     """Objects of `backend` whose keys begin with `root`."""
 
-    def __init__(self, backend: Backend, root: str, *, url: str, read_only: bool) -> None:
+    def __init__(
+        self, backend: Backend, root: str, *, url: str, read_only: bool, scratch: ScratchSettings | None = None
+    ) -> None:
         self.backend = backend
         self._root = root
         self._url = url
         self._read_only = read_only
+        self._settings = scratch or ScratchSettings()
+        self._scratch = Scratch(self._settings.base(), max_bytes=self._settings.max_bytes)
+        if not read_only:
+            remove_leftovers(self._scratch.base)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Another process opens the same root anew: connections do not outlive a fork, and cannot be sent."""
-        return _reopen, (self._url, self._read_only)
+        return _reopen, (self._url, self._read_only, self._settings)
 
     @property
     def url(self) -> str:
@@ -116,7 +122,8 @@ class RemoteStore:
                     if (there := self.size(path)) is None:
                         raise
                 else:
-                    there = self.size(path)
+                    if (there := self.size(path)) is None:  # `gc` deleted it, or the store lost it
+                        raise TransientError(f"{path} was put, and is gone")
             return there
 
         with self._write_errors(path):
@@ -177,9 +184,9 @@ class RemoteStore:
         check_path(path)
         return None
 
-    def scratch(self) -> Path:
+    def scratch(self, num_bytes: int = 0, *, is_guess: bool = False) -> Path:
         """See Store."""
-        return Path(tempfile.mkdtemp(prefix="shardpipe-"))
+        return self._scratch.new(num_bytes, is_guess=is_guess)
 
     def key(self, path: str) -> str:
         """The backend's key of an object."""
@@ -227,7 +234,7 @@ class RemoteStore:
             raise StoreError(f"cannot write {path} in {self._url}: {error}") from error
 
 
-def open_remote(url: str, *, read_only: bool) -> RemoteStore:
+def open_remote(url: str, *, read_only: bool, scratch: ScratchSettings | None = None) -> RemoteStore:
     """The store at an fsspec URL; ConfigError for an unknown scheme, or one that cannot be written safely."""
     scheme, separator, rest = url.partition("://")
     url = f"{scheme}{separator}{rest.rstrip('/')}"
@@ -241,7 +248,7 @@ def open_remote(url: str, *, read_only: bool) -> RemoteStore:
             f"cannot write to {url}: {backend.protocol} cannot create an object only if it is absent, which commits need; "
             "supported are local folders, s3:// and memory://"
         )
-    return RemoteStore(backend, root.rstrip("/"), url=url, read_only=read_only)
+    return RemoteStore(backend, root.rstrip("/"), url=url, read_only=read_only, scratch=scratch)
 
 
 def _backend(fs: Any) -> Backend:  # noqa: ANN401  fsspec is untyped
@@ -261,5 +268,5 @@ def _options(scheme: str) -> dict[str, Any]:
     return options
 
 
-def _reopen(url: str, read_only: bool) -> RemoteStore:  # noqa: FBT001  pickle passes arguments by position
-    return open_remote(url, read_only=read_only)
+def _reopen(url: str, read_only: bool, scratch: ScratchSettings) -> RemoteStore:  # noqa: FBT001  pickle passes arguments by position
+    return open_remote(url, read_only=read_only, scratch=scratch)

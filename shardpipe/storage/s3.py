@@ -17,6 +17,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 
 from shardpipe.core.errors import StoreError
 from shardpipe.storage.backend import Head, TransientError
+from shardpipe.storage.heap import keep_freed_memory
 from shardpipe.storage.s3errors import is_code, s3_errors
 from shardpipe.storage.store import Entry, Honours, Upload
 
@@ -44,6 +45,7 @@ class S3Backend:
     def __init__(self, fs: Any, *, part_bytes: int = PART_BYTES) -> None:  # noqa: ANN401  s3fs is untyped
         self._fs = fs
         self._part_bytes = part_bytes
+        keep_freed_memory()
         fs.retries = 1  # who calls tries again, with jitter, and botocore does before
 
     def get(self, key: str) -> bytes:

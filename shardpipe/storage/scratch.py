@@ -1,28 +1,67 @@
-"""Scratch folders under a local root's `.tmp`, and the removal of those whose process is dead.
+"""Scratch folders of processes under one folder (`.tmp` of a local root, or any), bounded together, removed once their process is dead.
 
-A process owns `.tmp/HOST-PID-RANDOM` as long as it holds a lock on `.tmp/HOST-PID-RANDOM.lock`. The kernel drops the
-lock when the process dies, however it dies: so neither a reused pid nor another container's can be mistaken for it,
-and a living process never loses its folder.
+    BASE/HOST-PID-RANDOM.lock        held by the process that owns HOST-PID-RANDOM, as long as it lives
+    BASE/HOST-PID-RANDOM/UNIT/       what is built for one unit
+    BASE/HOST-PID-RANDOM/UNIT.bytes  how many bytes it may take, where there is a limit: counted as long as UNIT/ is there
+    BASE/.limit                      held while bytes are counted and taken
+
+The kernel drops a lock when its process dies, however it dies: so neither a reused pid nor another container's can be mistaken
+for it, and a living process never loses its folder. Nor need anybody give bytes back: they go with the folder.
 """
 
+import errno
 import fcntl
+import json
+import logging
+import math
 import os
 import shutil
 import socket
+import tempfile
 import threading
+import time
 import weakref
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from shardpipe.core.errors import ConfigError, StoreError
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+CLOSED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS})
 LOCK = ".lock"
+LIMIT = ".limit"
+BYTES = ".bytes"
+LONGEST_PAUSE_S = 1.0
+GROW_WAIT_S = 30.0
+"""So long a unit that holds scratch waits for more: longer, and two might wait for each other."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ScratchSettings:
+    """folder: where scratch lies; None: `.tmp` of a local root, else a folder of the user's below the system's temporary one.
+    max_bytes: what all processes that use that folder with a limit may take at once; None: no limit.
+    """
+
+    folder: Path | None = None
+    max_bytes: int | None = None
+
+    def base(self, default: Path | None = None) -> Path:
+        """The folder; `default` where none is named."""
+        found = self.folder or default
+        return Path(tempfile.gettempdir()) / f"shardpipe-{os.getuid()}" if found is None else found
 
 
 class Scratch:
     """The folder of this process under `base`: made when first asked for, removed with this object or at exit."""
 
-    def __init__(self, base: Path) -> None:
-        self._base = base
+    def __init__(self, base: Path, *, max_bytes: int | None = None) -> None:
+        self.base = base
+        self._max_bytes = max_bytes
         self._mutex = threading.Lock()
         self._owner = 0  # the pid that made `_folder`: a forked child makes its own
         self._folder = base
@@ -31,10 +70,54 @@ class Scratch:
         """The folder; raises OSError where it cannot be made."""
         with self._mutex:
             if self._owner != os.getpid() or not self._folder.is_dir():
-                self._folder, fd = _claim(self._base)
+                self._folder, fd = _claim(self.base)
                 self._owner = os.getpid()
                 weakref.finalize(self, _release, self._folder, fd, self._owner)
             return self._folder
+
+    def new(self, num_bytes: int = 0, *, is_guess: bool = False) -> Path:
+        """A new empty folder in it, once so many bytes are free under the limit; they are taken until the folder is removed.
+
+        is_guess: if the limit is less than that, all of it will do. StoreError where it is less otherwise, and where the disk
+        is full; ConfigError where nothing can be written.
+        """
+        try:
+            path = self.folder() / uuid4().hex
+            if self._max_bytes is None:
+                path.mkdir()
+            else:
+                _take(
+                    path, min(num_bytes, self._max_bytes) if is_guess else num_bytes, self._max_bytes, wait_s=math.inf
+                )
+        except OSError as error:
+            if error.errno in FULL:
+                raise full(self.base, error) from error
+            if error.errno in CLOSED:
+                raise ConfigError(
+                    f"nothing can be written in {self.base} ({error.strerror}: {error.filename}): give execute.scratch another folder"
+                ) from error
+            raise StoreError(f"scratch in {self.base}: {error.strerror or error}") from error
+        return path
+
+
+def full(folder: Path, error: OSError) -> StoreError:
+    """The error of a scratch folder whose disk is full."""
+    return StoreError(
+        f"the disk of the scratch folder {folder} is full, or over quota ({error}). Nothing was lost: what is committed is whole. "
+        "Free some space, or give execute.scratch another folder, and run again"
+    )
+
+
+def grow(folder: Path, num_bytes: int) -> None:
+    """Let a folder that `Scratch.new` gave take so many bytes in all; StoreError where the limit, or others, leave no room for it."""
+    note = _note(folder)
+    try:
+        held, max_bytes = json.loads(note.read_bytes())
+    except FileNotFoundError:  # there is no limit
+        return
+    more = min(max_bytes, max(num_bytes, held * 5 // 4))
+    if num_bytes > held and not (more > num_bytes and _taken(folder.parent.parent, folder, more, max_bytes)):
+        _take(folder, num_bytes, max_bytes, wait_s=GROW_WAIT_S)
 
 
 def leftovers(base: Path) -> list[Path]:
@@ -68,14 +151,14 @@ def remove_leftovers(base: Path) -> None:
 
 def _names(base: Path) -> set[str]:
     try:
-        return {entry.name.removesuffix(LOCK) for entry in os.scandir(base)}
+        return {entry.name.removesuffix(LOCK) for entry in os.scandir(base) if not entry.name.startswith(".")}
     except (FileNotFoundError, NotADirectoryError):
         return set()
 
 
 def _claim(base: Path) -> tuple[Path, int]:
     """A new folder, and the descriptor whose lock makes it ours until this process dies."""
-    base.mkdir(parents=True, exist_ok=True)
+    _make(base)
     host = "".join(c if c.isalnum() or c in "-_" else "_" for c in socket.gethostname())
     while True:
         folder = base / f"{host}-{os.getpid()}-{uuid4().hex[:12]}"
@@ -111,3 +194,66 @@ def _try_lock(lock: Path, flags: int) -> int | None:
         os.close(fd)
         return None
     return fd
+
+
+def _make(base: Path) -> None:
+    """Make the folder for all processes; ConfigError where one of our name below the system's temporary folder is another user's."""
+    is_ours = base == ScratchSettings().base()
+    base.mkdir(0o700 if is_ours else 0o777, parents=True, exist_ok=True)
+    if is_ours and (base.is_symlink() or base.stat().st_uid != os.getuid()):
+        raise ConfigError(f"{base} belongs to another user: give execute.scratch another folder")
+
+
+def _take(folder: Path, num_bytes: int, max_bytes: int, *, wait_s: float) -> None:
+    """Let `folder`, which is made if need be, take so many bytes, once others leave room for them."""
+    base = folder.parent.parent
+    if num_bytes > max_bytes:
+        raise StoreError(
+            f"a unit needs {num_bytes:,} bytes of scratch in {base}, and execute.scratch_bytes allows {max_bytes:,}: raise "
+            "it, or make units smaller (shard_bytes, unit_s). Nothing was lost"
+        )
+    began, pause_s, is_told = time.monotonic(), 0.02, False
+    while not _taken(base, folder, num_bytes, max_bytes):
+        remove_leftovers(base)
+        if not is_told:
+            log.info("waiting for %s bytes of scratch in %s", f"{num_bytes:,}", base)
+            is_told = True
+        if time.monotonic() - began > wait_s:
+            raise StoreError(
+                f"a unit needs {num_bytes:,} bytes of scratch in {base}, and other workers did not leave so many of the "
+                f"{max_bytes:,} that execute.scratch_bytes allows within {wait_s:.0f} s: raise it, or use fewer workers. Nothing was lost"
+            )
+        time.sleep(pause_s)
+        pause_s = min(LONGEST_PAUSE_S, 1.5 * pause_s)
+
+
+def _taken(base: Path, folder: Path, num_bytes: int, max_bytes: int) -> bool:
+    """Take the bytes, if there are so many."""
+    with _counting(base):
+        others = 0
+        for note in base.glob(f"*/*{BYTES}"):
+            each = note.with_name(note.name.removesuffix(BYTES))
+            if not each.is_dir():
+                note.unlink(missing_ok=True)
+            elif each != folder:
+                others += json.loads(note.read_bytes())[0]
+        if others + num_bytes > max_bytes:
+            return False
+        folder.mkdir(exist_ok=True)
+        _note(folder).write_text(json.dumps([num_bytes, max_bytes]), encoding="ascii")
+        return True
+
+
+@contextmanager
+def _counting(base: Path) -> Iterator[None]:
+    fd = os.open(base / LIMIT, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        with suppress(OSError):  # a file system without locks: two that count at once may take a little too much
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _note(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}{BYTES}")

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 from shardpipe.core.errors import ConfigError, StoreError
 from shardpipe.core.secrets import INSTEAD, secret_in
+from shardpipe.storage.scratch import ScratchSettings
 
 TEMP = ".tmp"
 """The folder under a local root where files are built; never part of a listing."""
@@ -107,14 +108,18 @@ class Store(Protocol):
     def local_path(self, path: str) -> Path | None:
         """The object's file where the store is a local disk (it need not exist), else None."""
 
-    def scratch(self) -> Path:
-        """A new empty folder on the right disk to build files for `put_file` in; the caller removes it when done."""
+    def scratch(self, num_bytes: int = 0, *, is_guess: bool = False) -> Path:
+        """A new empty folder on the right disk to build files for `put_file` in; the caller removes it when done.
+
+        It waits until so many bytes are free under the limit of the ScratchSettings, and takes them until it is removed; raises
+        StoreError where the limit is less. is_guess: then all of the limit will do; `scratch.grow` takes more.
+        """
 
 
-def open_store(url: str, *, read_only: bool = False) -> Store:
-    """The store at a local folder or any fsspec URL. Nothing is made before the first write.
+def open_store(url: str, *, read_only: bool = False, scratch: ScratchSettings | None = None) -> Store:
+    """The store at a local folder or any fsspec URL. Nothing is made before the first write. scratch: where it builds files.
 
-    Opening for writing removes what dead processes left in the root's `.tmp`, and raises ConfigError where the file
+    Opening for writing removes what dead processes left in the scratch folder, and raises ConfigError where the file
     system cannot create an object only if it is absent, or the url carries a secret. A read-only store refuses writes with
     StoreError.
     """
@@ -124,8 +129,10 @@ def open_store(url: str, *, read_only: bool = False) -> Store:
     if secret := secret_in(url):
         raise ConfigError(f"{url} carries {secret}, which every message and report would show: leave it out; {INSTEAD}")
     if url.startswith("file://") or ("://" not in url and "::" not in url):
-        return LocalStore(Path(url.removeprefix("file://")).expanduser().absolute(), read_only=read_only)
-    return open_remote(url, read_only=read_only)
+        return LocalStore(
+            Path(url.removeprefix("file://")).expanduser().absolute(), read_only=read_only, scratch=scratch
+        )
+    return open_remote(url, read_only=read_only, scratch=scratch)
 
 
 def check_path(path: str) -> str:

@@ -147,7 +147,7 @@ class View:
         base = self.base.read([fold.unit], self._done[self.base.name])
         now = {row["key"]: (row["shard"], row["offset"]) for row in base.rows} if base is not None else {}
         there = (
-            row for row in fold.rows if row["shard"] is not None and not self.removed.has(row["key"], row["source"])
+            row for row in fold.rows if row["shard"] is not None and not self.removed.has(row["key"], row.get("source"))
         )
         return any(now.get(row["key"]) != (row["shard"], row["offset"]) for row in there)
 

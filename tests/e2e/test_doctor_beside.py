@@ -25,6 +25,7 @@ PASSES: list[dict[str, Any]] = [
     {"name": "score", "stages": [Fickle()]},
     {"name": "train", "from": "score", "emit": {"members": ["json", "mp4", "npy"]}, "shard_bytes": 20_000},
 ]
+PARTS = 8
 TARS = ("/shards/", "/members/")
 
 
@@ -141,54 +142,46 @@ def test_cleaning_beside_two_drivers(videos: Path, tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("part", range(PARTS))
 def test_cleaning_beside_two_drivers_at_every_operation(
-    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: int
 ) -> None:
     fickle_encoder(monkeypatch)
-    for n in range(overtake(tmp_path / "first", videos, 10**9)):
-        overtake(tmp_path / str(n), videos, n)
+    for n in range(part, overtake(tmp_path / "first", videos, 10**9), PARTS):
+        overtake(tmp_path / str(n), videos, n, every=3)
 
 
 def crash_and_clean(root: Path, videos: Path, later: Path, clean: dict[str, bytes], n: int) -> bool:
-    """Whether the run has an n-th write after which it can die; cleaned and run again, the bucket is the clean one."""
-    left = [n]
-    crashed = False
+    """Whether the run has an n-th write after which it can die; cleaned and gone on with, the bucket is the clean one."""
+    stores: list[CrashingStore] = []
+    steps: list[int] = []
 
     def opened(url: str) -> Store:
-        return CrashingStore(open_store(url), left[0], "after", writes_only=True)
+        left = n - sum(store.count for store in stores)
+        stores.append(CrashingStore(open_store(url), left, "after", writes_only=True))
+        return stores[-1]
 
-    stores: list[CrashingStore] = []
-
-    def counting(url: str) -> Store:
-        if stores:
-            left[0] -= stores[-1].count
-        store = opened(url)
-        assert isinstance(store, CrashingStore)
-        stores.append(store)
-        return store
-
-    try:
-        make_whole(root, videos, later, counting)
-    except Crash:
-        crashed = True
+    with suppress(Crash):
+        make_whole(root, videos, later, opened, begun=steps.append)
     cleaner = Cleaner(root)
     cleaner.clean()
-    make_whole(root, videos, later)
+    make_whole(root, videos, later, steps=range(steps[-1], 6))
     cleaner.check()
     assert snapshot(cleaner.store) == clean
-    return crashed
+    return any(store.crashed for store in stores)
 
 
-@pytest.mark.parametrize("n", [7, 31, 50])
+@pytest.mark.parametrize("n", [7, 12, 31, 50])
 def test_a_crash_then_cleaning(videos: Path, later: Path, clean: dict[str, bytes], tmp_path: Path, n: int) -> None:
     assert crash_and_clean(tmp_path, videos, later, clean, n)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("part", range(PARTS))
 def test_a_crash_at_every_write_then_cleaning(
-    videos: Path, later: Path, clean: dict[str, bytes], tmp_path: Path
+    videos: Path, later: Path, clean: dict[str, bytes], tmp_path: Path, part: int
 ) -> None:
-    n = 0
+    n = part
     while crash_and_clean(tmp_path / str(n), videos, later, clean, n):
-        n += 1
+        n += PARTS
     assert n > 50

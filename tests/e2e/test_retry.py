@@ -206,10 +206,10 @@ def test_a_video_that_could_not_be_cut(
     monkeypatch.setattr("shardpipe.engine.cutplan.MIN_UNITS", 1)  # both in one unit
     real = cutting.open_source
 
-    def failing(part: Mapping[str, Any]) -> Any:
+    def failing(part: Mapping[str, Any], *rest: Any) -> Any:
         if part["url"].endswith("v1.mp4") and away.exists():
             raise OSError("the disk is away")
-        return real(part)
+        return real(part, *rest)
 
     monkeypatch.setattr(cutting, "open_source", failing)
     away.touch()

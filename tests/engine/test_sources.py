@@ -50,8 +50,8 @@ def test_a_name_that_is_no_unicode_becomes_an_error(tmp_path: Path) -> None:
     (tmp_path / "caf\udce9.mp4").write_bytes(b"x")
     (url,) = urls(tmp_path)
     assert url == f"{tmp_path}/caf\\xe9.mp4"
-    with pytest.raises(MediaError, match="no valid UTF-8: rename it"):
-        open_source(part(url))
+    with pytest.raises(MediaError, match="no valid UTF-8: rename it"), open_source(part(url)):
+        pass
 
 
 def test_broken_tars_in_a_folder_become_errors(tmp_path: Path) -> None:
@@ -66,8 +66,11 @@ def test_broken_tars_in_a_folder_become_errors(tmp_path: Path) -> None:
     (tmp_path / "text.tar").write_text("no tar", encoding="utf-8")
     found = [url.removeprefix(f"{tmp_path}/") for url in urls(tmp_path)]
     assert found == ["cut.tar::one.mp4", "cut.tar", "text.tar", "whole.tar::one.mp4", "whole.tar::two.mp4"]
-    with pytest.raises(MediaError, match="cannot be read to its end as a tar"):
-        open_source(part(f"{tmp_path}/cut.tar"))
+    with (
+        pytest.raises(MediaError, match="cannot be read to its end as a tar"),
+        open_source(part(f"{tmp_path}/cut.tar")),
+    ):
+        pass
     with pytest.raises(ConfigError, match=r"text\.tar cannot be read as a tar: .*compressed"):
         listed(tmp_path / "text.tar")
 
@@ -227,8 +230,11 @@ def test_a_backend_with_errors_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_text("denied://x/a.mp4\n", encoding="utf-8")
     (video,) = listed(tmp_path / "t.txt").videos
     assert (video.url, video.etag, times_reader()(video)) == ("denied://x/a.mp4", None, None)
-    with pytest.raises(MediaError, match=r"cannot open denied://x/a\.mp4: no credentials for"):
-        open_source(part(video.url))
+    with (
+        pytest.raises(MediaError, match=r"cannot open denied://x/a\.mp4: no credentials for"),
+        open_source(part(video.url)),
+    ):
+        pass
 
 
 def test_lists_end_lines_as_text_does(tmp_path: Path) -> None:

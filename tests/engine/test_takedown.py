@@ -16,7 +16,7 @@ from support.tiny_root import SETTINGS, make_root, missed, objects, problems
 from shardpipe.core.columns import float32
 from shardpipe.core.errors import ConfigError, ShardpipeError
 from shardpipe.engine.index import finish
-from shardpipe.engine.verify import verify
+from shardpipe.engine.verify import verify, verify_store
 from shardpipe.engine.wish import Wish, read_keys
 from shardpipe.executors.remove import remove_root
 from shardpipe.storage.crashing import Crash, CrashingStore, CrashMode
@@ -160,6 +160,19 @@ def test_a_shard_without_clips_is_an_empty_tar_that_the_lists_leave_out(tmp_path
     remove_root(store.url, Wish(keys=tuple(read)))
     assert not problems(tmp_path)
     assert store.read("train/urls.txt") == b""
+
+
+def test_a_bucket_is_cleaned_as_a_disk_is(tmp_path: Path) -> None:
+    keys = {**keys_of(3, 4)}
+    roots = [open_store(f"memory://{tmp_path.name}/root"), open_store(str(tmp_path / "root"))]
+    found = []
+    for store in roots:
+        make_train(store, keys)
+        emit_all(store, "train")
+        assert remove_root(store.url, Wish(keys=KEYS)).problems == ()
+        assert verify_store(store).problems == ()
+        found.append({path: data for path, data in snapshot(store).items() if not path.startswith("_run/")})
+    assert found[0] == found[1]
 
 
 def test_a_tar_that_no_rows_name_is_cleaned_too(root: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from shardpipe.core.errors import ConfigError
 from shardpipe.executors.workerside import worker_main
+from shardpipe.storage.scratch import ScratchSettings
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,9 @@ def test_an_error_that_says_what_to_do_is_told_without_a_trace(
 ) -> None:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    worker = context.Process(target=worker_main, args=(theirs, str(tmp_path), Unmade(error), "cpu", os.getpid()))
+    worker = context.Process(
+        target=worker_main, args=(theirs, str(tmp_path), ScratchSettings(), Unmade(error), "cpu", os.getpid())
+    )
     worker.start()
     worker.join(60)
     assert ours.recv() == ("fatal", why)

@@ -1,6 +1,7 @@
 """Facts of a video, against what it was made with."""
 
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,11 +14,25 @@ from support.numbered import Beeps, make_numbered, vfr_times
 from shardpipe.core.errors import MediaError
 from shardpipe.media import probe as probing
 from shardpipe.media.decode import decode
+from shardpipe.media.glance import glance
 from shardpipe.media.probe import probe
 
 VIDEOS = Path(__file__).parents[1] / "assets/videos"
 HEVC = {"codec": "libx265"}
 VP9 = {"codec": "libvpx-vp9"}
+
+
+class Counted:
+    """A file that counts what is read of it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.seek, self.tell = file, file.seek, file.tell
+        self.num_read = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self.file.read(size)
+        self.num_read += len(data)
+        return data
 
 
 def by_packets(path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -53,6 +68,38 @@ def test_other_codecs(tmp_path: Path, suffix: str, codec: dict[str, str], monkey
         codec["codec"].removeprefix("lib").split("-")[-1].replace("x265", "hevc").replace("svtav1", "av1"),
     )
     assert facts == by_packets(made.path, monkeypatch)
+
+
+@pytest.mark.parametrize("fps", ["24000/1001", "30"])
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "avi", "flv"])
+def test_a_sparing_look_finds_the_same(tmp_path: Path, suffix: str, fps: str) -> None:
+    """But for the bit rate, which it estimates; also of a video that is longer than what is looked at."""
+    for num in (20, 200):
+        made = make_numbered(tmp_path / f"v.{suffix}", num_frames=num, fps=Fraction(fps), size=(96, 64), start=2)
+        facts, sparing = probe(made.path), probe(made.path, sparing=True)
+        assert replace(sparing, bit_rate=facts.bit_rate) == facts
+        assert facts.bit_rate <= sparing.bit_rate  # with what the container adds
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "ts", "flv"])
+def test_a_glance_tells_how_long_a_video_is(tmp_path: Path, suffix: str) -> None:
+    made = make_numbered(tmp_path / f"v.{suffix}", num_frames=250, size=(320, 240), options={"crf": "10", "g": "50"})
+    found = glance(made.path)
+    assert found is not None
+    assert found[1] == pytest.approx(10, abs=0.2)
+    with made.path.open("rb") as file:
+        counting = Counted(file)
+        assert glance(counting) == found  # type: ignore[arg-type]
+    assert counting.num_read <= made.path.stat().st_size / 10
+
+
+def test_a_glance_believes_no_absurd_header(tmp_path: Path) -> None:
+    made = make_numbered(tmp_path / "v.mp4", num_frames=250, size=(320, 240), options={"crf": "10"})
+    data = bytearray(made.path.read_bytes())
+    at = data.index(b"mvhd") + 20
+    data[at : at + 4] = (1000 * 86400).to_bytes(4, "big")  # of 1000 ticks a second
+    assert glance(bytes(data)) is None
+    assert glance(bytes(data[:4000])) is None
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
@@ -171,25 +218,14 @@ def test_a_long_file_is_probed_without_reading_it(tmp_path: Path) -> None:
                 packet.stream, packet.pts, packet.dts = stream, pts + turn * length, dts + turn * length
                 packet.duration, packet.is_keyframe, packet.time_base = duration, key, Fraction(1, 30000)
                 out.mux(packet)
-    read = 0
-
-    class Counted:
-        def __init__(self, file: BinaryIO) -> None:
-            self.file, self.seek, self.tell = file, file.seek, file.tell
-
-        def read(self, size: int = -1) -> bytes:
-            nonlocal read
-            data = self.file.read(size)
-            read += len(data)
-            return data
-
     began = time.process_time()
     with (tmp_path / "long.mp4").open("rb") as file:
-        facts = probe(Counted(file))  # type: ignore[arg-type]
+        counting = Counted(file)
+        facts = probe(counting)  # type: ignore[arg-type]
     assert time.process_time() - began < 1
     assert (facts.num_frames, facts.fps, facts.is_vfr) == (36000, Fraction(30000, 1001), False)
     assert facts.duration_s == pytest.approx(1201.2)
-    assert read < (tmp_path / "long.mp4").stat().st_size / 10
+    assert counting.num_read < (tmp_path / "long.mp4").stat().st_size / 10
 
 
 def test_timestamps_that_no_video_has(tmp_path: Path) -> None:

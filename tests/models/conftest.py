@@ -9,6 +9,7 @@ from support.file_server import Files, serve_files
 from support.openai_server import MODEL
 from support.tiny_vlm import make_tiny_llm, make_tiny_vlm
 
+from shardpipe.core import temporary
 from shardpipe.models.generate.engine import EngineSpec
 from shardpipe.models.generate.openai_client import OpenAIClient
 
@@ -16,7 +17,8 @@ from shardpipe.models.generate.openai_client import OpenAIClient
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SHARDPIPE_CACHE", str(tmp_path / "cache"))
-    for name in ("SHARDPIPE_OFFLINE", "HF_HUB_OFFLINE"):
+    monkeypatch.setattr(temporary, "LONGEST_PAUSE_S", 0.0)
+    for name in ("SHARDPIPE_OFFLINE", "HF_HUB_OFFLINE", "SHARDPIPE_CACHE_BYTES"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path / "cache" / "weights"
 

@@ -185,6 +185,23 @@ def test_put_file_links_and_copies_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "shards/a").stat().st_ino == inode
 
 
+def test_put_file_of_what_gc_deletes_at_that_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It found the name taken, and nothing there when it looked what: it is put again."""
+    store = open_store(str(tmp_path))
+    file = store.scratch() / "file"
+    file.write_bytes(b"tar")
+    real, taken = os.link, [True]
+
+    def link(*args: Path) -> None:
+        if taken and taken.pop():
+            raise FileExistsError(args[1])
+        real(*args)
+
+    monkeypatch.setattr(local_module.os, "link", link)
+    store.put_file("shards/a", file)
+    assert store.read("shards/a") == b"tar"
+
+
 def test_a_file_system_without_links_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")

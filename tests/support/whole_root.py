@@ -2,7 +2,7 @@
 windows, and an index beside an older one. Made by the real engine, the same bytes every time.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,18 @@ def later_video(folder: Path) -> Path:
     return render_videos(folder, seconds=(4,))
 
 
-def make_whole(root: Path, videos: Path, later: Path, opened: Callable[[str], Store] = open_store) -> None:
+def make_whole(
+    root: Path,
+    videos: Path,
+    later: Path,
+    opened: Callable[[str], Store] = open_store,
+    *,
+    steps: Sequence[int] = range(6),
+    begun: Callable[[int], object] = int,
+) -> None:
     """Cut with a video that cannot be read, retry, score with clips that fail, retry, emit, add sources, emit.
 
-    Whatever is done already stays as it is. opened: what each command gets as its store.
+    opened: what each step gets as its store. steps: those of the six to do; `begun` is told of each.
     """
     real = cutting.open_source
 
@@ -47,19 +55,28 @@ def make_whole(root: Path, videos: Path, later: Path, opened: Callable[[str], St
         return real(part)
 
     def run(*passes: Mapping[str, Any], **options: Any) -> None:
-        assert not run_inline(make_config(root, videos, passes), opened(str(root)), **options).failed_units
+        assert run_inline(make_config(root, videos, passes), opened(str(root)), **options).failed_units == {}
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(retrying, "stage_class", STAGES.__getitem__)
-        patch.setattr(retrying, "executor_for", lambda _, store, **__: InlineExecutor(store))
-        patch.setattr(retrying, "open_store", lambda url, **_: opened(url))
-        patch.delenv("FAKE_HEALED", raising=False)
-        patch.setattr(cutting, "open_source", failing)
-        run()
-        patch.setattr(cutting, "open_source", real)
-        assert not retry_root(str(root)).failed_units
-        run(SCORE)
-        patch.setenv("FAKE_HEALED", "1")
-        assert not retry_root(str(root)).failed_units
-        run(SCORE, DUP, TRAIN)
-        run(SCORE, DUP, TRAIN, add_sources=str(later))
+    def retry() -> None:
+        assert retry_root(str(root)).failed_units == {}
+
+    make: list[Callable[[], None]] = [
+        run,
+        retry,
+        lambda: run(SCORE),
+        retry,
+        lambda: run(SCORE, DUP, TRAIN),
+        lambda: run(SCORE, DUP, TRAIN, add_sources=str(later)),
+    ]
+    for step in steps:
+        begun(step)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(retrying, "stage_class", STAGES.__getitem__)
+            patch.setattr(retrying, "executor_for", lambda _, store, **__: InlineExecutor(store))
+            patch.setattr(retrying, "open_store", lambda url, **_: opened(url))
+            patch.delenv("FAKE_HEALED", raising=False)
+            if step == 0:
+                patch.setattr(cutting, "open_source", failing)
+            elif step > 2:
+                patch.setenv("FAKE_HEALED", "1")
+            make[step]()

@@ -1,0 +1,174 @@
+"""Scratch: leftovers of the dead go whatever the root is, a limit holds over processes, a full disk is told."""
+
+import errno
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from shardpipe.core.errors import ConfigError, StoreError
+from shardpipe.engine.worker import scratch_folder
+from shardpipe.storage import scratch as scratching
+from shardpipe.storage.scratch import Scratch, ScratchSettings, grow
+from shardpipe.storage.store import Store, open_store
+
+HOLDER = Path(__file__).parents[1] / "support" / "scratch_holder.py"
+
+
+def holder(base: Path, limit: int, num_bytes: int) -> tuple[subprocess.Popen[str], Path]:
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    process = subprocess.Popen([sys.executable, str(HOLDER), str(base), str(limit), str(num_bytes)], text=True, **pipes)  # type: ignore[call-overload]
+    return process, Path(process.stdout.readline().strip())
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    process.communicate("\n", timeout=30)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate(timeout=30)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> str:
+    return str(tmp_path / "root")
+
+
+@pytest.mark.parametrize("kind", ["local", "memory"])
+def test_what_a_killed_process_left_goes_at_the_next_start(tmp_path: Path, root: str, kind: str) -> None:
+    base = tmp_path / "scratch"
+    process, folder = holder(base, 10_000, 1000)
+    living, kept = holder(base, 10_000, 1000)
+    kill(process)
+    assert (folder / "file").is_file()
+    open_store(root if kind == "local" else "memory://scratch/run", scratch=ScratchSettings(base))
+    assert not folder.parent.exists()
+    assert (kept / "file").is_file()
+    end(living)
+    assert [path.name for path in base.iterdir()] == [".limit"]
+
+
+def test_a_remote_roots_scratch_is_ours_alone_below_the_systems(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = open_store("memory://scratch/run").scratch()
+    base = tmp_path / f"shardpipe-{os.getuid()}"
+    assert folder.parent.parent == base
+    assert stat.S_IMODE(base.stat().st_mode) == 0o700
+    shutil.rmtree(base)
+    (tmp_path / "elsewhere").mkdir()
+    base.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match=r"belongs to another user: give execute\.scratch another folder"):
+        open_store("memory://scratch/run").scratch()
+
+
+@pytest.mark.parametrize("url", ["local", "memory://scratch/run"])
+def test_scratch_lies_where_it_is_wanted(tmp_path: Path, root: str, url: str) -> None:
+    store = open_store(root if url == "local" else url, scratch=ScratchSettings(tmp_path / "mine"))
+    with scratch_folder(store) as folder:
+        assert folder.is_relative_to(tmp_path / "mine")
+        (folder / "tar").write_bytes(b"tar")
+        store.put_file("x/a.tar", folder / "tar")
+    assert store.read("x/a.tar") == b"tar"
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"nothing can be written in .*file.*: give execute\.scratch another folder"):
+        open_store(root, scratch=ScratchSettings(tmp_path / "file" / "below")).scratch()
+
+
+def limited(base: Path, num_bytes: int) -> Store:
+    return open_store("memory://scratch/run", scratch=ScratchSettings(base, num_bytes))
+
+
+def test_who_needs_more_than_others_leave_waits_for_them(tmp_path: Path) -> None:
+    process, folder = holder(tmp_path, 1000, 700)
+    store = limited(tmp_path, 1000)
+    done = threading.Event()
+
+    def need() -> None:
+        with scratch_folder(store, 400):
+            done.set()
+
+    waiting = threading.Thread(target=need)
+    waiting.start()
+    assert not done.wait(0.5)
+    with scratch_folder(store, 300):  # for this there is room
+        assert folder.is_dir()
+    end(process)
+    assert done.wait(10)
+    waiting.join()
+
+
+def test_bytes_of_a_killed_process_are_free(tmp_path: Path) -> None:
+    process, _ = holder(tmp_path, 1000, 700)
+    kill(process)
+    with scratch_folder(limited(tmp_path, 1000), 1000):
+        pass
+
+
+def test_what_never_fits_is_an_error_and_a_guess_takes_all_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = limited(tmp_path, 1000)
+    text = rf"needs 1,001 bytes of scratch in {tmp_path}, and execute\.scratch_bytes allows 1,000: raise it"
+    with pytest.raises(StoreError, match=text):
+        store.scratch(1001)
+    monkeypatch.setattr(scratching, "GROW_WAIT_S", 0.2)
+    with scratch_folder(store, 5000, is_guess=True) as folder:
+        grow(folder, 1000)
+        with pytest.raises(StoreError, match=text):
+            grow(folder, 1001)
+    with scratch_folder(store, 600) as folder, scratch_folder(store, 300):
+        grow(folder, 700)
+        with pytest.raises(StoreError, match=r"needs 701 bytes of scratch .* and other workers did not leave so many"):
+            grow(folder, 701)
+    with scratch_folder(open_store("memory://scratch/run", scratch=ScratchSettings(tmp_path)), 10**15) as folder:
+        grow(folder, 10**16)  # no limit
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_told_with_its_folder(tmp_path: Path, code: int) -> None:
+    store = open_store("memory://scratch/run", scratch=ScratchSettings(tmp_path))
+    text = f"the disk of the scratch folder {tmp_path} is full"
+    with pytest.raises(StoreError, match=text), scratch_folder(store) as folder:
+        raise OSError(code, "no room")
+    assert not folder.exists()
+
+
+@pytest.mark.slow
+def test_many_processes_share_a_limit(tmp_path: Path) -> None:
+    """At no time do they hold more than it together."""
+    code = (
+        "import sys, time; from pathlib import Path; from shardpipe.storage.scratch import Scratch; import shutil\n"
+        "scratch = Scratch(Path(sys.argv[1]), max_bytes=1000)\n"
+        "for i in range(30):\n"
+        "    folder = scratch.new(300 + 10 * i); (folder / 'held').write_text(str(300 + 10 * i)); time.sleep(0.01); shutil.rmtree(folder)\n"
+    )
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(4)]
+    most = 0
+    while any(process.poll() is None for process in processes):
+        with scratching._counting(tmp_path):  # nobody takes any now
+            most = max(most, sum(held(file) for file in tmp_path.glob("*/*/held")))
+        time.sleep(0.001)
+    assert [process.returncode for process in processes] == [0] * 4
+    assert 300 < most <= 1000
+
+
+def held(file: Path) -> int:
+    try:
+        return int(file.read_text() or 0)
+    except FileNotFoundError:
+        return 0
+
+
+def test_scratch_of_one_process_is_one_folder(tmp_path: Path) -> None:
+    scratch = Scratch(tmp_path)
+    assert scratch.new().parent == scratch.new().parent == scratch.folder()
