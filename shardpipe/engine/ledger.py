@@ -75,11 +75,10 @@ class Ledger:
         left = [unit for unit in units if not self.listed(unit, layers)]
         for layer in layers:
             names = [n for unit in left for n in self.slices(layer, unit) or () if n not in self.done(layer)]
-            found = self.known.look_up(layer, names) if names else []
+            found = self._look_up(layer, names) if names else []
             if found and layer is self.base and self._is_sliced:
                 self.known.read(layer, found, hashed=True)
             left = [unit for unit in left if self.listed(unit, [layer])]
-        self._names, self._newer = {}, {}
 
     def look_for_newer(self, units: Iterable[str], layers: Sequence[Layer]) -> None:
         """Where listings are late, rows that have failed clips may have been made again: ask by name for those that count now."""
@@ -89,8 +88,13 @@ class Ledger:
             done = self.done(layer)
             names = [n for unit in units for n in self.slices(layer, unit) or () if n in done]
             failed = [n for n in names if (facts := self.known.facts(layer, done[n])) and facts.num_failed]
-            self.known.read(layer, self.known.look_up(layer, failed), hashed=True)
+            self.known.read(layer, self._look_up(layer, failed), hashed=True)
+
+    def _look_up(self, layer: Layer, names: Sequence[str]) -> list[str]:
+        found = self.known.look_up(layer, names)
+        self._done[layer.name] = self.known.done(layer)
         self._names, self._newer = {}, {}
+        return found
 
     def part(self, layer: Layer, unit: str) -> Part | None:
         """What a layer has of a unit; None unless all its slices are there."""

@@ -9,7 +9,7 @@ import pytest
 from support.fakes import Broken, Scored
 from support.late_lists import LateStore
 from support.places import LocalPlace, Place, S3Place
-from support.runs import make_config, run_inline, snapshot
+from support.runs import make_config, render_videos, run_inline, snapshot
 from support.s3_fixtures import MakeProxy
 from support.whole_run import CommitCrash, whole_config
 
@@ -63,6 +63,19 @@ def test_each_pass_in_a_run_of_its_own(place: Place, videos: Path, clean: dict[s
         assert not run_inline(whole_config(late.url, videos), late, only=name).pending
         earlier.append(late.inner.entries(""))
     assert snapshot(late.inner) == clean
+
+
+def test_sources_that_no_listing_shows(place: Place, videos: Path, tmp_path: Path) -> None:
+    """Batches of sources, and windows of shards, are numbered: the next one is known by its name."""
+    added = [str(render_videos(tmp_path / name, seconds=[2])) for name in ("second", "third")]
+    roots = [open_store(place.root()), LateStore(open_store(place.root()))]
+    for store in roots:
+        config = whole_config(store.url, videos)
+        run_inline(config, store, limit=0)
+        for url in (*added, added[0]):
+            assert not run_inline(config, store, add_sources=url).pending
+    assert roots[1].list("") == {}
+    assert snapshot(open_store(roots[1].url)) == snapshot(roots[0])
 
 
 def test_failures_that_no_listing_shows_are_counted(place: Place, videos: Path) -> None:
