@@ -124,4 +124,7 @@ def _is_of_connection(error: BaseException) -> bool:
         return True
     if isinstance(error, socket.gaierror):
         return error.errno == socket.EAI_AGAIN
+    if type(error).__name__ == "HTTPClientError":  # botocore's, of whatever it did not expect
+        inside = getattr(error, "kwargs", {}).get("error")
+        return isinstance(inside, Exception) and _is_of_connection(inside)
     return any(each.__name__ in NAMES for each in type(error).__mro__)

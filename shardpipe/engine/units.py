@@ -15,6 +15,8 @@ from shardpipe.storage.dataset import Dataset, Layer, View
 from shardpipe.storage.facts import RowsFacts
 from shardpipe.storage.lookback import DIGESTS, NAMES, OBJECTS, Chain, names_so_far
 from shardpipe.storage.parallel import num_readers
+from shardpipe.storage.removed import Removed
+from shardpipe.storage.rows import decode_rows
 from shardpipe.storage.store import Store
 from shardpipe.storage.view import stale
 
@@ -211,15 +213,26 @@ def _committed(known: Known, name: str) -> Iterator[tuple[str, RowsFacts]]:
 
 
 def failed_share(known: Known, name: str, units: Iterable[str] = ()) -> tuple[int, int]:
-    """(failed, seen) clips of all committed rows of a pass; of these units (or slices) also where a listing lacks them."""
+    """(failed, seen) clips of all committed rows of a pass; of these units (or slices) also where a listing lacks them. Removed
+    ones have not failed.
+    """
     layer = Layer(known.store, Dataset.open(known.store, name).info, "rows")
     done = known.done(layer)
     known.look_up(layer, [unit for unit in units if unit not in done])
-    num_failed = num_seen = 0
+    num_failed, num_seen, removed = 0, 0, Removed(known.store)
     for _, facts in _committed(known, name):
-        num_failed += facts.num_failed
+        num_failed += _num_failed(known.store, facts, removed)
         num_seen += facts.num_seen
     return num_failed, num_seen
+
+
+def _num_failed(store: Store, facts: RowsFacts, removed: Removed) -> int:
+    """The clips of a rows object that have failed, without those that were removed since."""
+    if not facts.num_failed or not removed:
+        return facts.num_failed
+    table, _ = decode_rows(store.read(facts.path), f"{store.url}/{facts.path}", only={"key", "error"})
+    pairs = zip(table.column("key").to_pylist(), table.column("error").to_pylist(), strict=True)
+    return sum(error is not None and not removed.has(key) for key, error in pairs)
 
 
 def kept_clips(known: Known, name: str) -> int:
@@ -233,7 +246,8 @@ def failed_units(known: Known, name: str) -> list[tuple[str, int]]:
     ledger = Ledger(known, Dataset.open(known.store, name).pass_layers())
     ledger.read_base()
     ledger.look_up(ledger.units, ledger.layers)
-    failed = [unit for unit, facts in _committed(known, name) if facts.num_failed]
+    removed = Removed(known.store)
+    failed = [unit for unit, facts in _committed(known, name) if _num_failed(known.store, facts, removed)]
     done = ledger.done(ledger.layers[-1])
     return [(unit, log.next_generation(unit, done)) for unit in failed]
 

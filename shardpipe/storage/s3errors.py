@@ -77,11 +77,16 @@ def _meaning(error: Exception) -> Exception:
     for each in (error.__cause__, error):  # s3fs raises what botocore raised as errors of its own
         if isinstance(each, ClientError):
             return _refusal(each)
-        if isinstance(each, BROKEN):
+        if isinstance(each, BROKEN) and not _is_unexpected(each):
             return TransientError(f"{type(each).__name__}: {each}")
         if isinstance(each, CREDENTIALS):
             return ConfigError(f"{each}: set credentials as for any AWS tool (environment, ~/.aws)")
     return StoreError(f"{type(error).__name__}: {error}")
+
+
+def _is_unexpected(error: BaseException) -> bool:
+    """Whether botocore says only that something went wrong, and it was nothing of the connection."""
+    return type(error) is HTTPClientError and not isinstance(getattr(error, "kwargs", {}).get("error"), BROKEN)
 
 
 def _refusal(cause: ClientError) -> Exception:

@@ -13,6 +13,7 @@ from shardpipe.config.models import Config
 from shardpipe.core.errors import MediaError
 from shardpipe.core.work import Silent, UnitJob
 from shardpipe.engine import cut as cutting
+from shardpipe.engine.known import Known
 from shardpipe.engine.report import status
 from shardpipe.engine.units import failed_share, failed_units
 from shardpipe.engine.verify import verify
@@ -40,7 +41,7 @@ def states(config: Config, name: str = "clips") -> set[tuple[str, bool, str | No
 def retry_here(store: Store, name: str) -> dict[str, str]:
     """As `retry_root` retries one Dataset, in this process; the errors of units."""
     task = _task(store, Dataset.open(store, name))
-    jobs = [UnitJob(unit, generation=number, retry=True) for unit, number in failed_units(store, name)]
+    jobs = [UnitJob(unit, generation=number, retry=True) for unit, number in failed_units(Known(store), name)]
     assert jobs
     outcomes = list(InlineExecutor(store).run(task, jobs, Silent()))
     return {outcome.unit: outcome.error for outcome in outcomes if outcome.error is not None}
@@ -60,7 +61,7 @@ def test_a_video_that_is_removed_before_it_was_cut_is_not_opened(videos: Path, t
     assert (report.pending, report.failed_units) == ({}, {})
     assert states(config) == {("v0.mp4", False, "removed", None), ("v1.mp4", True, None, None)}
     assert len(rows_of(store, "clips")) == 3
-    assert failed_share(store, "clips")[0] == 0
+    assert failed_share(Known(store), "clips")[0] == 0
     assert retry_root(config.root).passes == ()
     assert not problems(config)
     assert remove_root(config.root, Wish()).datasets == ()
@@ -90,11 +91,11 @@ def test_a_removed_clip_has_not_failed_and_is_not_tried_again(videos: Path, tmp_
     )
     run_inline(config)
     store = open_store(config.root)
-    assert failed_share(store, "s") == (1, 5)
-    assert len(failed_units(store, "s")) == 1
+    assert failed_share(Known(store), "s") == (1, 5)
+    assert len(failed_units(Known(store), "s")) == 1
     remove_root(config.root, Wish(where="start_s = 2 AND fine IS NULL", dataset="s"))
-    assert failed_share(store, "s")[0] == 0
-    assert failed_units(store, "s") == []
+    assert failed_share(Known(store), "s")[0] == 0
+    assert failed_units(Known(store), "s") == []
     assert retry_root(config.root).passes == ()
     assert not problems(config)
 
