@@ -49,10 +49,10 @@ def make_whole(
     """
     real = cutting.open_source
 
-    def failing(part: Mapping[str, Any]) -> Any:
+    def failing(part: Mapping[str, Any], *rest: Any) -> Any:
         if part["url"].endswith("v1.mp4"):
             raise OSError("the disk is away")
-        return real(part)
+        return real(part, *rest)
 
     def run(*passes: Mapping[str, Any], **options: Any) -> None:
         assert run_inline(make_config(root, videos, passes), opened(str(root)), **options).failed_units == {}
