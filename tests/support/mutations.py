@@ -65,7 +65,10 @@ def other_names(path: str, root: Mapping[str, bytes]) -> list[str]:
         stem, _, ext = name.partition(".")
         found += [f"{folder}/{stem}.{mark}.{ext}" for mark in ("1", "2", "0000", "0001", "0002")]
         found += [f"{folder}/{_next(stem)}.{ext}", f"{folder}/{stem}-00.{ext}", f"{folder}/{stem}-07.{ext}"]
-    for other in sorted({each.split("/")[0] for each in root} - {path.split("/", maxsplit=1)[0]}):
+    if not folder:
+        own = (each.removeprefix("/") for each in found if not each.endswith(".bak"))  # the root may have other files
+        return [each for each in own if each not in root]
+    for other in sorted({each.split("/")[0] for each in root if "/" in each} - {path.split("/", maxsplit=1)[0]}):
         found.append(f"{other}/{path.partition('/')[2]}")
     if not name.endswith((".md", ".txt")):  # elsewhere these may be anybody's
         found.append(f"later/{path.partition('/')[2]}")
