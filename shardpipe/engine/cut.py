@@ -110,7 +110,10 @@ class CutWorker(UnitWorker):
         there = [row for row in rows if row["offset"] is not None]
         if tar is None or not any(self.removed.has(row["key"], row["source"]) for row in there):
             return False
-        return blank(self.store, f"{self.task.name}/{tar.name}", self.removed)
+        try:
+            return blank(self.store, f"{self.task.name}/{tar.name}", self.removed)
+        except FileNotFoundError:  # `gc` took it, as the unit is done
+            return True
 
     def _cut_all(
         self, job: UnitJob, parts: list[Row], scratch: Path, tar_path: Path

@@ -5,6 +5,7 @@ what came on it.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from shardpipe.core.clip import STATE
@@ -86,7 +87,8 @@ class Sink:
         self._removed.refresh()
         if len(self._left(clips)) == len(clips):
             return False
-        blank(self._store, f"{self._task.name}/{members_tar.name}", self._removed)
+        with suppress(FileNotFoundError):  # `gc` took it, as the unit is done
+            blank(self._store, f"{self._task.name}/{members_tar.name}", self._removed)
         return True
 
     def _row(self, clip: ClipState) -> dict[str, Any]:

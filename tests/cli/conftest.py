@@ -1,4 +1,4 @@
-"""One small finished run for all tests of this folder; it is only read, and emitted once more."""
+"""One small finished run for all tests of this folder; it is only read."""
 
 from pathlib import Path
 

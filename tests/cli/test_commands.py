@@ -1,6 +1,7 @@
 """Every command on a small finished run."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -136,11 +137,12 @@ def test_retry_is_refused_once_shards_are_planned(root: str, capsys: Captured) -
 
 
 def test_emit_of_a_rows_pass_and_an_existing_root_with_another_config(
-    config: Path, root: str, capsys: Captured
+    config: Path, root: str, tmp_path: Path, capsys: Captured
 ) -> None:
+    root = str(shutil.copytree(root, tmp_path / "own"))
     assert run_app(["emit", f"{root}/score", "--json", "--member", "json", "--member", "mp4"]) == 0
     assert json.loads(capsys.readouterr().out)["num_clips"] == 4
-    assert run_app(["run", str(config), "--set", "passes.train.keep.1=start_s < 0.5"]) == 2
+    assert run_app(["run", str(config), "--set", f"root={root}", "--set", "passes.train.keep.1=start_s < 0.5"]) == 2
     found = capsys.readouterr().err
     assert "start_s < 1.5" in found
     assert "start_s < 0.5" in found
@@ -204,7 +206,8 @@ def test_a_root_in_place_of_a_dataset(root: str, capsys: Captured) -> None:
         assert f"there are: {root}/clips, {root}/score, {root}/train" in capsys.readouterr().err
 
 
-def test_emit_of_clips_counts_its_shards(root: str, capsys: Captured) -> None:
+def test_emit_of_clips_counts_its_shards(root: str, tmp_path: Path, capsys: Captured) -> None:
+    root = str(shutil.copytree(root, tmp_path / "own"))
     assert run_app(["emit", f"{root}/clips", "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
     assert made["num_shards"] == 1

@@ -9,7 +9,7 @@ import pytest
 from support.agreement import check_clips, check_pass, check_train
 from support.fakes import Fickle
 from support.fickle import fickle_encoder
-from support.runs import make_config, named_tars, run_inline, snapshot
+from support.runs import make_config, named_tars, rows_of, run_inline, snapshot
 from support.whole_root import later_video, make_whole
 
 from shardpipe.core.errors import ConfigError
@@ -17,6 +17,8 @@ from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.engine.doctor import examine, fix
 from shardpipe.engine.garbage import delete, unreferenced
 from shardpipe.engine.verify import verify
+from shardpipe.engine.wish import Wish
+from shardpipe.executors.remove import remove_root
 from shardpipe.storage.commit import RowsLog, tar_name
 from shardpipe.storage.crashing import WRITES, Crash, CrashingStore, HookedStore, RecordingStore
 from shardpipe.storage.store import Store, open_store
@@ -149,6 +151,39 @@ def test_cleaning_beside_two_drivers_at_every_operation(
     fickle_encoder(monkeypatch)
     for n in range(part, overtake(tmp_path / "first", videos, 10**9), PARTS):
         overtake(tmp_path / str(n), videos, n, every=3)
+
+
+def remove_and_overtake(root: Path, videos: Path, n: int) -> int:
+    """As `overtake`, where the other one, when it is done, removes a clip too, and all is cleaned once before the first wakes
+    and before each of its operations.
+    """
+    config = make_config(root, videos, PASSES)
+    cleaner = Cleaner(root)
+
+    def hook(at: int, name: str, path: str) -> None:
+        if at == n:
+            run_inline(config, open_store(config.root))
+            key = min(key for key, row in rows_of(cleaner.store, "train").items() if row["kept"])
+            assert not remove_root(config.root, Wish(keys=(key,))).problems
+        if at >= n:
+            cleaner.clean()
+
+    store = HookedStore(open_store(config.root), hook)
+    report = run_inline(config, store)
+    assert report.failed_units == {}
+    cleaner.clean()
+    assert not cleaner.deleted & named_tars(cleaner.store)
+    assert verify(config.root).problems == ()
+    return store.count
+
+
+def test_cleaning_beside_a_late_worker_of_a_removed_clip(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes the clip out of its own tar, which may be gone by then."""
+    fickle_encoder(monkeypatch)
+    for n in (14, 20):
+        remove_and_overtake(tmp_path / str(n), videos, n)
 
 
 def crash_and_clean(root: Path, videos: Path, later: Path, clean: dict[str, bytes], n: int) -> bool:
