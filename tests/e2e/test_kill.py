@@ -12,23 +12,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.processes import MarkedRun, marked_run, num_objects, temp_files
+from support.processes import KILLED_RUN, MarkedRun, marked_run, num_objects, temp_files
 from support.runs import render_videos, snapshot
 
 from shardpipe.config.load import load_config
 from shardpipe.executors.run import run_config
 from shardpipe.storage.store import open_store
 
-CONFIG = """\
-root: {root}
-cut:
-  sources: {videos}
-  scenes: {{type: fixed, every_s: 1, min_s: 0.5}}
-passes:
-  - {{name: score, from: clips, stages: [{{type: phash}}], emit: rows}}
-  - {{name: train, from: score, keep: [start_s < 2], emit: shards, shard_bytes: 20000}}
-execute: {{type: {executor}, workers: {workers}, decoders: 1}}
-"""
 VICTIMS = ("group", "worker", "decoder")
 
 
@@ -41,7 +31,7 @@ def write_config(folder: Path, videos: Path, *, workers: int = 1, executor: str 
     """A config file in `folder`, and the root that it names."""
     folder.mkdir(exist_ok=True)
     path, root = folder / "run.yaml", folder / "root"
-    path.write_text(CONFIG.format(root=root, videos=videos, workers=workers, executor=executor), encoding="utf-8")
+    path.write_text(KILLED_RUN.format(root=root, videos=videos, workers=workers, executor=executor), encoding="utf-8")
     return str(path), root
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.places import LocalPlace, S3Place
-from support.processes import PATH, MarkedRun, marked_run
+from support.processes import KILLED_RUN, PATH, MarkedRun, marked_run
 from support.runs import render_videos, snapshot, without_orphans
 from support.s3_servers import S3Root
 
@@ -19,16 +19,6 @@ from shardpipe.config.load import load_config
 from shardpipe.executors.run import run_config
 from shardpipe.storage.store import open_store
 
-CONFIG = """\
-root: {root}
-cut:
-  sources: {videos}
-  scenes: {{type: fixed, every_s: 1, min_s: 0.5}}
-passes:
-  - {{name: score, from: clips, stages: [{{type: phash}}], emit: rows}}
-  - {{name: train, from: score, keep: [start_s < 2], emit: shards, shard_bytes: 20000}}
-execute: {{type: {executor}, workers: 2, decoders: 1}}
-"""
 IN_PARTS = """\
 from shardpipe.storage import s3
 s3.MAX_PARTS = 1  # servers refuse small parts, but for the last
@@ -47,7 +37,7 @@ def many_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def write_config(folder: Path, root: str, videos: Path, *, executor: str = "local") -> str:
     path = folder / "run.yaml"
-    path.write_text(CONFIG.format(root=root, videos=videos, executor=executor), encoding="utf-8")
+    path.write_text(KILLED_RUN.format(workers=2, root=root, videos=videos, executor=executor), encoding="utf-8")
     return str(path)
 
 

@@ -13,6 +13,18 @@ import psutil
 
 from shardpipe.storage.store import TEMP
 
+KILLED_RUN = """\
+root: {root}
+cut:
+  sources: {videos}
+  scenes: {{type: fixed, every_s: 1, min_s: 0.5}}
+passes:
+  - {{name: score, from: clips, stages: [{{type: phash}}], emit: rows}}
+  - {{name: train, from: score, keep: [start_s < 2], emit: shards, shard_bytes: 20000}}
+execute: {{type: {executor}, workers: {workers}, decoders: 1}}
+"""
+"""The config of a run that is killed: cut, rows and shards, of many small objects."""
+
 MARK = "SHARDPIPE_TEST_RUN"
 TESTS = Path(__file__).parents[1]
 PATH = f"{TESTS}{os.pathsep}{TESTS.parent}"
