@@ -11,11 +11,8 @@ under its name, and who wrote it looks at the list of removed clips again.
 
 import shutil
 import threading
-from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from shardpipe.core.columns import Columns
@@ -23,16 +20,18 @@ from shardpipe.core.errors import IncompleteError, IntegrityError
 from shardpipe.core.fingerprint import fingerprint, sha256_hex
 from shardpipe.engine.counts import count
 from shardpipe.engine.packing import END_BYTES, sample_bytes
+from shardpipe.engine.plannedrows import PlannedRows
 from shardpipe.engine.plansettings import PlanSettings
 from shardpipe.engine.record import record_columns, record_row, shard_name
 from shardpipe.engine.shardmedia import ShardMedia
 from shardpipe.engine.sidecar import sidecar
-from shardpipe.engine.window import Window, read_windows
+from shardpipe.engine.window import read_windows
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import MADE, Dataset, Row, View
+from shardpipe.storage.growing import GrowingFile
 from shardpipe.storage.members import MemberPlace
 from shardpipe.storage.metered import MeteredStore
-from shardpipe.storage.removed import REMOVED, Removed, masked, overwrite
+from shardpipe.storage.removed import Removed, overwrite
 from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta, encode_rows
 from shardpipe.storage.scratch import grow
 from shardpipe.storage.store import Store
@@ -41,11 +40,6 @@ from shardpipe.storage.tar import TarWriter
 OTHERS_BYTES = 2 << 10
 """About what a clip has in a shard beside its mp4."""
 
-
-MAX_FOLDED = 50_000
-"""Folded rows kept for the next shard, which mostly needs the same units."""
-
-FOLDS_AT_ONCE = 8
 TAR = "shard.tar"
 
 
@@ -79,14 +73,10 @@ class Emitter:
         layers = Dataset.open(store, name).pass_layers()
         windows = read_windows(store, name)
         self._removed = Removed(store)
-        # What the plan names counts: a retry that raced with it may have written newer rows since. Rows are masked when they are used.
-        self._views = {window.path: View(store, layers, paths=window.inputs, removed=Removed()) for window in windows}
+        self._rows = PlannedRows(store, layers, windows)
         self._columns = View(store, layers, paths=(), removed=Removed()).columns()
-        # `remove` moves the clips of an emitted base
-        self._fixed = ("size", "sha256") if layers[0].form == "emit" else ("offset", "size", "sha256")
         self._windows = {unit: window for window in windows for unit in window.shard_units}
-        self._folds: OrderedDict[str, dict[str, Row]] = OrderedDict()
-        self._folding = threading.Lock()
+        self._looking = threading.Lock()
         self._log = RowsLog(store, name, folder="emit")
         self._stopped = threading.Event()
 
@@ -107,39 +97,49 @@ class Emitter:
         """Let `build` end soon, with IncompleteError."""
         self._stopped.set()
 
-    def build(self, unit: str) -> Built:
-        """Read one shard's clips and write its tar to scratch; nothing is put. Begins again when clips of it were removed meanwhile."""
+    def build(self, unit: str, begun: Callable[[GrowingFile], None] | None = None) -> Built:
+        """Read one shard's clips and write its tar to scratch; nothing is put. Begins again when clips of it were removed meanwhile.
+
+        begun: called with the tar when it begins, if `put_tar` may put what is there of it.
+        """
         keys = [clip["key"] for clip in self._windows[unit].clips(unit)]
         while True:
             without = self._without(keys)
             try:
-                return self._build(unit, without)
+                return self._build(unit, without, None if without else begun)
             except IntegrityError:  # what is there may be without clips that were not on the list yet when we read it
                 if len(self._without(keys)) == len(without):
                     raise
 
     def _without(self, keys: Sequence[str]) -> list[str]:
         """Those of these clips that are removed by now. What was folded before the list grew may lie elsewhere since."""
-        with self._folding:
+        with self._looking:
             if self._removed.refresh():
-                self._folds.clear()
+                self._rows.forget()
             return self._removed.of(keys)
 
-    def _build(self, unit: str, without: Collection[str]) -> Built:
+    def _build(self, unit: str, without: Collection[str], begun: Callable[[GrowingFile], None] | None) -> Built:
         window = self._windows[unit]
         settings = PlanSettings.model_validate({**window.settings})
         rows = self.rows(unit, without)
         tar = shard_name(self._name, unit)
         guess = END_BYTES + sum(sample_bytes((row["size"], OTHERS_BYTES)) for row in rows if row["kept"])
+        is_local = self._store.local_path(tar) is not None
         folder = self._store.scratch(guess, is_guess=True)
+        file = GrowingFile(folder / TAR, at_most=2 * guess)
         try:
-            with TarWriter(folder / TAR, stays=self._store.local_path(tar) is not None) as writer:
+            with TarWriter(file.path, stays=is_local, grew=file.grew) as writer:
+                if begun is not None and not is_local:
+                    begun(file)
                 places = self._write(writer, [row for row in rows if row["kept"]], settings)
                 written = writer.close(may_be_empty=bool(without))
             grow(folder, written.num_bytes)
+            file.end(written.num_bytes)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+        finally:
+            file.give_up()
         ref = TarRef(tar, written.num_bytes, written.sha256)
         others = [ext for ext in settings.members if ext != "mp4"]
         meta = RowsMeta(
@@ -153,14 +153,22 @@ class Emitter:
         records = [record_row(row, tar, places.get(row["key"], {}), self._columns) for row in rows]
         return Built(folder, writer.index(), record_columns(self._columns, others), records, meta, without)
 
-    def put(self, built: Built) -> RowsMeta:
+    def put_tar(self, unit: str, file: GrowingFile) -> bool:
+        """Put the tar of a shard while it is built; False if it was given up."""
+        try:
+            self._store.put_file(f"{self._name}/{shard_name(self._name, unit)}", file)
+        except IncompleteError:
+            return False
+        return True
+
+    def put(self, built: Built, *, has_tar: bool = False) -> RowsMeta:
         """Put a shard that was built, its index and its record; what the record that is there now says. Begins again when clips of
-        it were removed meanwhile.
+        it were removed meanwhile. has_tar: the tar is put.
         """
         while True:
             there = None
             try:
-                there = self._put(built)
+                there = self._put(built, has_tar=has_tar)
             except IntegrityError:
                 if not self._has_more(built):
                     raise
@@ -168,19 +176,21 @@ class Emitter:
                 built.remove()
             if there is not None and not self._has_more(built):
                 return there
-            built = self.build(built.meta.unit)
+            built, has_tar = self.build(built.meta.unit), False
 
     def _has_more(self, built: Built) -> bool:
         """Whether more of its clips are removed by now."""
         return len(self._without(built.keys)) > len(built.without)
 
-    def _put(self, built: Built) -> RowsMeta | None:
+    def _put(self, built: Built, *, has_tar: bool) -> RowsMeta | None:
         """None if more clips were removed before the record was written."""
         ref, may_differ = built.meta.tar, bool(built.without)
         assert ref is not None
         path = f"{self._name}/{ref.name}"
-        put = self._store.overwrite if may_differ else self._store.put_file
-        put(path, built.folder / TAR)
+        if may_differ:
+            self._store.overwrite(path, built.folder / TAR)
+        elif not has_tar:
+            self._store.put_file(path, built.folder / TAR)
         if self._has_more(built):
             return None
         self._create(f"{path}.idx", built.index, may_differ=may_differ)
@@ -221,51 +231,7 @@ class Emitter:
         """The folded row of each planned clip of a shard, in order, masked if it is one of `without`; IntegrityError if rows are no
         longer those that were planned.
         """
-        window = self._windows[unit]
-        planned = window.clips(unit)
-        by_unit: dict[str, list[Row]] = {}
-        for clip in planned:
-            by_unit.setdefault(clip["unit"], []).append(clip)
-        found: dict[str, Row] = {}
-        with self._folding:
-            for name, folded in self._folded(window, list(by_unit)):
-                for clip in by_unit[name]:
-                    row = folded.get(clip["key"])
-                    place = {"media": row["shard"], **{name: row[name] for name in self._fixed}} if row else {}
-                    moved = any(clip[name] != value for name, value in place.items())
-                    if row is None or (moved and clip["key"] not in without):
-                        raise IntegrityError(
-                            f"{self._store.url}/{window.path}: clip {clip['key']} is not as planned: run `shardpipe verify`"
-                        )
-                    found[clip["key"]] = masked(row) if clip["key"] in without else row
-        return [found[clip["key"]] for clip in planned]
-
-    def _folded(self, window: Window, units: Sequence[str]) -> Iterator[tuple[str, dict[str, Row]]]:
-        """Each unit with its kept rows by key; those that are not in the cache are read several at a time."""
-        with ThreadPoolExecutor(FOLDS_AT_ONCE) as pool:
-            for start in range(0, len(units), FOLDS_AT_ONCE):
-                some = units[start : start + FOLDS_AT_ONCE]
-                missing = [unit for unit in some if unit not in self._folds]
-                self._folds.update(zip(missing, pool.map(partial(self._fold, window), missing), strict=True))
-                yield from [(unit, self._folds[unit]) for unit in some]
-                while len(self._folds) > 1 and sum(len(rows) for rows in self._folds.values()) > MAX_FOLDED:
-                    self._folds.popitem(last=False)
-
-    def _fold(self, window: Window, unit: str) -> dict[str, Row]:
-        try:
-            fold = self._views[window.path].fold(unit)
-        except (FileNotFoundError, IncompleteError) as error:
-            raise IntegrityError(
-                f"{self._store.url}/{window.path} was made from rows that are no longer there: {error}. Run "
-                "`shardpipe verify`"
-            ) from error
-        for path, sha256 in fold.inputs.items():
-            if window.inputs.get(path) != sha256:
-                raise IntegrityError(
-                    f"{self._store.url}/{path} is not what {window.path} was made from: emitted shards would not be "
-                    "what was planned. Run `shardpipe verify`"
-                )
-        return {row["key"]: row for row in fold.rows if row["kept"] or row["dropped_by"] == REMOVED}
+        return self._rows.rows(unit, without)
 
     def _write(
         self, writer: TarWriter, rows: Sequence[Row], settings: PlanSettings

@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fsspec.exceptions import FSTimeoutError
@@ -12,6 +11,7 @@ from fsspec.implementations.memory import MemoryFile
 
 from shardpipe.core.errors import ShardpipeError, StoreError
 from shardpipe.storage.backend import Head, TransientError
+from shardpipe.storage.growing import GrowingFile, file_of
 from shardpipe.storage.store import Entry, Honours, Upload
 
 if TYPE_CHECKING:
@@ -72,9 +72,9 @@ class AnyBackend:
         with _errors():
             self._fs.pipe_file(key, data)
 
-    def put_file(self, key: str, local: Path, *, if_absent: bool) -> None:
+    def put_file(self, key: str, file: GrowingFile, *, if_absent: bool) -> None:
         """See Backend. Not `put_file` of fsspec's memory: it shows an empty object first."""
-        data = local.read_bytes()
+        data = file_of(file).read_bytes()
         if if_absent:
             self.create(key, data)
         else:

@@ -1,10 +1,10 @@
 """What a RemoteStore asks of the file system that it lies on: single requests, each of which may fail and be made again."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from shardpipe.core.errors import StoreError
+from shardpipe.storage.growing import GrowingFile
 from shardpipe.storage.store import Entry, Honours, Upload
 
 
@@ -50,8 +50,10 @@ class Backend(Protocol):
     def put(self, key: str, data: bytes) -> None:
         """One PUT, whatever is there."""
 
-    def put_file(self, key: str, local: Path, *, if_absent: bool) -> None:
-        """A file of any size, seen whole or not at all. if_absent: FileExistsError where it is there and the store can tell."""
+    def put_file(self, key: str, file: GrowingFile, *, if_absent: bool) -> None:
+        """A file of any size, seen whole or not at all. if_absent: FileExistsError where it is there and the store can tell.
+        IncompleteError if it never ends.
+        """
 
     def delete(self, key: str) -> None:
         """Remove it; absent is fine."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from shardpipe.core.errors import StoreError
+from shardpipe.storage.growing import GrowingFile, LocalFile
 from shardpipe.storage.store import Entry, Honours, Store, Upload
 
 if TYPE_CHECKING:
@@ -74,10 +75,10 @@ class RecordingStore:
         """See Store."""
         return self._reach("create", path, lambda: self.inner.create(path, data), count=lambda _: len(data))
 
-    def put_file(self, path: str, local: Path) -> None:
+    def put_file(self, path: str, local: LocalFile) -> None:
         """See Store."""
-        num_bytes = local.stat().st_size
-        self._reach("put_file", path, lambda: self.inner.put_file(path, local), count=lambda _: num_bytes)
+        file = GrowingFile.whole(local)
+        self._reach("put_file", path, lambda: self.inner.put_file(path, local), count=lambda _: file.wait())
 
     def replace(self, path: str, data: bytes) -> None:
         """See Store."""

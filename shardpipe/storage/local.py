@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from shardpipe.core.errors import ConfigError, IntegrityError, StoreError
 from shardpipe.storage.disk import disk_errors, fsync, make_folder, pread, short_read, walk, write_all
+from shardpipe.storage.growing import LocalFile, file_of
 from shardpipe.storage.scratch import CLOSED, Scratch, ScratchSettings, remove_leftovers
 from shardpipe.storage.store import TEMP, Entry, Honours, Upload, check_path, check_prefix, check_replaceable
 
@@ -114,9 +115,9 @@ class LocalStore:
                 temp.unlink(missing_ok=True)
             return data if won else final.read_bytes()
 
-    def put_file(self, path: str, local: Path) -> None:
+    def put_file(self, path: str, local: LocalFile) -> None:
         """See Store."""
-        final = self._writable(check_path(path))
+        final, local = self._writable(check_path(path)), file_of(local)
         with disk_errors(path, self.url):
             num_bytes = local.stat().st_size
             fsync(local)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shardpipe.core.work import Usage
+from shardpipe.storage.growing import GrowingFile, LocalFile
 from shardpipe.storage.store import Entry, Honours, Store, Upload
 
 
@@ -74,10 +75,11 @@ class MeteredStore:
         self._count(written=len(data))
         return self._inner.create(path, data)
 
-    def put_file(self, path: str, local: Path) -> None:
+    def put_file(self, path: str, local: LocalFile) -> None:
         """Counted."""
-        self._count(written=local.stat().st_size)
+        file = GrowingFile.whole(local)
         self._inner.put_file(path, local)
+        self._count(written=file.wait())
 
     def replace(self, path: str, data: bytes) -> None:
         """Counted."""

@@ -16,6 +16,7 @@ from shardpipe.core.errors import ConfigError, IntegrityError, StoreError
 from shardpipe.storage.anyfs import AnyBackend, protocol_of
 from shardpipe.storage.backend import Backend, TransientError
 from shardpipe.storage.disk import short_read
+from shardpipe.storage.growing import GrowingFile, LocalFile
 from shardpipe.storage.scratch import Scratch, ScratchSettings, remove_leftovers
 from shardpipe.storage.store import RUN, TEMP, Entry, Honours, Upload, check_path, check_prefix, check_replaceable
 
@@ -109,15 +110,15 @@ class RemoteStore:
         except (StoreError, FileNotFoundError, FileExistsError) as error:
             raise StoreError(f"cannot write {path} in {self._url}: {error}; nothing is there") from error
 
-    def put_file(self, path: str, local: Path) -> None:
+    def put_file(self, path: str, local: LocalFile) -> None:
         """See Store. Made again as long as nothing is there after an error: a reply may be lost, and the object whole."""
         key = self._writable(path)
-        num_bytes = local.stat().st_size
+        file = GrowingFile.whole(local)
 
         def once() -> int | None:
             if (there := self.size(path)) is None:
                 try:
-                    self.backend.put_file(key, local, if_absent=True)
+                    self.backend.put_file(key, file, if_absent=True)
                 except (FileNotFoundError, FileExistsError, TransientError):
                     if (there := self.size(path)) is None:
                         raise
@@ -128,12 +129,12 @@ class RemoteStore:
 
         with self._write_errors(path):
             there = self._tried(path, once)
-        if there != num_bytes:
+        if there != (num_bytes := file.wait()):
             raise IntegrityError(
                 f"{path} in {self._url} has {there} bytes, and the file that was to be there has {num_bytes}: "
                 "run `shardpipe verify`, and delete the object if it is the damaged one"
             )
-        local.unlink(missing_ok=True)
+        file.path.unlink(missing_ok=True)
 
     def replace(self, path: str, data: bytes) -> None:
         """See Store."""
@@ -146,7 +147,7 @@ class RemoteStore:
         key = self._writable(path)
         num_bytes = local.stat().st_size
         with self._write_errors(path):
-            self._tried(path, lambda: self.backend.put_file(key, local, if_absent=False))
+            self._tried(path, lambda: self.backend.put_file(key, GrowingFile.whole(local), if_absent=False))
         if (there := self.size(path)) != num_bytes:
             raise StoreError(f"{path} in {self._url} has {there} bytes after {num_bytes} were put there: run it again")
         local.unlink(missing_ok=True)

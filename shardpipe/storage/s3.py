@@ -10,13 +10,13 @@ import os
 import threading
 from collections.abc import Coroutine, Sequence
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from shardpipe.core.errors import StoreError
 from shardpipe.storage.backend import Head, TransientError
+from shardpipe.storage.growing import GrowingFile
 from shardpipe.storage.heap import keep_freed_memory
 from shardpipe.storage.s3errors import is_code, s3_errors
 from shardpipe.storage.store import Entry, Honours, Upload
@@ -113,46 +113,52 @@ class S3Backend:
         """See Backend."""
         self._run(self._call("put_object", key, Body=data))
 
-    def put_file(self, key: str, local: Path, *, if_absent: bool) -> None:
-        """See Backend."""
+    def put_file(self, key: str, file: GrowingFile, *, if_absent: bool) -> None:
+        """See Backend. Parts of a growing file are sent as they come."""
         condition = {"IfNoneMatch": "*"} if if_absent else {}
-        num_bytes = local.stat().st_size
-        if num_bytes <= self._part_bytes:
-            self._run(self._call("put_object", key, Body=local.read_bytes(), **condition))
+        if file.wait(self._part_bytes + 1) <= self._part_bytes:
+            self._run(self._call("put_object", key, Body=file.path.read_bytes(), **condition))
         else:
-            self._run(self._upload(key, local, num_bytes, condition))
+            self._run(self._upload(key, file, condition))
 
-    async def _upload(self, key: str, local: Path, num_bytes: int, condition: dict[str, str]) -> None:
-        part_bytes = max(self._part_bytes, -(-num_bytes // MAX_PARTS))
+    async def _upload(self, key: str, file: GrowingFile, condition: dict[str, str]) -> None:
         upload_id = (await self._call("create_multipart_upload", key))["UploadId"]
         try:
-            gate = asyncio.Semaphore(PARTS_AT_ONCE)
-            with local.open("rb") as file:
-                starts = range(0, num_bytes, part_bytes)
-                tasks = [
-                    asyncio.ensure_future(self._part(key, upload_id, i, (file.fileno(), start, part_bytes), gate))
-                    for i, start in enumerate(starts, 1)
-                ]
-                try:
-                    parts = await asyncio.gather(*tasks)
-                finally:
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.gather(*tasks, return_exceptions=True)
+            parts = await self._parts(key, upload_id, file)
             await self._complete(key, upload_id, parts, condition)
         except BaseException:
             await self._abort(key, upload_id)
             raise
 
-    async def _part(
-        self, key: str, upload_id: str, number: int, place: tuple[int, int, int], gate: asyncio.Semaphore
-    ) -> dict[str, Any]:
-        async with gate:
-            fd, start, length = place
-            data = os.pread(fd, length, start)
-            args = {"UploadId": upload_id, "PartNumber": number, "Body": data}
-            answer = await _tried(lambda: self._call("upload_part", key, **args))
-            return {"PartNumber": number, "ETag": answer["ETag"]}
+    async def _parts(self, key: str, upload_id: str, file: GrowingFile) -> "List[dict[str, Any]]":
+        """Upload all parts, some at once; the first error, or being cancelled, ends the others."""
+        at_most = await asyncio.to_thread(file.wait) if file.at_most is None else file.at_most
+        part_bytes = max(self._part_bytes, -(-at_most // MAX_PARTS))
+        gate = asyncio.Semaphore(PARTS_AT_ONCE)
+        tasks: List[asyncio.Task[dict[str, Any]]] = []
+        with file.path.open("rb") as source:
+            try:
+                start, there = 0, await asyncio.to_thread(file.wait, part_bytes)
+                while start < there:
+                    await gate.acquire()
+                    if any(task.done() and task.exception() for task in tasks):
+                        break
+                    data = os.pread(source.fileno(), min(part_bytes, there - start), start)
+                    task = asyncio.create_task(self._part(key, upload_id, len(tasks) + 1, data))
+                    task.add_done_callback(lambda _: gate.release())
+                    tasks.append(task)
+                    start += len(data)
+                    there = await asyncio.to_thread(file.wait, start + part_bytes)
+                return await asyncio.gather(*tasks)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _part(self, key: str, upload_id: str, number: int, data: bytes) -> dict[str, Any]:
+        args = {"UploadId": upload_id, "PartNumber": number, "Body": data}
+        answer = await _tried(lambda: self._call("upload_part", key, **args))
+        return {"PartNumber": number, "ETag": answer["ETag"]}
 
     async def _complete(
         self, key: str, upload_id: str, parts: Sequence[dict[str, Any]], condition: dict[str, str]

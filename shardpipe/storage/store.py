@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 from shardpipe.core.errors import ConfigError, StoreError
 from shardpipe.core.secrets import INSTEAD, secret_in
+from shardpipe.storage.growing import LocalFile
 from shardpipe.storage.scratch import ScratchSettings
 
 TEMP = ".tmp"
@@ -77,10 +78,11 @@ class Store(Protocol):
     def create(self, path: str, data: bytes) -> bytes:
         """Make the object if it is absent, in one atomic step; the bytes that are there now, ours or another's."""
 
-    def put_file(self, path: str, local: Path) -> None:
+    def put_file(self, path: str, local: LocalFile) -> None:
         """Put a file under a name that determines its content, and consume it (it may be linked or moved).
 
-        An object of the same size is left as it is; one of another size raises IntegrityError.
+        An object of the same size is left as it is; one of another size raises IntegrityError. Of a file that is still written
+        parts may be sent before it ends; IncompleteError, and nothing is put, if it never does.
         """
 
     def replace(self, path: str, data: bytes) -> None:

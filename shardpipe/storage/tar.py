@@ -9,7 +9,7 @@ import os
 import re
 import struct
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -55,12 +55,12 @@ class TarWriter:
     """Writes members `KEY.ext` to a new file at `path`, those of a key beside each other, each key once.
 
     Used as a context manager, an exception removes the file. stays: it will be on this disk for long, which is told to
-    begin writing; what is put elsewhere and removed need never get there.
+    begin writing; what is put elsewhere and removed need never get there. grew: called with the number of bytes that are in the file.
     """
 
-    def __init__(self, path: Path, *, stays: bool = True) -> None:
+    def __init__(self, path: Path, *, stays: bool = True, grew: Callable[[int], None] | None = None) -> None:
         self.path = path
-        self._stays = stays
+        self._stays, self._grew = stays, grew
         self._keys: set[str] = set()
         self._names: set[str] = set()  # of the current key
         self._key = ""
@@ -225,6 +225,8 @@ class TarWriter:
             if left:
                 left[0] = left[0][written:]
         self._pending = bytearray()
+        if self._grew is not None:
+            self._grew(self._written)
         if self._stays and self._written - self._begun >= DUE and hasattr(os, "posix_fadvise"):
             # Linux begins to write back what was advised so, and keeps what is not on the disk yet
             os.posix_fadvise(self._file.fileno(), self._begun, self._written - self._begun, os.POSIX_FADV_DONTNEED)

@@ -9,7 +9,7 @@ import pytest
 from support.emitted import COLUMNS, SMALL, emit_all, make_train, score, tars
 from support.tiny_dataset import Row, keys_of, make_clips, make_pass
 
-from shardpipe.core.errors import IncompleteError
+from shardpipe.core.errors import IncompleteError, StoreError
 from shardpipe.core.work import Outcome, UnitJob
 from shardpipe.engine.emit import Emitter
 from shardpipe.engine.emitplan import make_plan
@@ -101,6 +101,46 @@ def test_a_shard_is_read_while_the_one_before_it_is_put(store: Store) -> None:
     assert [each.error for each in outcomes] == [None] * len(outcomes)
     assert len(tars(store, "train")) == len(outcomes) > 1
     assert [each.was_done for each in _run(store, _jobs(store))] == [True] * len(outcomes)
+
+
+def test_a_tar_is_put_while_it_is_built(store: Store) -> None:
+    make_train(store, keys_of(3, 9))
+    jobs = _jobs(store)
+    is_put = threading.Event()
+
+    def hook(_: int, name: str, path: str) -> None:
+        if name == "put_file" and path.endswith("000000.tar"):
+            is_put.set()
+        if name == "read_range":
+            assert is_put.wait(WAIT_S)  # its clips are not read before its put began
+
+    outcomes = list(_run(HookedStore(store, hook), jobs))
+    assert [each.error for each in outcomes] == [None] * len(outcomes)
+    assert is_put.is_set()
+
+
+def test_a_put_that_fails_while_the_tar_is_built_leaves_no_scratch(store: Store, tmp_path: Path) -> None:
+    make_train(store, keys_of(3, 9))
+    jobs = _jobs(store)
+
+    def hook(_: int, name: str, path: str) -> None:
+        if name == "put_file" and path.endswith("000000.tar"):
+            raise StoreError("no room")
+
+    outcomes = list(_run(HookedStore(store, hook), jobs))
+    assert [each.error for each in outcomes] == ["no room", *[None] * (len(outcomes) - 1)]
+    assert not list((tmp_path / "root/.tmp").rglob("*.tar"))
+
+
+def test_a_tar_whose_clips_are_gone_is_not_put(store: Store, tmp_path: Path) -> None:
+    make_train(store, keys_of(3, 9))
+    jobs = _jobs(store)
+    for tar in store.list("clips/shards"):
+        store.delete(tar)
+    outcomes = list(_run(RecordingStore(store), jobs))
+    assert all("cannot be read" in (each.error or "") for each in outcomes)
+    assert not any(path.endswith(".tar") for path in store.list("train"))
+    assert not list((tmp_path / "root/.tmp").rglob("*.tar"))
 
 
 def test_a_shard_that_fails_stops_no_other_one(store: Store) -> None:

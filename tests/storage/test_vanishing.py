@@ -5,6 +5,7 @@ from uuid import uuid4
 
 import pytest
 
+from shardpipe.storage.growing import GrowingFile
 from shardpipe.storage.remote import RemoteStore
 from shardpipe.storage.store import open_store
 
@@ -14,8 +15,8 @@ def test_a_tar_that_is_gone_after_its_put_is_put_again(tmp_path: Path, monkeypat
     assert isinstance(store, RemoteStore)
     real, gone = store.backend.put_file, []
 
-    def put(key: str, local: Path, *, if_absent: bool) -> None:
-        real(key, local, if_absent=if_absent)
+    def put(key: str, file: GrowingFile, *, if_absent: bool) -> None:
+        real(key, file, if_absent=if_absent)
         if not gone:
             gone.append(key)
             store.backend.delete(key)

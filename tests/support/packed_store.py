@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from shardpipe.storage.disk import pread
+from shardpipe.storage.growing import LocalFile, file_of
 from shardpipe.storage.store import Entry, Honours, Upload
 
 if TYPE_CHECKING:
@@ -112,8 +113,8 @@ class PackedStore:
     def delete(self, path: str) -> None:
         self._written[path] = None
 
-    def put_file(self, path: str, local: Path) -> None:
-        self.create(path, local.read_bytes())
+    def put_file(self, path: str, local: LocalFile) -> None:
+        self.create(path, file_of(local).read_bytes())
 
     def overwrite(self, path: str, local: Path) -> None:
         self.replace(path, local.read_bytes())
