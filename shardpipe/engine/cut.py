@@ -23,6 +23,7 @@ from shardpipe.core.work import Outcome, UnitJob
 from shardpipe.engine.batches import parts_of, read_batches
 from shardpipe.engine.counts import count, outcome_of
 from shardpipe.engine.cutvideo import Part, cut_part
+from shardpipe.engine.lastread import LastRead
 from shardpipe.engine.rawfile import open_source, part_label
 from shardpipe.engine.sidecar import sidecar
 from shardpipe.engine.sourceplace import source_place
@@ -60,6 +61,7 @@ class CutWorker(UnitWorker):
         self.removed = Removed(self.store)
         self._batches: list[pa.Table] = []
         self._cache = None if task.cache is None else FileCache(task.cache)
+        self._last = LastRead()
         self._num_fetched = 0
 
     def do(self, job: UnitJob) -> Outcome:
@@ -191,7 +193,7 @@ class CutWorker(UnitWorker):
         self.watch.begin(job.name, "cut", [label], self.task.clip_timeout_s + (part["size"] or 0) / SLOWEST_READ)
         num = 0
         try:
-            with open_source(part, scratch, self._cache) as media:
+            with open_source(part, scratch, self._cache, self._last) as media:
                 facts = probe(media, sparing=True)
                 span = min(end or facts.end_s, facts.end_s) - max(begin, facts.start_s)
                 self.watch.begin(job.name, "cut", [label], self.task.clip_timeout_s + TIMES_DURATION * max(span, 1.0))

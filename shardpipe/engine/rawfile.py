@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -12,6 +13,7 @@ from shardpipe.core.filecache import FileCache
 from shardpipe.core.fingerprint import fingerprint
 from shardpipe.core.secrets import clean_cause
 from shardpipe.engine.cutplan import Times
+from shardpipe.engine.lastread import LastRead
 from shardpipe.engine.remotefile import AHEAD_BYTES, READ_BYTES, RemoteFile
 from shardpipe.engine.sourcefetch import SourceFetch, asked
 from shardpipe.engine.sources import Found, identity_of, locate
@@ -33,11 +35,15 @@ def part_label(part: Mapping[str, Any]) -> str:
 
 @contextmanager
 def open_source(
-    part: Mapping[str, Any], folder: Path | None = None, cache: FileCache | None = None
+    part: Mapping[str, Any],
+    folder: Path | None = None,
+    cache: FileCache | None = None,
+    last: LastRead | None = None,
 ) -> Iterator[MediaInput]:
     """A part's video as media input: a path, or a seekable file; raises MediaError if it is gone or was replaced.
 
-    folder: where a remote one's bytes lie while it is open; None: in memory. cache: keeps whole copies of remote ones. What the body raises becomes StoreError where the
+    folder: where a remote one's bytes lie while it is open; None: in memory. cache: keeps whole copies of remote ones. last: what is known of
+    it from the part before. What the body raises becomes StoreError where the
     video's store was at fault, also where FFmpeg made something else of it.
     """
     container, url = part["container"], part["container"] or part["url"]
@@ -73,12 +79,14 @@ def open_source(
             if copy is not None:
                 yield stack.enter_context(_open_local(str(copy), part))
                 return
-        yield stack.enter_context(_open_remote(part, fetch, folder))
+        yield stack.enter_context(_open_remote(part, fetch, folder, last))
 
 
 @contextmanager
-def _open_remote(part: Mapping[str, Any], fetch: SourceFetch, folder: Path | None) -> Iterator[MediaInput]:
-    with _remote(part, fetch, folder) as file:
+def _open_remote(
+    part: Mapping[str, Any], fetch: SourceFetch, folder: Path | None, last: LastRead | None
+) -> Iterator[MediaInput]:
+    with _remote(part, fetch, folder, last) as file:
         try:
             yield cast("BinaryIO", file)
         except Exception as error:
@@ -110,11 +118,13 @@ def _fetch(fs: Any, path: str, url: str, info: Mapping[str, Any], etag: str | No
     return SourceFetch(fs, path, url=url, num_bytes=int(info["size"]), etag=etag)
 
 
-def _remote(part: Mapping[str, Any], fetch: SourceFetch, folder: Path | None) -> RemoteFile:
+def _remote(part: Mapping[str, Any], fetch: SourceFetch, folder: Path | None, last: LastRead | None) -> RemoteFile:
     """A remote video, or a member of a remote tar. What is read ahead of a part of one is small beside the part."""
     size = fetch.num_bytes if part["container"] is None else part["size"]
     is_whole = part["start_edge_s"] is None and part["end_edge_s"] is None
     share = size if is_whole else int(part["cost"] or 0)
+    version = (part["url"], part["container"], fetch.num_bytes, fetch.etag)
+    is_kept = last is not None and not is_whole and fetch.etag is not None
     return RemoteFile(
         fetch,
         size,
@@ -125,6 +135,8 @@ def _remote(part: Mapping[str, Any], fetch: SourceFetch, folder: Path | None) ->
         read_bytes=READ_BYTES if is_whole else min(READ_BYTES, max(LEAST_READ, share // (4 * WASTE))),
         threads=fetch.threads,
         given_up=fetch.given_up,
+        known=last.of(version) if last is not None and is_kept else (),
+        keep=partial(last.keep, version) if last is not None and is_kept else None,
     )
 
 

@@ -12,10 +12,12 @@ import os
 import tempfile
 import threading
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO
+
+from shardpipe.engine.lastread import Piece, worth_keeping
 
 AHEAD_BYTES = 8 << 20
 """It reads so far ahead at most."""
@@ -73,7 +75,8 @@ class RemoteFile(io.RawIOBase):
 
     ahead_bytes: how far it reads ahead at most; 0: never. read_bytes: the least that is fetched at once. num_fetched: bytes
     fetched so far; once it is closed, of all that came. failure: why bytes that were asked for
-    did not come, the first time. given_up: set when it is closed, so that `fetch` asks no more. It is read by one thread.
+    did not come, the first time. given_up: set when it is closed, so that `fetch` asks no more. known: what need not be fetched
+    any more, (first byte of the object, bytes) each; keep: called with such pieces when it is closed. It is read by one thread.
     """
 
     def __init__(
@@ -88,6 +91,8 @@ class RemoteFile(io.RawIOBase):
         read_bytes: int = READ_BYTES,
         threads: int = THREADS,
         given_up: threading.Event | None = None,
+        known: Sequence[Piece] = (),
+        keep: Callable[[Sequence[Piece]], None] | None = None,
     ) -> None:
         self.name, self.read_bytes, self.num_fetched = name, read_bytes, 0
         self._fetch, self._offset, self._end = fetch, offset, offset + num_bytes
@@ -99,6 +104,10 @@ class RemoteFile(io.RawIOBase):
         self._places: list[_Place] = []  # the latest last
         self.failure: Exception | None = None
         self._pool: ThreadPoolExecutor | None = None
+        self._keep, self._fetched_ranges = keep, [(at, at + len(data)) for at, data in known]
+        for at, data in known:
+            write_at(self._file.fileno(), data, at)
+            self._asked.add(at, at + len(data))
 
     def readable(self) -> bool:
         """Always."""
@@ -154,6 +163,9 @@ class RemoteFile(io.RawIOBase):
             for _, future in self._coming.values():
                 if not future.cancelled() and future.exception() is None:
                     self._arrived(*future.result())
+            if self._keep is not None:
+                ranges = worth_keeping(self._fetched_ranges)
+                self._keep([(start, os.pread(self._file.fileno(), stop - start, start)) for start, stop in ranges])
             self._file.close()
         super().close()
 
@@ -206,6 +218,7 @@ class RemoteFile(io.RawIOBase):
 
     def _arrived(self, start: int, stop: int) -> None:
         self.num_fetched += stop - start
+        self._fetched_ranges.append((start, stop))
         self._asked.add(start, stop)
 
 

@@ -43,7 +43,7 @@ class SourceFetch:
 
     def __init__(self, fs: Any, path: str, *, url: str, num_bytes: int, etag: str | None) -> None:  # noqa: ANN401
         self.url, self.num_bytes, self.given_up = url, num_bytes, Event()
-        self._fs, self._path, self._etag = fs, path, etag
+        self._fs, self._path, self.etag = fs, path, etag
         names = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
         self._is_s3 = "s3" in names and hasattr(fs, "call_s3")
         self.threads = 4 if getattr(fs, "async_impl", False) else 1  # other clients may not be shared by threads
@@ -81,8 +81,8 @@ class SourceFetch:
 
     def _of_s3(self, start: int, stop: int) -> bytes:
         data, etag = sync(self._fs.loop, self._range_of_s3, start, stop)
-        if self._etag is not None and etag is not None and etag.strip('"') != self._etag:
-            raise MediaError(f"{self.url} was replaced while it was read (was {self._etag}, is {etag}): run again")
+        if self.etag is not None and etag is not None and etag.strip('"') != self.etag:
+            raise MediaError(f"{self.url} was replaced while it was read (was {self.etag}, is {etag}): run again")
         return bytes(data)
 
     async def _range_of_s3(self, start: int, stop: int) -> tuple[bytes, str | None]:
@@ -103,8 +103,16 @@ def open_headers(fs: Any, path: str, url: str, info: Mapping[str, Any]) -> Binar
         return opened
     size = int(info["size"])
     fetch = SourceFetch(fs, path, url=url, num_bytes=size, etag=None)
-    own = {"ahead_bytes": HEADERS_AHEAD, "read_bytes": HEADER_BYTES, "threads": fetch.threads}
-    file: Any = RemoteFile(fetch, size, name=url, folder=None, given_up=fetch.given_up, **own)
+    file: Any = RemoteFile(
+        fetch,
+        size,
+        name=url,
+        folder=None,
+        ahead_bytes=HEADERS_AHEAD,
+        read_bytes=HEADER_BYTES,
+        threads=fetch.threads,
+        given_up=fetch.given_up,
+    )
     return cast("BinaryIO", file)
 
 

@@ -17,6 +17,7 @@ from support.runs import make_config, rows_of, run_inline
 from shardpipe.core import temporary
 from shardpipe.core.errors import MediaError
 from shardpipe.core.temporary import TRIES
+from shardpipe.engine.lastread import LastRead, worth_keeping
 from shardpipe.storage.store import open_store
 
 NAMES = ("end.mp4", "fast.mp4", "a.mkv", "a.ts")
@@ -83,17 +84,48 @@ def test_a_cut_reads_a_video_once(videos: Path, tmp_path: Path, name: str, way: 
     assert size <= seen.num_bytes() <= 1.1 * size
 
 
-@pytest.mark.parametrize(
-    ("name", "way"), [*((name, "copy") for name in NAMES), ("fast.mp4", "smart"), ("end.mp4", "encode")]
-)
-def test_the_parts_of_a_video_read_it_little_more_than_once(videos: Path, tmp_path: Path, name: str, way: str) -> None:
+SPLITS = [
+    *((name, "copy", 80.0) for name in NAMES),
+    ("fast.mp4", "smart", 40.0),
+    ("end.mp4", "encode", 80.0),
+    ("end.mp4", "adaptive", 20.0),
+    ("a.mkv", "copy", 10.0),
+]
+
+
+@pytest.mark.parametrize(("name", "way", "unit_s"), SPLITS)
+def test_the_parts_of_a_video_read_it_once(videos: Path, tmp_path: Path, name: str, way: str, unit_s: float) -> None:
+    """One worker, which keeps what the next part begins with."""
     size = (videos / name).stat().st_size
     whole, _, _ = cut(tmp_path / "whole", str(videos / name), **WAYS[way])
     with counted({f"/raw/{name}": videos / name}) as seen:
-        rows, num_units, _ = cut(tmp_path / "root", f"counted://raw/{name}", unit_s=80.0, **WAYS[way])
-    assert num_units == 4
+        rows, num_units, _ = cut(tmp_path / "root", f"counted://raw/{name}", unit_s=unit_s, **WAYS[way])
+    assert num_units == 320 / unit_s
     assert [row["sha256"] for row in rows] == [row["sha256"] for row in whole]
-    assert seen.num_bytes() <= 1.2 * size
+    assert seen.num_bytes() <= 1.05 * size
+
+
+def test_another_worker_reads_a_part_with_little_around_it(
+    videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As each part has a worker of its own."""
+    monkeypatch.setattr(LastRead, "of", lambda *_: ())
+    size = (videos / "end.mp4").stat().st_size
+    with counted({"/raw/end.mp4": videos / "end.mp4"}) as seen:
+        _, num_units, _ = cut(tmp_path / "root", "counted://raw/end.mp4", unit_s=80.0, **WAYS["copy"])
+    assert num_units == 4
+    assert 1.05 * size < seen.num_bytes() <= 1.2 * size
+
+
+def test_what_is_kept_is_of_one_version_and_bounded() -> None:
+    last = LastRead()
+    last.keep("a", [(0, b"head")])
+    assert last.of("a") == [(0, b"head")]
+    assert last.of("b") == ()
+    ranges = [(i << 20, (i + 1) << 20) for i in range(100)]
+    assert worth_keeping(ranges) == [*ranges[:8], *ranges[:75:-1]]
+    assert sorted(worth_keeping(ranges[:20])) == ranges[:20]
+    assert worth_keeping([(0, 1 << 30)]) == []
 
 
 def test_tiny_videos_and_members_of_tars(videos: Path, tmp_path: Path) -> None:
