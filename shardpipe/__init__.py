@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from shardpipe.core.frames import Fractions, FrameRequest, Frames, Numbers, Pairs, Rate, Uniform
     from shardpipe.core.report import RunReport
     from shardpipe.core.stage import ClipError, ClipView, Result, Stage
-    from shardpipe.engine.opened import OpenDataset, open_dataset
+    from shardpipe.engine.views.opened import OpenDataset, open_dataset
     from shardpipe.executors.api import run
 
 _HOMES = {
@@ -58,7 +58,7 @@ _HOMES = {
     "shardpipe.core.frames": ("Fractions", "FrameRequest", "Frames", "Numbers", "Pairs", "Rate", "Uniform"),
     "shardpipe.core.report": ("RunReport",),
     "shardpipe.core.stage": ("ClipError", "ClipView", "Result", "Stage"),
-    "shardpipe.engine.opened": ("OpenDataset", "open_dataset"),
+    "shardpipe.engine.views.opened": ("OpenDataset", "open_dataset"),
     "shardpipe.executors.api": ("run",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -6,7 +6,7 @@ import numpy as np
 from fakes import Sleeper
 
 from shardpipe.core.frames import FrameRequest
-from shardpipe.engine.clipmedia import MediaSource
+from shardpipe.engine.passes.clipmedia import MediaSource
 from shardpipe.media.sample import sample
 from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.metered import MeteredStore

@@ -25,9 +25,9 @@ from aiobotocore.session import get_session
 from support.s3_servers import NoServerError, new_root, start
 from support.tiny_dataset import make_clips
 
-from shardpipe.engine.emit import Emitter
-from shardpipe.engine.shardmedia import ShardMedia
-from shardpipe.engine.window import read_windows
+from shardpipe.engine.emission.emit import Emitter
+from shardpipe.engine.emission.shardmedia import ShardMedia
+from shardpipe.engine.emission.window import read_windows
 from shardpipe.storage.dataset import Row
 from shardpipe.storage.metered import MeteredStore
 from shardpipe.storage.ranges import join_ranges

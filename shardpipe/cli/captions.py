@@ -7,7 +7,7 @@ import typer
 from shardpipe.cli.arguments import AsJson, Root
 
 if TYPE_CHECKING:
-    from shardpipe.engine.captions import Caption, Comparison, Sample
+    from shardpipe.engine.views.captions import Caption, Comparison, Sample
 
 
 def command(
@@ -36,8 +36,8 @@ def command(
     """Show sampled captions of a pass, or of two side by side with the words that differ, and count them."""
     from shardpipe.cli.captiontext import write_comparison, write_sample  # noqa: PLC0415  --help must not wait for numpy
     from shardpipe.cli.output import write_json  # noqa: PLC0415
-    from shardpipe.engine.captions import choose_sides, compare, one_clip  # noqa: PLC0415
-    from shardpipe.engine.rules import Rule  # noqa: PLC0415
+    from shardpipe.engine.passes.rules import Rule  # noqa: PLC0415
+    from shardpipe.engine.views.captions import choose_sides, compare, one_clip  # noqa: PLC0415
     from shardpipe.storage.store import open_store  # noqa: PLC0415
 
     rule = None if where is None else Rule(where)
@@ -68,7 +68,7 @@ def _record(found: "Comparison", names: list[str]) -> dict[str, Any]:
 
 
 def _sample_record(sample: "Sample", names: list[str]) -> dict[str, Any]:
-    from shardpipe.engine.textdiff import marked  # noqa: PLC0415
+    from shardpipe.engine.views.textdiff import marked  # noqa: PLC0415
 
     captions = [_caption_record(each, name) for each, name in zip(sample.captions, names, strict=True)]
     texts = [each.text for each in sample.captions]

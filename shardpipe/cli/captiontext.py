@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from shardpipe.cli.output import one_line, share, write_line, write_table
-from shardpipe.engine.captions import Caption, Comparison, Sample, Totals
-from shardpipe.engine.textdiff import Marked, marked
+from shardpipe.engine.views.captions import Caption, Comparison, Sample, Totals
+from shardpipe.engine.views.textdiff import Marked, marked
 
 MARKS = (("[-", "-]", "bold red"), ("{+", "+}", "bold green"))
 """What stands around the words that the other side lacks, where there are no colours, and their style where there are."""

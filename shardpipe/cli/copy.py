@@ -9,7 +9,7 @@ import typer
 from shardpipe.cli.arguments import AsJson
 
 if TYPE_CHECKING:
-    from shardpipe.engine.copying import CopyReport
+    from shardpipe.engine.upkeep.copying import CopyReport
 
 
 def command(
@@ -25,7 +25,7 @@ def command(
     from shardpipe.cli.output import write_json  # noqa: PLC0415  --help must not wait for pyarrow
     from shardpipe.cli.progress import showing_bytes  # noqa: PLC0415
     from shardpipe.cli.run import stop_on_signals  # noqa: PLC0415
-    from shardpipe.engine.copying import copying  # noqa: PLC0415
+    from shardpipe.engine.upkeep.copying import copying  # noqa: PLC0415
     from shardpipe.executors.driver import driving  # noqa: PLC0415
 
     job = copying(source, destination)

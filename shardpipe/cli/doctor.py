@@ -20,8 +20,8 @@ def command(
 ) -> None:
     """Say what crashes left and what is half made; exit 1 if there is something that --fix mends. Drivers may be at work."""
     from shardpipe.cli.output import num_bytes, one_line, write_json, write_line  # noqa: PLC0415
-    from shardpipe.engine.doctor import examine  # noqa: PLC0415  --help must not wait for pyarrow
-    from shardpipe.engine.doctor import fix as mend  # noqa: PLC0415
+    from shardpipe.engine.upkeep.doctor import examine  # noqa: PLC0415  --help must not wait for pyarrow
+    from shardpipe.engine.upkeep.doctor import fix as mend  # noqa: PLC0415
     from shardpipe.storage.store import open_store  # noqa: PLC0415
 
     found = examine(open_store(root, read_only=True))

@@ -35,8 +35,8 @@ def command(
     from shardpipe.config.parts import EmitConfig  # noqa: PLC0415
     from shardpipe.config.sizes import parse_size  # noqa: PLC0415
     from shardpipe.core.errors import ConfigError  # noqa: PLC0415
-    from shardpipe.engine.opened import split_url  # noqa: PLC0415
-    from shardpipe.engine.report import funnel  # noqa: PLC0415
+    from shardpipe.engine.views.opened import split_url  # noqa: PLC0415
+    from shardpipe.engine.views.report import funnel  # noqa: PLC0415
     from shardpipe.executors.run import emit_pass  # noqa: PLC0415
     from shardpipe.storage.store import open_store  # noqa: PLC0415
 

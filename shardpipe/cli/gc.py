@@ -16,7 +16,7 @@ def command(
 ) -> None:
     """Delete the tars of lost races and dead workers, which no rows name; also while drivers are at work."""
     from shardpipe.cli.output import num_bytes, write_json, write_line  # noqa: PLC0415  --help must not wait for pyarrow
-    from shardpipe.engine.garbage import delete, unreferenced  # noqa: PLC0415
+    from shardpipe.engine.upkeep.garbage import delete, unreferenced  # noqa: PLC0415
     from shardpipe.storage.dataset import Dataset  # noqa: PLC0415
     from shardpipe.storage.store import open_store  # noqa: PLC0415
 

@@ -24,7 +24,7 @@ def command(
 
 def _shard(url: str, key: str | None, *, as_json: bool) -> None:
     from shardpipe.cli.output import num_bytes, write_json, write_table  # noqa: PLC0415  --help must not wait for pyarrow
-    from shardpipe.engine.shard import Shard  # noqa: PLC0415
+    from shardpipe.engine.emission.shard import Shard  # noqa: PLC0415
 
     shard = Shard(url)
     if key is not None:
@@ -42,7 +42,7 @@ def _shard(url: str, key: str | None, *, as_json: bool) -> None:
 def _dataset(url: str, key: str | None, *, as_json: bool) -> None:
     from shardpipe.cli.output import write_json, write_table  # noqa: PLC0415
     from shardpipe.core.errors import ConfigError  # noqa: PLC0415
-    from shardpipe.engine.opened import OpenDataset, split_url  # noqa: PLC0415
+    from shardpipe.engine.views.opened import OpenDataset, split_url  # noqa: PLC0415
     from shardpipe.storage.dataset import Dataset  # noqa: PLC0415
     from shardpipe.storage.store import open_store  # noqa: PLC0415
 

@@ -7,7 +7,7 @@ import typer
 from shardpipe.cli.arguments import AsJson, ConfigFile, Overrides
 
 if TYPE_CHECKING:
-    from shardpipe.engine.passweights import Need
+    from shardpipe.engine.passes.passweights import Need
     from shardpipe.models.weights import State
 
 
@@ -24,7 +24,7 @@ def command(
     from shardpipe.cli.fetching import pull_all  # noqa: PLC0415  --help must not wait for fsspec
     from shardpipe.cli.output import write_json, write_line, write_table  # noqa: PLC0415
     from shardpipe.config.load import load_config  # noqa: PLC0415
-    from shardpipe.engine.passweights import needs_of  # noqa: PLC0415
+    from shardpipe.engine.passes.passweights import needs_of  # noqa: PLC0415
     from shardpipe.models.weights import state  # noqa: PLC0415
 
     needs = needs_of(load_config(config, overrides or ()))

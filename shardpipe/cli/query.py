@@ -17,7 +17,7 @@ def command(
 ) -> None:
     """Run one SQL query with DuckDB; each Dataset of the root is a table of its folded rows, dropped clips too."""
     from shardpipe.cli.output import write_json, write_table  # noqa: PLC0415  --help must not wait for duckdb
-    from shardpipe.engine.query import query  # noqa: PLC0415
+    from shardpipe.engine.views.query import query  # noqa: PLC0415
 
     found = query(root, sql)
     if as_json:

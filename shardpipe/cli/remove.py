@@ -38,7 +38,7 @@ def command(
     from shardpipe.cli.output import write_json  # noqa: PLC0415  --help must not wait for pyarrow
     from shardpipe.config.models import CLIPS  # noqa: PLC0415
     from shardpipe.core.errors import ConfigError  # noqa: PLC0415
-    from shardpipe.engine.wish import Wish, read_keys  # noqa: PLC0415
+    from shardpipe.engine.upkeep.wish import Wish, read_keys  # noqa: PLC0415
     from shardpipe.executors.remove import remove_root  # noqa: PLC0415
 
     if dataset is not None and where is None:

@@ -45,7 +45,7 @@ def command(
     if dry_run:
         show_plan(loaded, as_json=as_json, only=only, limit=limit, partial=partial, add_sources=add_sources)
         return
-    from shardpipe.engine.report import status  # noqa: PLC0415  a bad config is told at once
+    from shardpipe.engine.views.report import status  # noqa: PLC0415  a bad config is told at once
     from shardpipe.executors.run import run_config  # noqa: PLC0415
     from shardpipe.storage.store import open_store  # noqa: PLC0415
 

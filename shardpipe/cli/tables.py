@@ -7,7 +7,7 @@ from typing import Any
 from shardpipe.cli.output import clock, hours, money, num_bytes, share, write_json, write_line, write_table
 from shardpipe.config.parts import Prices
 from shardpipe.core.work import Usage
-from shardpipe.engine.report import PassStatus, Status
+from shardpipe.engine.views.report import PassStatus, Status
 from shardpipe.storage.drivers import in_words
 
 GB = 1e9

@@ -20,7 +20,7 @@ def command(
     """Check that every object is what its rows and records say; exit 1 if one is not."""
     from shardpipe.cli.output import write_json, write_line  # noqa: PLC0415
     from shardpipe.cli.progress import showing_bytes  # noqa: PLC0415  --help must not wait for pyarrow
-    from shardpipe.engine.verify import verify  # noqa: PLC0415
+    from shardpipe.engine.verifying.verify import verify  # noqa: PLC0415
 
     with showing_bytes(root, "read") as tell:
         report = verify(root, deep=deep, tell=tell)

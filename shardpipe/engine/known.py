@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import cached_property
 
 from shardpipe.core.errors import IntegrityError, ShardpipeError
-from shardpipe.engine.window import Window, read_window
+from shardpipe.engine.emission.window import Window, read_window
 from shardpipe.storage.commit import numbered
 from shardpipe.storage.dataset import Dataset, Layer, unit_list
 from shardpipe.storage.facts import (

@@ -15,14 +15,14 @@ from shardpipe.core.errors import ConfigError, IncompleteError
 from shardpipe.core.fingerprint import difference, fingerprint
 from shardpipe.core.stills import ASKED, TIMES_S, num_stills
 from shardpipe.core.weights import Weights
-from shardpipe.engine.captionfiles import caption_columns
-from shardpipe.engine.emitplan import check_emit
+from shardpipe.engine.cutting.scenesettings import scenes_identity
+from shardpipe.engine.emission.emitplan import check_emit
 from shardpipe.engine.known import Known
-from shardpipe.engine.passidentity import pass_identity
-from shardpipe.engine.passweights import find_weights, used_weights
-from shardpipe.engine.program import Program, compile_program
-from shardpipe.engine.scenesettings import scenes_identity
-from shardpipe.engine.sources import Listing, list_sources
+from shardpipe.engine.passes.passidentity import pass_identity
+from shardpipe.engine.passes.passweights import find_weights, used_weights
+from shardpipe.engine.passes.program import Program, compile_program
+from shardpipe.engine.sources.captionfiles import caption_columns
+from shardpipe.engine.sources.sources import Listing, list_sources
 from shardpipe.engine.tasks import CutTask, PassTask
 from shardpipe.engine.versions import library_versions
 from shardpipe.storage.dataset import FORMAT, Dataset, DatasetInfo

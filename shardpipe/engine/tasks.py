@@ -16,7 +16,7 @@ from shardpipe.engine.worker import Watch, Worker
 from shardpipe.storage.store import Store
 
 if TYPE_CHECKING:
-    from shardpipe.engine.program import Program
+    from shardpipe.engine.passes.program import Program
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class CutTask:
 
     def make(self, store: Store, device: str, watch: Watch) -> Worker:
         """A worker for units of this task, whose detector computes on `device`."""
-        from shardpipe.engine.cut import CutWorker  # noqa: PLC0415
+        from shardpipe.engine.cutting.cut import CutWorker  # noqa: PLC0415
 
         return CutWorker(replace(self, detector=self.detector.placed(device)), store, watch)
 
@@ -69,7 +69,7 @@ class PassTask:
 
     def make(self, store: Store, device: str, watch: Watch) -> Worker:
         """A worker with its stages set up on `device`."""
-        from shardpipe.engine.passwork import PassWorker  # noqa: PLC0415
+        from shardpipe.engine.passes.passwork import PassWorker  # noqa: PLC0415
 
         return PassWorker(self, store, device, watch)
 
@@ -84,6 +84,6 @@ class EmitTask:
 
     def make(self, store: Store, device: str, watch: Watch) -> Worker:  # noqa: ARG002  it needs no device, and nothing crashes
         """A worker; the plan is read once."""
-        from shardpipe.engine.emitwork import EmitWorker  # noqa: PLC0415
+        from shardpipe.engine.emission.emitwork import EmitWorker  # noqa: PLC0415
 
         return EmitWorker(store, self.name)

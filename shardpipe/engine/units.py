@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from shardpipe.config.models import CLIPS
 from shardpipe.core.errors import ConfigError, IncompleteError, IntegrityError
 from shardpipe.core.work import UnitJob
-from shardpipe.engine.batches import read_batches, unit_costs
+from shardpipe.engine.cutting.batches import read_batches, unit_costs
 from shardpipe.engine.known import Known
 from shardpipe.engine.ledger import Ledger
 from shardpipe.storage.commit import RowsLog

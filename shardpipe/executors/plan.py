@@ -7,7 +7,7 @@ from shardpipe.config.models import CLIPS, Config
 from shardpipe.core.errors import IncompleteError
 from shardpipe.core.report import PlannedPhase, PlanReport
 from shardpipe.core.work import Phase, UnitJob, Usage
-from shardpipe.engine.batches import num_new
+from shardpipe.engine.cutting.batches import num_new
 from shardpipe.engine.known import Known
 from shardpipe.engine.prepare import PreparedPass, prepare
 from shardpipe.engine.timings import Timing, read_timings, total

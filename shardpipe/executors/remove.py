@@ -3,8 +3,8 @@
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from shardpipe.engine.takedown import Cleaned, Cleaner
-from shardpipe.engine.wish import Chosen, Wish, choose, same_places
+from shardpipe.engine.upkeep.takedown import Cleaned, Cleaner
+from shardpipe.engine.upkeep.wish import Chosen, Wish, choose, same_places
 from shardpipe.executors.driver import driving
 from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.removed import Entry, Removed

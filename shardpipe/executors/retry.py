@@ -18,15 +18,15 @@ from shardpipe.core.errors import ConfigError
 from shardpipe.core.report import RunReport
 from shardpipe.core.stage import Stage
 from shardpipe.core.work import Progress, Silent, UnitJob
+from shardpipe.engine.cutting.scenesettings import scenes_identity
+from shardpipe.engine.emission.window import window_path
 from shardpipe.engine.known import Known
-from shardpipe.engine.passweights import hashes_like
+from shardpipe.engine.passes.passweights import hashes_like
+from shardpipe.engine.passes.program import compile_program
 from shardpipe.engine.prepare import passthrough_columns
-from shardpipe.engine.program import compile_program
-from shardpipe.engine.report import all_datasets, ancestry
-from shardpipe.engine.scenesettings import scenes_identity
 from shardpipe.engine.tasks import CutTask, PassTask
 from shardpipe.engine.units import failed_units, input_layers
-from shardpipe.engine.window import window_path
+from shardpipe.engine.views.report import all_datasets, ancestry
 from shardpipe.engine.worker import Task
 from shardpipe.executors.driver import driving
 from shardpipe.executors.placing import executor_for, num_decoders

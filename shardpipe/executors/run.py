@@ -11,12 +11,11 @@ from shardpipe.config.parts import EmitConfig
 from shardpipe.core.errors import ConfigError, PassFailed
 from shardpipe.core.report import RunReport
 from shardpipe.core.work import Outcome, Progress, Silent, UnitJob
-from shardpipe.engine.batches import add_batch, first_batch, list_added
-from shardpipe.engine.captionfiles import with_captions
-from shardpipe.engine.emitplan import make_plan
-from shardpipe.engine.index import finish
+from shardpipe.engine.cutting.batches import add_batch, first_batch, list_added
+from shardpipe.engine.emission.emitplan import make_plan
+from shardpipe.engine.emission.index import finish
+from shardpipe.engine.emission.plansettings import PlanSettings
 from shardpipe.engine.known import Known
-from shardpipe.engine.plansettings import PlanSettings
 from shardpipe.engine.prepare import (
     Prepared,
     PreparedPass,
@@ -26,7 +25,8 @@ from shardpipe.engine.prepare import (
     passthrough_columns,
     prepare,
 )
-from shardpipe.engine.sources import Listing
+from shardpipe.engine.sources.captionfiles import with_captions
+from shardpipe.engine.sources.sources import Listing
 from shardpipe.engine.tasks import EmitTask
 from shardpipe.engine.timings import TimingLog
 from shardpipe.engine.units import Todo, cut_todo, failed_share, input_layers, pass_todo

@@ -65,7 +65,9 @@ def test_import_shardpipe_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", ["shardpipe.core.stage", "shardpipe.engine.emit", "shardpipe.engine.cut"])
+@pytest.mark.parametrize(
+    "module", ["shardpipe.core.stage", "shardpipe.engine.emission.emit", "shardpipe.engine.cutting.cut"]
+)
 def test_core_and_cutting_run_without_torch(module: str) -> None:
     code = f"import sys; sys.modules['torch'] = None; import importlib; importlib.import_module({module!r})"
     subprocess.run([sys.executable, "-c", code], check=True)

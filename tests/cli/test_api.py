@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 import shardpipe
-from shardpipe.engine.opened import split_url
+from shardpipe.engine.views.opened import split_url
 
 
 def test_run_gives_a_report(config: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from shardpipe.cli.app import run_app
-from shardpipe.engine.opened import open_dataset
+from shardpipe.engine.views.opened import open_dataset
 
 Captured = pytest.CaptureFixture[str]
 

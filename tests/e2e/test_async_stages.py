@@ -96,7 +96,7 @@ def test_what_goes_wrong_costs_its_clip(tmp_path: Path, many: Path, how: str, me
 
 def test_a_clip_that_cannot_be_decoded_is_not_sent(tmp_path: Path, many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from shardpipe.core.errors import MediaError
-    from shardpipe.engine import decodechild
+    from shardpipe.engine.passes import decodechild
 
     def frames(self: Any, *_: Any) -> Any:
         raise MediaError("no picture")

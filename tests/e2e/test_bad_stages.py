@@ -17,8 +17,8 @@ from shardpipe.core.errors import PassFailed
 from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.core.report import RunReport
 from shardpipe.core.stage import ClipView, Result, Stage
-from shardpipe.engine import cut as cutting
-from shardpipe.engine import decoders
+from shardpipe.engine.cutting import cut as cutting
+from shardpipe.engine.passes import decoders
 from shardpipe.executors import run as running
 from shardpipe.executors.run import run_config
 from shardpipe.storage.commit import RowsLog

@@ -12,8 +12,8 @@ from webdataset.tariterators import base_plus_ext
 
 from shardpipe.core.errors import ConfigError
 from shardpipe.core.stage import Stage
-from shardpipe.engine.opened import open_dataset
-from shardpipe.engine.report import funnel
+from shardpipe.engine.views.opened import open_dataset
+from shardpipe.engine.views.report import funnel
 from shardpipe.executors import retry as retrying
 from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.retry import retry_root

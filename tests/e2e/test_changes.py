@@ -13,7 +13,7 @@ from support.processes import marked_run
 from support.runs import make_config, rows_of, run_inline, snapshot
 
 from shardpipe.core.errors import ConfigError, IntegrityError
-from shardpipe.engine.verify import verify
+from shardpipe.engine.verifying.verify import verify
 from shardpipe.executors.plan import plan_config
 from shardpipe.storage.crashing import Crash, CrashingStore, HookedStore
 from shardpipe.storage.store import Store, open_store

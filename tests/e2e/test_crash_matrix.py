@@ -20,7 +20,7 @@ from support.whole_run import PASSES, TRAIN, CommitCrash, is_commit, whole_confi
 
 from shardpipe.config.models import Config
 from shardpipe.core.errors import ShardpipeError
-from shardpipe.engine import cut as cutting
+from shardpipe.engine.cutting import cut as cutting
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.crashing import Crash, CrashingStore, CrashMode, Operation, RecordingStore
 from shardpipe.storage.store import Store, open_store

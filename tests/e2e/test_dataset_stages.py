@@ -16,9 +16,9 @@ from shardpipe.cli.plan import show_plan
 from shardpipe.cli.tables import write_status
 from shardpipe.core.errors import ConfigError, IncompleteError
 from shardpipe.core.report import RunReport
-from shardpipe.engine.cutplan import PART_COLUMNS
-from shardpipe.engine.report import status
-from shardpipe.engine.verify import verify
+from shardpipe.engine.sources.cutplan import PART_COLUMNS
+from shardpipe.engine.verifying.verify import verify
+from shardpipe.engine.views.report import status
 from shardpipe.executors import retry as retrying
 from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.plan import plan_config

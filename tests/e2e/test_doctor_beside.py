@@ -14,10 +14,10 @@ from support.whole_root import later_video, make_whole
 
 from shardpipe.core.errors import ConfigError
 from shardpipe.core.fingerprint import sha256_hex
-from shardpipe.engine.doctor import examine, fix
-from shardpipe.engine.garbage import delete, unreferenced
-from shardpipe.engine.verify import verify
-from shardpipe.engine.wish import Wish
+from shardpipe.engine.upkeep.doctor import examine, fix
+from shardpipe.engine.upkeep.garbage import delete, unreferenced
+from shardpipe.engine.upkeep.wish import Wish
+from shardpipe.engine.verifying.verify import verify
 from shardpipe.executors.remove import remove_root
 from shardpipe.storage.commit import RowsLog, tar_name
 from shardpipe.storage.crashing import WRITES, Crash, CrashingStore, HookedStore, RecordingStore

@@ -11,7 +11,7 @@ from support.fakes import CALLS, Blob, Scored, Worded
 from support.runs import calls, make_config, rows_of, run_inline, snapshot
 
 from shardpipe.core.errors import ConfigError, IncompleteError, StoreError
-from shardpipe.engine.index import is_whole
+from shardpipe.engine.emission.index import is_whole
 from shardpipe.executors.plan import plan_config
 from shardpipe.storage.crashing import CrashingStore, RecordingStore
 from shardpipe.storage.rows import decode_table

@@ -15,7 +15,7 @@ from support.opens import watching
 from support.processes import commands_of_children, marked_run, temp_files
 from support.runs import make_config, rows_of, run_inline
 
-from shardpipe.engine.opened import open_dataset
+from shardpipe.engine.views.opened import open_dataset
 from shardpipe.storage.store import open_store
 
 CONFIG = """\

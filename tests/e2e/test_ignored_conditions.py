@@ -15,8 +15,8 @@ from support.whole_run import CommitCrash, is_commit, whole_config
 
 from shardpipe.config.models import Config
 from shardpipe.core.errors import ConfigError, ShardpipeError
-from shardpipe.engine.report import status
-from shardpipe.engine.verify import verify
+from shardpipe.engine.verifying.verify import verify
+from shardpipe.engine.views.report import status
 from shardpipe.executors import run as running
 from shardpipe.storage.crashing import Crash, HookedStore, RecordingStore
 from shardpipe.storage.drivers import DRIVERS

@@ -12,8 +12,8 @@ from support.runs import make_config, rows_of, run_inline
 
 from shardpipe.config.models import Config
 from shardpipe.core.errors import ConfigError
-from shardpipe.engine.opened import open_dataset
 from shardpipe.engine.prepare import prepare
+from shardpipe.engine.views.opened import open_dataset
 from shardpipe.stages.clean import Clean
 from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.store import open_store

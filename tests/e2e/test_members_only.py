@@ -16,7 +16,7 @@ from shardpipe.core.frames import Fractions, FrameRequest, Numbers
 from shardpipe.core.shared import SharedStage
 from shardpipe.core.stage import ClipView, Result, Stage
 from shardpipe.core.stills import in_words
-from shardpipe.engine.report import funnel
+from shardpipe.engine.views.report import funnel
 from shardpipe.executors import retry as retrying
 from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.plan import plan_config

@@ -9,8 +9,8 @@ from support.mutations import Change, missed, mutations, objects
 from support.runs import rows_of
 from support.whole_root import later_video, make_whole
 
-from shardpipe.engine.verify import verify
-from shardpipe.engine.wish import Wish
+from shardpipe.engine.upkeep.wish import Wish
+from shardpipe.engine.verifying.verify import verify
 from shardpipe.executors.remove import remove_root
 from shardpipe.storage.store import open_store
 

@@ -14,8 +14,8 @@ from support.runs import make_config, run_inline, snapshot
 
 from shardpipe.core.clip import KEY
 from shardpipe.core.errors import MAX_IN_ROW
-from shardpipe.engine.opened import open_dataset
-from shardpipe.engine.verify import verify
+from shardpipe.engine.verifying.verify import verify
+from shardpipe.engine.views.opened import open_dataset
 from shardpipe.storage.rows import decode_rows
 from shardpipe.storage.store import open_store
 from shardpipe.storage.tar import read_members

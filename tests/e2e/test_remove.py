@@ -13,11 +13,11 @@ from support.runs import make_config, rows_of, run_inline, snapshot
 
 from shardpipe.config.models import Config
 from shardpipe.core.errors import IncompleteError, ShardpipeError
-from shardpipe.engine.opened import open_dataset
-from shardpipe.engine.query import query
-from shardpipe.engine.report import status
-from shardpipe.engine.verify import verify
-from shardpipe.engine.wish import Wish
+from shardpipe.engine.upkeep.wish import Wish
+from shardpipe.engine.verifying.verify import verify
+from shardpipe.engine.views.opened import open_dataset
+from shardpipe.engine.views.query import query
+from shardpipe.engine.views.report import status
 from shardpipe.executors.remove import remove_root
 from shardpipe.executors.retry import retry_root
 from shardpipe.storage.crashing import WRITES, Crash, CrashingStore, CrashMode, HookedStore

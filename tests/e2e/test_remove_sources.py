@@ -12,12 +12,12 @@ from support.runs import make_config, rows_of, run_inline
 from shardpipe.config.models import Config
 from shardpipe.core.errors import MediaError
 from shardpipe.core.work import Silent, UnitJob
-from shardpipe.engine import cut as cutting
+from shardpipe.engine.cutting import cut as cutting
 from shardpipe.engine.known import Known
-from shardpipe.engine.report import status
 from shardpipe.engine.units import failed_share, failed_units
-from shardpipe.engine.verify import verify
-from shardpipe.engine.wish import Wish
+from shardpipe.engine.upkeep.wish import Wish
+from shardpipe.engine.verifying.verify import verify
+from shardpipe.engine.views.report import status
 from shardpipe.executors import retry as retrying
 from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.remove import remove_root
@@ -141,7 +141,7 @@ def test_a_retry_of_cut_copies_no_removed_clip(
     monkeypatch.setattr(cutting, "cut_part", cut_part)
     both = tmp_path / "list.txt"
     both.write_text(f"{videos}/v0.mp4\n{videos}/v1.mp4\n")
-    monkeypatch.setattr("shardpipe.engine.cutplan.MIN_UNITS", 1)
+    monkeypatch.setattr("shardpipe.engine.sources.cutplan.MIN_UNITS", 1)
     config = make_config(tmp_path / "root", both)
     run_inline(config)
     store = open_store(config.root)

@@ -13,9 +13,9 @@ from support.places import LOCAL_FIRST, ON_ALL, Place
 from support.runs import calls, make_config, rows_of, run_inline, snapshot
 
 from shardpipe.core.errors import ConfigError
-from shardpipe.engine import cut as cutting
-from shardpipe.engine.report import status
-from shardpipe.engine.verify import verify
+from shardpipe.engine.cutting import cut as cutting
+from shardpipe.engine.verifying.verify import verify
+from shardpipe.engine.views.report import status
 from shardpipe.executors import retry as retrying
 from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.retry import retry_root
@@ -203,7 +203,7 @@ def test_a_video_that_could_not_be_cut(
     both.write_text(f"{own}/v0.mp4\n{own}/v1.mp4\n", encoding="utf-8")
     away = tmp_path / "away.mp4"
     config = make_config(place.root(), both, [{"name": "score", "stages": [Scored()]}])
-    monkeypatch.setattr("shardpipe.engine.cutplan.MIN_UNITS", 1)  # both in one unit
+    monkeypatch.setattr("shardpipe.engine.sources.cutplan.MIN_UNITS", 1)  # both in one unit
     real = cutting.open_source
 
     def failing(part: Mapping[str, Any], *rest: Any) -> Any:

@@ -10,8 +10,8 @@ from support.runs import snapshot
 from support.s3_fixtures import EACH_KIND, MakeRoot
 from support.s3_servers import Kind
 
-from shardpipe.engine.copying import copying
-from shardpipe.engine.verify import verify
+from shardpipe.engine.upkeep.copying import copying
+from shardpipe.engine.verifying.verify import verify
 from shardpipe.storage.store import open_store
 
 CONFIG = """\

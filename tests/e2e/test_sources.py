@@ -17,9 +17,9 @@ from support.runs import make_config, rows_of, run_inline, snapshot
 from shardpipe.core.clip import CLIP_COLUMNS, LOCATION, STATE
 from shardpipe.core.columns import RESERVED
 from shardpipe.core.errors import ConfigError, PassFailed
-from shardpipe.engine.cutplan import PART_COLUMNS
-from shardpipe.engine.opened import open_dataset
-from shardpipe.engine.sourcetable import UNIT_LIST
+from shardpipe.engine.sources.cutplan import PART_COLUMNS
+from shardpipe.engine.sources.sourcetable import UNIT_LIST
+from shardpipe.engine.views.opened import open_dataset
 from shardpipe.storage.rows import decode_table
 from shardpipe.storage.store import open_store
 

@@ -16,7 +16,7 @@ import yaml
 import shardpipe
 from shardpipe.config.load import load_config, parse_config
 from shardpipe.core.asyncstage import AsyncStage
-from shardpipe.engine.passweights import needs_of
+from shardpipe.engine.passes.passweights import needs_of
 from shardpipe.executors.plan import plan_config
 
 ROOT = Path(__file__).parents[2]

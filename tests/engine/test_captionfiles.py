@@ -17,8 +17,8 @@ from support.file_server import Files as Server
 from support.file_server import serve_files
 
 from shardpipe.core.errors import ConfigError
-from shardpipe.engine.captionfiles import MAX_BYTES, Files, read_captions, text_url, with_captions
-from shardpipe.engine.sources import list_sources
+from shardpipe.engine.sources.captionfiles import MAX_BYTES, Files, read_captions, text_url, with_captions
+from shardpipe.engine.sources.sources import list_sources
 
 BOTH: Files = {"txt": "text_raw", "json": {"caption": "text", "meta.titles.1": "title"}}
 

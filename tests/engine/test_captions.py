@@ -8,8 +8,8 @@ from support.tiny_dataset import Row, keys_of, make_clips, make_pass
 
 from shardpipe.core.columns import bool_, int64, string
 from shardpipe.core.errors import ConfigError
-from shardpipe.engine.captions import Comparison, choose_sides, compare, one_clip
-from shardpipe.engine.rules import Rule
+from shardpipe.engine.passes.rules import Rule
+from shardpipe.engine.views.captions import Comparison, choose_sides, compare, one_clip
 from shardpipe.storage.store import Store, open_store
 
 TEXT = {"text": string, "text_truncated": bool_, "text_finish": string, "text_tokens": int64}

@@ -5,8 +5,8 @@ from typing import Any
 import yaml
 
 from shardpipe.core.columns import float32, list_of, string
-from shardpipe.engine.card import dataset_card
-from shardpipe.engine.plansettings import PlanSettings
+from shardpipe.engine.emission.card import dataset_card
+from shardpipe.engine.emission.plansettings import PlanSettings
 
 COLUMNS = {"key": string, "aes": float32, "cmotion": list_of(string), "text": string}
 

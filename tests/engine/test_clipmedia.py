@@ -8,7 +8,7 @@ from support.fakes import ONE_FRAME
 from support.tiny_dataset import keys_of, make_clips
 
 from shardpipe.core.errors import IntegrityError
-from shardpipe.engine.clipmedia import MediaSource
+from shardpipe.engine.passes.clipmedia import MediaSource
 from shardpipe.storage.crashing import RecordingStore
 from shardpipe.storage.metered import MeteredStore
 from shardpipe.storage.store import Store

@@ -10,7 +10,7 @@ from support.tiny_dataset import fake_mp4, keys_of, make_clips, make_pass
 
 from shardpipe.core.columns import float32
 from shardpipe.core.errors import ConfigError
-from shardpipe.engine.copying import Copying, copying
+from shardpipe.engine.upkeep.copying import Copying, copying
 from shardpipe.storage.crashing import RecordingStore
 from shardpipe.storage.removed import Entry, Removed
 from shardpipe.storage.store import Store, open_store

@@ -13,9 +13,9 @@ from support.tiny_dataset import keys_of, make_clips, make_pass
 
 from shardpipe.core.columns import float32
 from shardpipe.core.errors import ConfigError, IncompleteError, ShardpipeError
-from shardpipe.engine.copying import Copying, copying
-from shardpipe.engine.opened import OpenDataset
-from shardpipe.engine.verify import verify
+from shardpipe.engine.upkeep.copying import Copying, copying
+from shardpipe.engine.verifying.verify import verify
+from shardpipe.engine.views.opened import OpenDataset
 from shardpipe.storage.crashing import Crash, CrashingStore, CrashMode, RecordingStore
 from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.store import Store, open_store

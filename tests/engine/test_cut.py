@@ -10,8 +10,8 @@ from support.runs import make_config, render_videos, rows_of, run_inline
 
 from shardpipe.core.errors import MediaError
 from shardpipe.core.work import UnitJob
-from shardpipe.engine import cut as cutting
-from shardpipe.engine.batches import parts_of, read_batches
+from shardpipe.engine.cutting import cut as cutting
+from shardpipe.engine.cutting.batches import parts_of, read_batches
 from shardpipe.engine.prepare import cut_task, prepare
 from shardpipe.engine.worker import JobList, NoWatch
 from shardpipe.storage.store import Store, open_store

@@ -15,9 +15,9 @@ from shardpipe.core.clip import CLIP_COLUMNS, clip_key, video_id
 from shardpipe.core.cutting import WriteSpec
 from shardpipe.core.errors import MediaError
 from shardpipe.core.scene import ScenePolicy
-from shardpipe.engine.cutvideo import Part, cut_part
-from shardpipe.engine.detect import detect
-from shardpipe.engine.scenesettings import looks_for_gradual, needs_frames, scenes_identity
+from shardpipe.engine.cutting.cutvideo import Part, cut_part
+from shardpipe.engine.cutting.detect import detect
+from shardpipe.engine.cutting.scenesettings import looks_for_gradual, needs_frames, scenes_identity
 from shardpipe.media.probe import probe
 from shardpipe.scenes.adaptive import Adaptive
 from shardpipe.scenes.content import Content
@@ -152,8 +152,8 @@ def test_fixed_and_none_are_the_same_in_any_units(numbered: Any, tmp_path: Any, 
 
 
 def test_fixed_decodes_nothing_up_front(numbered: Any, tmp_path: Any, monkeypatch: Any) -> None:
-    monkeypatch.setattr("shardpipe.engine.cutvideo.decode", None)
-    monkeypatch.setattr("shardpipe.engine.detect.decode", None)
+    monkeypatch.setattr("shardpipe.engine.cutting.cutvideo.decode", None)
+    monkeypatch.setattr("shardpipe.engine.cutting.detect.decode", None)
     assert len(cut(numbered, tmp_path / "s", Fixed(every_s=2))) == 6
     assert not needs_frames(NoCuts(), ScenePolicy())
     assert needs_frames(NoCuts(), ScenePolicy(transitions=True))
@@ -256,7 +256,7 @@ def test_a_file_that_ends_early_says_so(tmp_path: Any) -> None:
 
 def test_a_new_size_ends_a_scene(tmp_path: Any, monkeypatch: Any) -> None:
     path = VIDEOS / "carphone_pristine.mp4"
-    from shardpipe.engine import detect as module
+    from shardpipe.engine.cutting import detect as module
 
     def changing(inp: Any, **window: Any) -> Any:
         for i, frame in enumerate(decode(inp, **window)):
@@ -281,7 +281,7 @@ def test_nothing_that_decodes_is_one_error_row(numbered: Any, tmp_path: Any, mon
         yield
 
     facts = probe(numbered)
-    monkeypatch.setattr("shardpipe.engine.detect.decode", refused)
+    monkeypatch.setattr("shardpipe.engine.cutting.detect.decode", refused)
     ((row, numbers),) = cut(numbered, tmp_path / "s", Adaptive(), facts=facts)
     assert (row["key"], numbers, row["kept"]) == (video_id(URL), None, False)
     assert "cannot be decoded" in row["error"]

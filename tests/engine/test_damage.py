@@ -9,15 +9,15 @@ from support.tiny_dataset import keys_of
 
 from shardpipe.config.models import CutConfig
 from shardpipe.core.errors import IntegrityError
-from shardpipe.engine.batches import add_batch
-from shardpipe.engine.index import finish
+from shardpipe.engine.cutting.batches import add_batch
+from shardpipe.engine.emission.index import finish
+from shardpipe.engine.emission.window import read_windows
 from shardpipe.engine.known import Known
-from shardpipe.engine.opened import open_dataset
-from shardpipe.engine.query import query
-from shardpipe.engine.report import status
-from shardpipe.engine.sources import Found, Listing
+from shardpipe.engine.sources.sources import Found, Listing
 from shardpipe.engine.units import Todo, cut_todo
-from shardpipe.engine.window import read_windows
+from shardpipe.engine.views.opened import open_dataset
+from shardpipe.engine.views.query import query
+from shardpipe.engine.views.report import status
 from shardpipe.storage.store import Store, open_store
 
 Reader = Callable[[Store], object]

@@ -14,9 +14,9 @@ from support.bad_decoders import serve_badly, serve_late
 from shardpipe.core.errors import StoreError
 from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.core.frames import FrameRequest, Uniform
-from shardpipe.engine import decoders
-from shardpipe.engine.decodechild import Media
-from shardpipe.engine.decoders import Decoded, DecodeProcess, InProcessDecoder
+from shardpipe.engine.passes import decoders
+from shardpipe.engine.passes.decodechild import Media
+from shardpipe.engine.passes.decoders import Decoded, DecodeProcess, InProcessDecoder
 from shardpipe.testing import make_clip
 
 REQUESTS = (FrameRequest(Uniform(n=3), long_side=64), FrameRequest(Uniform(n=2), pixels="gray"))

@@ -8,7 +8,7 @@ from support.emitted import emit_shards, make_train
 from support.tiny_dataset import keys_of
 
 from shardpipe.core.errors import ConfigError
-from shardpipe.engine.doctor import Finding, examine, fix
+from shardpipe.engine.upkeep.doctor import Finding, examine, fix
 from shardpipe.storage.crashing import RecordingStore
 from shardpipe.storage.drivers import DEAD_AFTER_S, Driver, beat, beat_path
 from shardpipe.storage.store import Store, Upload, open_store

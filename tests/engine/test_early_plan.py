@@ -12,8 +12,8 @@ from support.tiny_dataset import keys_of, make_clips
 
 from shardpipe.config.models import Config
 from shardpipe.core.report import RunReport
-from shardpipe.engine.cutplan import PART_COLUMNS
-from shardpipe.engine.window import read_windows
+from shardpipe.engine.emission.window import read_windows
+from shardpipe.engine.sources.cutplan import PART_COLUMNS
 from shardpipe.storage.crashing import WRITES, Crash, CrashingStore, HookedStore, RecordingStore
 from shardpipe.storage.rows import decode_rows, encode_table
 from shardpipe.storage.store import Store, open_store

@@ -15,11 +15,11 @@ from support.tiny_dataset import (
 
 from shardpipe.core.columns import float32
 from shardpipe.core.errors import IntegrityError
-from shardpipe.engine.emit import Emitter
-from shardpipe.engine.emitplan import make_plan
-from shardpipe.engine.index import finish
-from shardpipe.engine.plansettings import PlanSettings
-from shardpipe.engine.window import read_windows
+from shardpipe.engine.emission.emit import Emitter
+from shardpipe.engine.emission.emitplan import make_plan
+from shardpipe.engine.emission.index import finish
+from shardpipe.engine.emission.plansettings import PlanSettings
+from shardpipe.engine.emission.window import read_windows
 from shardpipe.storage.crashing import RecordingStore
 from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.members import read_member

@@ -11,11 +11,11 @@ from support.tiny_dataset import Row, keys_of, make_clips, make_pass
 
 from shardpipe.core.errors import IncompleteError, StoreError
 from shardpipe.core.work import Outcome, UnitJob
-from shardpipe.engine.emit import Emitter
-from shardpipe.engine.emitplan import make_plan
-from shardpipe.engine.emitwork import EmitWorker
-from shardpipe.engine.plansettings import PlanSettings
-from shardpipe.engine.window import read_windows
+from shardpipe.engine.emission.emit import Emitter
+from shardpipe.engine.emission.emitplan import make_plan
+from shardpipe.engine.emission.emitwork import EmitWorker
+from shardpipe.engine.emission.plansettings import PlanSettings
+from shardpipe.engine.emission.window import read_windows
 from shardpipe.engine.worker import JobList
 from shardpipe.storage.crashing import Crash, CrashingStore, HookedStore, RecordingStore
 from shardpipe.storage.dataset import Dataset

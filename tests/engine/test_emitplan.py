@@ -13,9 +13,9 @@ from support.tiny_dataset import (
 from shardpipe.config.models import PassConfig
 from shardpipe.core.columns import float32, string
 from shardpipe.core.errors import ConfigError
-from shardpipe.engine.emitplan import check_emit, make_plan
+from shardpipe.engine.emission.emitplan import check_emit, make_plan
+from shardpipe.engine.emission.plansettings import PlanSettings
 from shardpipe.engine.known import Known
-from shardpipe.engine.plansettings import PlanSettings
 from shardpipe.storage.store import Store
 
 

@@ -10,7 +10,7 @@ from support.tiny_dataset import keys_of, make_clips, make_pass
 
 from shardpipe.core.columns import float32
 from shardpipe.core.fingerprint import sha256_hex
-from shardpipe.engine.garbage import delete, unreferenced
+from shardpipe.engine.upkeep.garbage import delete, unreferenced
 from shardpipe.storage.commit import RowsLog, tar_name
 from shardpipe.storage.crashing import RecordingStore
 from shardpipe.storage.drivers import beat, this_driver

@@ -28,15 +28,15 @@ from support.tiny_dataset import (
 
 from shardpipe.core.columns import float32
 from shardpipe.core.errors import IncompleteError, IntegrityError
-from shardpipe.engine.emit import Emitter
-from shardpipe.engine.emitplan import make_plan
-from shardpipe.engine.index import finish, is_whole
+from shardpipe.engine.emission.emit import Emitter
+from shardpipe.engine.emission.emitplan import make_plan
+from shardpipe.engine.emission.index import finish, is_whole
+from shardpipe.engine.emission.plansettings import PlanSettings
 from shardpipe.engine.known import Known
-from shardpipe.engine.opened import open_dataset
-from shardpipe.engine.plansettings import PlanSettings
-from shardpipe.engine.report import status
 from shardpipe.engine.units import pass_todo
-from shardpipe.engine.verify import verify
+from shardpipe.engine.verifying.verify import verify
+from shardpipe.engine.views.opened import open_dataset
+from shardpipe.engine.views.report import status
 from shardpipe.storage.crashing import Crash, CrashingStore, HookedStore
 from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.rows import decode_table

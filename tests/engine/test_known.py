@@ -13,8 +13,8 @@ from shardpipe.core.errors import StoreError
 from shardpipe.core.fingerprint import sha256_hex
 from shardpipe.engine import known as knowing
 from shardpipe.engine.known import Known
-from shardpipe.engine.report import status
 from shardpipe.engine.units import failed_share, pass_todo
+from shardpipe.engine.views.report import status
 from shardpipe.storage.crashing import RecordingStore
 from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.facts import Found, encode_summary, summary_path

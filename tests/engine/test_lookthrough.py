@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardpipe.engine.lookthrough import BLOCKS_AT_HAND, KEYS_A_BLOCK, Keys
+from shardpipe.engine.passes.lookthrough import BLOCKS_AT_HAND, KEYS_A_BLOCK, Keys
 
 
 @given(st.lists(st.integers(0, 3 * KEYS_A_BLOCK), max_size=6))

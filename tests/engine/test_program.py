@@ -9,8 +9,8 @@ from shardpipe.core.clip import CLIP_COLUMNS
 from shardpipe.core.columns import Member, Writes, int64
 from shardpipe.core.errors import ConfigError
 from shardpipe.core.stage import ClipView, Result, Stage
-from shardpipe.engine.program import compile_program
-from shardpipe.engine.rules import RuleSet
+from shardpipe.engine.passes.program import compile_program
+from shardpipe.engine.passes.rules import RuleSet
 from shardpipe.stages.quality import Quality
 from shardpipe.stages.text_dup import TextDup
 

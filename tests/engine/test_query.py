@@ -3,11 +3,11 @@ from support.tiny_dataset import Row, keys_of, make_clips, make_pass
 
 from shardpipe.core.columns import float32
 from shardpipe.core.errors import ConfigError
-from shardpipe.engine.emit import Emitter
-from shardpipe.engine.emitplan import make_plan
-from shardpipe.engine.index import finish
-from shardpipe.engine.plansettings import PlanSettings
-from shardpipe.engine.query import mentioned, query
+from shardpipe.engine.emission.emit import Emitter
+from shardpipe.engine.emission.emitplan import make_plan
+from shardpipe.engine.emission.index import finish
+from shardpipe.engine.emission.plansettings import PlanSettings
+from shardpipe.engine.views.query import mentioned, query
 from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.store import open_store
 

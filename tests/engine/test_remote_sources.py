@@ -17,7 +17,7 @@ from support.runs import make_config, rows_of, run_inline
 from shardpipe.core import temporary
 from shardpipe.core.errors import MediaError
 from shardpipe.core.temporary import TRIES
-from shardpipe.engine.lastread import LastRead, worth_keeping
+from shardpipe.engine.sources.lastread import LastRead, worth_keeping
 from shardpipe.storage.store import open_store
 
 NAMES = ("end.mp4", "fast.mp4", "a.mkv", "a.ts")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shardpipe.core.errors import StoreError
-from shardpipe.engine.remotefile import AHEAD_BYTES, READ_BYTES, Ranges, RemoteFile
+from shardpipe.engine.sources.remotefile import AHEAD_BYTES, READ_BYTES, Ranges, RemoteFile
 
 DATA = random.Random(1).randbytes(3 << 20)
 

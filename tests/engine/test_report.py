@@ -7,8 +7,8 @@ from support.small_run import write_small_run
 
 from shardpipe.config.load import load_config
 from shardpipe.core.errors import ConfigError, IncompleteError
-from shardpipe.engine.report import ancestry, funnel, status
 from shardpipe.engine.timings import Timing
+from shardpipe.engine.views.report import ancestry, funnel, status
 from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.run import run_config
 from shardpipe.storage.store import Store, open_store
@@ -56,7 +56,7 @@ def test_status_needs_no_timings(limited: Store, monkeypatch: pytest.MonkeyPatch
     def none(*_: object) -> list[Timing]:
         return []
 
-    monkeypatch.setattr("shardpipe.engine.report.read_timings", none)
+    monkeypatch.setattr("shardpipe.engine.views.report.read_timings", none)
     clips = status(limited).passes[0]
     assert (clips.usage, clips.clips_per_s, clips.eta_s) == (None, None, None)
     assert clips.num_units_done == 2

@@ -6,7 +6,7 @@ from support.rule_sets import check, kept, rule_set
 
 from shardpipe.core.columns import Columns, bool_, float32, float64, int64, list_of, string
 from shardpipe.core.errors import ConfigError
-from shardpipe.engine.rules import Rule
+from shardpipe.engine.passes.rules import Rule
 
 SCHEMA: Columns = {
     "key": string,

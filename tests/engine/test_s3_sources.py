@@ -13,8 +13,8 @@ from support.s3_requests import Asked
 from support.s3_servers import S3Root
 
 from shardpipe.core import temporary
-from shardpipe.engine import rawfile
-from shardpipe.engine.sourcefetch import SourceFetch
+from shardpipe.engine.sources import rawfile
+from shardpipe.engine.sources.sourcefetch import SourceFetch
 from shardpipe.storage.store import open_store
 
 READS = ("get", "get range")

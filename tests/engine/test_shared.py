@@ -8,8 +8,8 @@ from shardpipe.core.columns import Columns, float32
 from shardpipe.core.frames import FrameRequest, Rate, Uniform
 from shardpipe.core.shared import SharedStage
 from shardpipe.core.stage import ClipError, ClipView, Result, Stage
-from shardpipe.engine.passidentity import pass_identity
-from shardpipe.engine.program import Program, compile_program
+from shardpipe.engine.passes.passidentity import pass_identity
+from shardpipe.engine.passes.program import Program, compile_program
 from shardpipe.testing import check_stage
 
 TWO = FrameRequest(Uniform(2), short_side=16)

@@ -13,7 +13,7 @@ from support.numbered import make_numbered
 from support.runs import make_config, rows_of
 
 from shardpipe.core import temporary
-from shardpipe.engine import sourcefetch
+from shardpipe.engine.sources import sourcefetch
 from shardpipe.executors.run import run_config
 from shardpipe.storage.store import open_store
 
@@ -106,7 +106,7 @@ def test_a_full_disk_while_a_source_is_read(sent: Reads, tmp_path: Path, monkeyp
 
     folder = tmp_path / "scratch"
     with monkeypatch.context() as patch:
-        patch.setattr("shardpipe.engine.remotefile.write_at", full)
+        patch.setattr("shardpipe.engine.sources.remotefile.write_at", full)
         _, report = cut(tmp_path / "root", "counted://raw/v.mp4", {"scratch": str(folder)})
     (message,) = report.failed_units.values()
     assert "v.mp4 was not cut, which is no fault of its own: [Errno 28] No space left on device" in message

@@ -12,8 +12,8 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from shardpipe.core.errors import ConfigError, MediaError
-from shardpipe.engine.rawfile import open_source, times_reader
-from shardpipe.engine.sources import Listing, list_sources
+from shardpipe.engine.sources.rawfile import open_source, times_reader
+from shardpipe.engine.sources.sources import Listing, list_sources
 
 
 def listed(source: Path | str, root: Path | str = "/nowhere") -> Listing:

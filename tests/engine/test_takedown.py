@@ -15,9 +15,9 @@ from support.tiny_root import SETTINGS, make_root, missed, objects, problems
 
 from shardpipe.core.columns import float32
 from shardpipe.core.errors import ConfigError, ShardpipeError
-from shardpipe.engine.index import finish
-from shardpipe.engine.verify import verify, verify_store
-from shardpipe.engine.wish import Wish, read_keys
+from shardpipe.engine.emission.index import finish
+from shardpipe.engine.upkeep.wish import Wish, read_keys
+from shardpipe.engine.verifying.verify import verify, verify_store
 from shardpipe.executors.remove import remove_root
 from shardpipe.storage.crashing import Crash, CrashingStore, CrashMode
 from shardpipe.storage.rows import decode_table

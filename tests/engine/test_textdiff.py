@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardpipe.engine.textdiff import MAX_PAIRS, Marked, marked
+from shardpipe.engine.views.textdiff import MAX_PAIRS, Marked, marked
 
 
 def changed(parts: Marked) -> list[str]:

@@ -7,9 +7,9 @@ from support.tiny_dataset import commit_pass_unit, keys_of, make_clips, make_pas
 from support.tiny_root import COLUMNS, SETTINGS, make_root, missed, objects, problems, score
 
 from shardpipe.core.columns import float32
-from shardpipe.engine.index import finish
-from shardpipe.engine.plansettings import PlanSettings
-from shardpipe.engine.verify import verify
+from shardpipe.engine.emission.index import finish
+from shardpipe.engine.emission.plansettings import PlanSettings
+from shardpipe.engine.verifying.verify import verify
 from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.store import open_store
 

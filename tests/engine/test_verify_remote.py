@@ -9,8 +9,8 @@ from support.emitted import emit_all
 from support.tiny_dataset import keys_of, make_clips, make_pass
 
 from shardpipe.core.columns import float32
-from shardpipe.engine import crew
-from shardpipe.engine.verify import verify, verify_store
+from shardpipe.engine.verifying import crew
+from shardpipe.engine.verifying.verify import verify, verify_store
 from shardpipe.storage.crashing import RecordingStore
 from shardpipe.storage.store import Store, open_store
 

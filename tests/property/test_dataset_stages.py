@@ -10,8 +10,8 @@ from support.runs import rows_of, run_inline
 from support.said import Said, first_of_text, passes_config
 from support.tiny_dataset import make_clips
 
-from shardpipe.engine.report import status
-from shardpipe.engine.verify import verify
+from shardpipe.engine.verifying.verify import verify
+from shardpipe.engine.views.report import status
 from shardpipe.stages.text_dup import TextDup
 from shardpipe.storage.store import open_store
 

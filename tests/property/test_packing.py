@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardpipe.engine.packing import END_BYTES, Packable, bucket_rank, member_bytes, pack, sample_bytes
+from shardpipe.engine.emission.packing import END_BYTES, Packable, bucket_rank, member_bytes, pack, sample_bytes
 
 sizes = st.integers(1, 3000).map(lambda n: n * 512)
 buckets = st.tuples(st.none() | st.integers(0, 2), st.none() | st.sampled_from(["a", "b"]))

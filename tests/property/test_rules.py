@@ -8,7 +8,7 @@ from support.rule_sets import kept, rule_set
 
 from shardpipe.core.columns import Columns, bool_, float32, int64, list_of, string
 from shardpipe.core.errors import ConfigError
-from shardpipe.engine.rules import Rule
+from shardpipe.engine.passes.rules import Rule
 
 SCHEMA: Columns = {"a": float32, "n": int64, "t": string, "l": list_of(string), "b": bool_}
 TOKENS = [

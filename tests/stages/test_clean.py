@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from shardpipe.core.columns import Columns, string
 from shardpipe.core.stage import ClipError, ClipView, Result, Stage
-from shardpipe.engine.program import compile_program
+from shardpipe.engine.passes.program import compile_program
 from shardpipe.stages._text_marks import TAG, has_url
 from shardpipe.stages.clean import MARKS, Clean
 from shardpipe.testing import check_stage

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from shardpipe.core.stage import ClipError, ClipView, Stage
-from shardpipe.engine.program import compile_program
+from shardpipe.engine.passes.program import compile_program
 from shardpipe.stages.camera_motion import CameraMotion
 from shardpipe.stages.describe import Describe
 from shardpipe.stages.merge import Merge

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from shardpipe.core.frames import FrameRequest, Frames
-from shardpipe.engine import decodechild
+from shardpipe.engine.passes import decodechild
 
 HOARD = 1 << 40
 LEAKED: list[mmap.mmap] = []

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from support.tiny_dataset import Row, commit_clips, commit_pass_unit, fake_mp4, make_clips, make_pass
 
 from shardpipe.core.columns import Columns, float32, list_of, string
-from shardpipe.engine.cutplan import PART_COLUMNS
-from shardpipe.engine.emit import Emitter
-from shardpipe.engine.emitplan import make_plan
-from shardpipe.engine.index import finish
-from shardpipe.engine.plansettings import PlanSettings
+from shardpipe.engine.emission.emit import Emitter
+from shardpipe.engine.emission.emitplan import make_plan
+from shardpipe.engine.emission.index import finish
+from shardpipe.engine.emission.plansettings import PlanSettings
+from shardpipe.engine.sources.cutplan import PART_COLUMNS
 from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.rows import encode_table
 from shardpipe.storage.store import Store

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shardpipe.core.fingerprint import sha256_hex
-from shardpipe.engine import cut as cutting
+from shardpipe.engine.cutting import cut as cutting
 
 
 def fickle_encoder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,10 +7,10 @@ from support.tiny_dataset import Row, keys_of, make_clips, make_pass
 
 from shardpipe.core.clip import CLIP_COLUMNS, LOCATION, STATE
 from shardpipe.core.columns import Columns, float32, list_of, string
-from shardpipe.engine.emit import Emitter
-from shardpipe.engine.emitplan import make_plan
-from shardpipe.engine.index import finish
-from shardpipe.engine.plansettings import PlanSettings
+from shardpipe.engine.emission.emit import Emitter
+from shardpipe.engine.emission.emitplan import make_plan
+from shardpipe.engine.emission.index import finish
+from shardpipe.engine.emission.plansettings import PlanSettings
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.rows import decode_rows, encode_rows

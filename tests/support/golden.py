@@ -19,7 +19,7 @@ from support.runs import make_config, rows_of, run_inline
 
 from shardpipe.config.parts import ScenesConfig
 from shardpipe.core.scene import FrameGrid, part_edges, spans_between
-from shardpipe.engine.detect import Part, detect
+from shardpipe.engine.cutting.detect import Part, detect
 from shardpipe.media.probe import probe
 from shardpipe.storage.store import open_store
 

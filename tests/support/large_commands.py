@@ -13,7 +13,7 @@ from support.large_root import large_config, large_store
 from support.slow_store import SlowStore
 
 from shardpipe.core.work import Outcome, Progress, UnitJob
-from shardpipe.engine.report import status
+from shardpipe.engine.views.report import status
 from shardpipe.engine.worker import Task
 from shardpipe.executors.plan import plan_config
 from shardpipe.executors.run import run_config

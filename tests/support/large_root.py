@@ -17,11 +17,11 @@ from shardpipe.core.clip import CLIP_COLUMNS, LOCATION, STATE
 from shardpipe.core.columns import Columns, string
 from shardpipe.core.fingerprint import canonical_json, fingerprint, sha256_hex
 from shardpipe.engine.counts import count
-from shardpipe.engine.cutplan import PART_COLUMNS
-from shardpipe.engine.index import index_facts
-from shardpipe.engine.plansettings import PlanSettings
+from shardpipe.engine.emission.index import index_facts
+from shardpipe.engine.emission.plansettings import PlanSettings
+from shardpipe.engine.emission.window import PLAN_COLUMNS, Window, shard_unit
 from shardpipe.engine.prepare import prepare
-from shardpipe.engine.window import PLAN_COLUMNS, Window, shard_unit
+from shardpipe.engine.sources.cutplan import PART_COLUMNS
 from shardpipe.storage.dataset import DatasetInfo
 from shardpipe.storage.rows import (
     CHECKSUM,

@@ -101,7 +101,7 @@ def put(root: Path, files: Change) -> None:
 
 def missed(root: Path, chosen: Sequence[tuple[str, Change]]) -> list[str]:
     """Those that `verify` does not find; each is made, looked for, and undone."""
-    from shardpipe.engine.verify import verify
+    from shardpipe.engine.verifying.verify import verify
 
     clean = objects(root)
     found = []

@@ -8,7 +8,7 @@ from pathlib import Path
 import webdataset
 from support.runs import rows_of
 
-from shardpipe.engine.verify import verify
+from shardpipe.engine.verifying.verify import verify
 from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.members import read_member
 from shardpipe.storage.store import Store, open_store

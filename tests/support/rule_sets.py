@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shardpipe.core.columns import Columns
-from shardpipe.engine.rules import Rule, RuleSet
+from shardpipe.engine.passes.rules import Rule, RuleSet
 
 
 def rule_set(*texts: str) -> RuleSet:

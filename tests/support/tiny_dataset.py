@@ -13,8 +13,8 @@ from shardpipe.core.clip import CLIP_COLUMNS, LOCATION, STATE
 from shardpipe.core.columns import Columns, string
 from shardpipe.core.fingerprint import fingerprint
 from shardpipe.engine.counts import count
-from shardpipe.engine.cutplan import PART_COLUMNS
-from shardpipe.engine.sidecar import sidecar
+from shardpipe.engine.emission.sidecar import sidecar
+from shardpipe.engine.sources.cutplan import PART_COLUMNS
 from shardpipe.storage.commit import RowsLog, tar_name
 from shardpipe.storage.dataset import Dataset, DatasetInfo
 from shardpipe.storage.members import member_columns, member_values

@@ -8,11 +8,11 @@ from pathlib import Path
 from support.tiny_dataset import Row, make_clips, make_pass
 
 from shardpipe.core.columns import Columns, float32, list_of, string
-from shardpipe.engine.emit import Emitter
-from shardpipe.engine.emitplan import make_plan
-from shardpipe.engine.index import finish
-from shardpipe.engine.plansettings import PlanSettings
-from shardpipe.engine.verify import verify
+from shardpipe.engine.emission.emit import Emitter
+from shardpipe.engine.emission.emitplan import make_plan
+from shardpipe.engine.emission.index import finish
+from shardpipe.engine.emission.plansettings import PlanSettings
+from shardpipe.engine.verifying.verify import verify
 from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.store import open_store
 

@@ -10,7 +10,7 @@ import pytest
 from support.fakes import Blob, Broken, Scored, Worded
 from support.runs import make_config, render_videos, run_inline
 
-from shardpipe.engine import cut as cutting
+from shardpipe.engine.cutting import cut as cutting
 from shardpipe.executors import retry as retrying
 from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.retry import retry_root

@@ -1,0 +1,1 @@
+"""The `cut` of raw videos into clips."""

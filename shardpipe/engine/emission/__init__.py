@@ -1,0 +1,1 @@
+"""Emitted Datasets: planned from committed rows, and written shard by shard."""

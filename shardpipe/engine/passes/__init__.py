@@ -1,0 +1,1 @@
+"""A pass over clips: decode once, run its stages, commit rows."""

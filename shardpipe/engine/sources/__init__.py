@@ -1,0 +1,1 @@
+"""Raw videos: found, listed as units, and opened, wherever they lie."""

@@ -1,0 +1,1 @@
+"""`verify`: whether a root is what its rows say."""

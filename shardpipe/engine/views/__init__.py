@@ -1,0 +1,1 @@
+"""What a person sees of a root: status, captions, SQL, Datasets opened from Python."""
