@@ -58,6 +58,7 @@ def check(
     videos = place.root(demo)
     clean = left(quickstart(place, videos, *options))
     assert any(path.endswith(".tar") for path in clean)
+    kinds: set[str] = set()
     for seed in seeds:
         proxy.no_faults()
         proxy.forget()
@@ -65,9 +66,10 @@ def check(
         root = quickstart(place, videos, *options)
         done = [asked.fault for asked in proxy.asked if asked.fault]
         assert len(done) > 0.5 * rate * len(proxy.asked)
-        assert set(done) >= set(FAULTS) or len(seeds) == 1
+        kinds |= {*done}
         run_app(["doctor", root.url, "--fix"])
         assert left(root) == clean
+    assert len(kinds) > len(FAULTS) / 2 or len(seeds) == 1
 
 
 @pytest.mark.s3
@@ -78,6 +80,6 @@ def test_some_requests_fail(place: S3Place, proxy: S3Proxy, demo: dict[str, byte
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ON_S3, indirect=True)
-@pytest.mark.parametrize("rate", [0.05, 0.2])
-def test_many_requests_fail(place: S3Place, proxy: S3Proxy, demo: dict[str, bytes], rate: float) -> None:
-    check(place, proxy, demo, *range(2, 8), rate=rate, options=())
+@pytest.mark.parametrize(("rate", "num_runs"), [(0.05, 6), (0.2, 2)])
+def test_many_requests_fail(place: S3Place, proxy: S3Proxy, demo: dict[str, bytes], rate: float, num_runs: int) -> None:
+    check(place, proxy, demo, *range(2, 2 + num_runs), rate=rate, options=())
