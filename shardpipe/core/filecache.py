@@ -6,12 +6,14 @@
     FOLDER/KEY.file       whole: it got this name after its last byte was on the disk
 
 The kernel drops the locks of a process that dies, however it dies: then another one fetches, over what is left of its try.
-(Weights lie in folders `KEY` of such a folder: see `models/remote.py`.)
+(Weights lie in folders `KEY` of such a folder: see `models/remote.py`.) KEY is hex digits. Whatever else lies in FOLDER is somebody else's: it
+neither counts nor goes.
 """
 
 import fcntl
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LIMIT, LOCK, PART, FILE = ".limit", ".lock", ".part", ".file"
+OURS = re.compile(r"[0-9a-f]+(\.part|\.file)?")
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +162,7 @@ def locked(path: Path, how: int) -> int:
 def _entries(folder: Path) -> Iterator[tuple[float, int, Path]]:
     """When each entry was used last, its bytes, and where it is."""
     for path in folder.iterdir():
-        if path.suffix == LOCK or path.name.startswith("."):
+        if not OURS.fullmatch(path.name) or not (path.suffix or path.with_suffix(LOCK).exists()):
             continue
         with suppress(FileNotFoundError):
             used_at = 0.0 if path.suffix == PART else path.stat().st_mtime

@@ -6,7 +6,8 @@
     BASE/.limit                      held while bytes are counted and taken
 
 The kernel drops a lock when its process dies, however it dies: so neither a reused pid nor another container's can be mistaken
-for it, and a living process never loses its folder. Nor need anybody give bytes back: they go with the folder.
+for it, and a living process never loses its folder. Nor need anybody give bytes back: they go with the folder. Whatever else lies in
+BASE is somebody else's: only a folder of such a name whose lock is there, and which nobody holds, is ever removed.
 """
 
 import errno
@@ -15,6 +16,7 @@ import json
 import logging
 import math
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -31,6 +33,7 @@ from shardpipe.core.errors import ConfigError, StoreError
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 CLOSED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS})
+NAME = re.compile(r"[\w-]*-[0-9]+-[0-9a-f]{12}", re.ASCII)
 LOCK = ".lock"
 LIMIT = ".limit"
 BYTES = ".bytes"
@@ -124,11 +127,9 @@ def leftovers(base: Path) -> list[Path]:
     """The scratch folders of dead processes under `base`, sorted; nothing is changed."""
     found = []
     for name in sorted(_names(base)):
-        lock = base / f"{name}{LOCK}"
-        fd = _try_lock(lock, os.O_RDWR)
+        fd = _try_lock(base / f"{name}{LOCK}")
         if fd is not None:
             os.close(fd)
-        if fd is not None or not lock.exists():
             found.append(base / name)
     return found
 
@@ -137,11 +138,12 @@ def remove_leftovers(base: Path) -> None:
     """Remove the scratch folders of dead processes under `base`; the living and the unknowable stay."""
     for name in _names(base):
         lock = base / f"{name}{LOCK}"
-        fd = _try_lock(lock, os.O_RDWR | os.O_CREAT)
+        fd = _try_lock(lock)
         if fd is None:
             continue
         try:
-            shutil.rmtree(base / name, ignore_errors=True)
+            with suppress(FileNotFoundError):
+                shutil.rmtree(base / name)
             lock.unlink(missing_ok=True)  # last, and while we hold it: `_claim` notices that its file is gone
         except OSError:
             continue  # a root we may not write to: the first write will say so
@@ -150,10 +152,23 @@ def remove_leftovers(base: Path) -> None:
 
 
 def _names(base: Path) -> set[str]:
+    """The folders of processes: those with a lock. None in a folder of our name that is another user's."""
+    if _is_anothers(base):
+        return set()
     try:
-        return {entry.name.removesuffix(LOCK) for entry in os.scandir(base) if not entry.name.startswith(".")}
+        names = [entry.name for entry in os.scandir(base)]
     except (FileNotFoundError, NotADirectoryError):
         return set()
+    return {
+        name.removesuffix(LOCK) for name in names if name.endswith(LOCK) and NAME.fullmatch(name.removesuffix(LOCK))
+    }
+
+
+def _is_anothers(base: Path) -> bool:
+    """Whether the folder of our name below the system's temporary one was made by somebody else."""
+    if base != ScratchSettings().base() or not os.path.lexists(base):
+        return False
+    return base.is_symlink() or base.stat().st_uid != os.getuid()
 
 
 def _claim(base: Path) -> tuple[Path, int]:
@@ -182,10 +197,10 @@ def _release(folder: Path, fd: int, owner: int) -> None:
     os.close(fd)
 
 
-def _try_lock(lock: Path, flags: int) -> int | None:
-    """A descriptor that holds the lock, if nobody else does."""
+def _try_lock(lock: Path) -> int | None:
+    """A descriptor that holds the lock, if it is there and nobody else does."""
     try:
-        fd = os.open(lock, flags | os.O_CLOEXEC, 0o666)
+        fd = os.open(lock, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return None
     try:
@@ -198,9 +213,8 @@ def _try_lock(lock: Path, flags: int) -> int | None:
 
 def _make(base: Path) -> None:
     """Make the folder for all processes; ConfigError where one of our name below the system's temporary folder is another user's."""
-    is_ours = base == ScratchSettings().base()
-    base.mkdir(0o700 if is_ours else 0o777, parents=True, exist_ok=True)
-    if is_ours and (base.is_symlink() or base.stat().st_uid != os.getuid()):
+    base.mkdir(0o700 if base == ScratchSettings().base() else 0o777, parents=True, exist_ok=True)
+    if _is_anothers(base):
         raise ConfigError(f"{base} belongs to another user: give execute.scratch another folder")
 
 
@@ -231,7 +245,7 @@ def _taken(base: Path, folder: Path, num_bytes: int, max_bytes: int) -> bool:
     """Take the bytes, if there are so many."""
     with _counting(base):
         others = 0
-        for note in base.glob(f"*/*{BYTES}"):
+        for note in (note for name in _names(base) for note in (base / name).glob(f"*{BYTES}")):
             each = note.with_name(note.name.removesuffix(BYTES))
             if not each.is_dir():
                 note.unlink(missing_ok=True)

@@ -149,3 +149,16 @@ def test_many_processes_many_files_a_small_limit(folder: Path) -> None:
     users = [user(folder, f"{key}{key}", limit=3000, fetch_s=0.05) for _ in range(3) for key in "abcdef"]
     end(*users)
     assert sum(path.stat().st_size for path in folder.glob("*.file")) <= 3000
+
+
+def test_what_is_not_ours_in_the_folder_stays_and_does_not_count(folder: Path) -> None:
+    theirs = {"film.mp4", "notes.file", "a.part.bak", "0123abcd/b.mp4", "weights/b.file"}
+    for name in theirs:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(bytes(9000))
+    cache = FileCache(CacheSettings(folder, 6000))
+    for key in ("aa", "bb", "cc"):
+        with cache.use(key, 4000, lambda _: None) as kept:
+            assert kept is not None
+    assert theirs <= {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    assert [path.name for path in sorted(folder.glob("*.file"))] == ["cc.file", "notes.file"]

@@ -172,3 +172,19 @@ def held(file: Path) -> int:
 def test_scratch_of_one_process_is_one_folder(tmp_path: Path) -> None:
     scratch = Scratch(tmp_path)
     assert scratch.new().parent == scratch.new().parent == scratch.folder()
+
+
+def test_what_is_not_ours_in_the_folder_stays(tmp_path: Path) -> None:
+    """Somebody names a folder with data of their own as scratch, even the folder above the root."""
+    base = tmp_path / "data"
+    theirs = {"mydata/a.mp4", "mydata/sizes.bytes", "host-1-0123456789ab/b.mp4", "x.lock", "root/clips/dataset.json"}
+    for name in theirs:
+        (base / name).parent.mkdir(parents=True, exist_ok=True)
+        (base / name).write_bytes(b"theirs")
+    killed, _ = holder(base, 10_000, 1000)
+    kill(killed)
+    for url in (str(base / "root"), "memory://theirs/root"):
+        store = open_store(url, scratch=ScratchSettings(base, 10_000))
+        grow(store.scratch(10), 20)
+        assert theirs <= {str(path.relative_to(base)) for path in base.rglob("*") if path.is_file()}
+    assert all((base / name).read_bytes() == b"theirs" for name in theirs)
