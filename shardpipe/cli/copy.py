@@ -24,12 +24,10 @@ def command(
     """Copy Datasets to another store, each tar checked by its sha256; again: only what is not there yet."""
     from shardpipe.cli.output import write_json  # noqa: PLC0415  --help must not wait for pyarrow
     from shardpipe.cli.progress import showing_bytes  # noqa: PLC0415
-    from shardpipe.cli.run import stop_on_signals  # noqa: PLC0415
     from shardpipe.engine.upkeep.copying import copying  # noqa: PLC0415
     from shardpipe.executors.driver import driving  # noqa: PLC0415
 
     job = copying(source, destination)
-    stop_on_signals()
     with driving(job.destination), showing_bytes(source, "copied") as report:
         done = job.run(verify=verify, report=report)
     if as_json:

@@ -1,10 +1,8 @@
 """`shardpipe run CONFIG`: do what the config says that is not done yet."""
 
-import signal
 import sys
 from dataclasses import asdict
-from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -49,7 +47,6 @@ def command(
     from shardpipe.executors.run import run_config  # noqa: PLC0415
     from shardpipe.storage.store import open_store  # noqa: PLC0415
 
-    stop_on_signals()
     with showing_progress() as progress:
         report = run_config(loaded, only=only, limit=limit, partial=partial, add_sources=add_sources, progress=progress)
     names = ["clips", *(each.name for each in loaded.passes)]
@@ -61,15 +58,3 @@ def command(
         print(f"unit {unit} failed: {error}", file=sys.stderr)  # noqa: T201
     if report.failed_units:
         raise typer.Exit(1)
-
-
-def stop_on_signals() -> None:
-    """End on SIGTERM and SIGHUP as on Ctrl-C."""
-    signal.signal(signal.SIGTERM, _stop)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup's run is to go on
-        signal.signal(signal.SIGHUP, _stop)
-
-
-def _stop(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  a signal handler's arguments
-    """A scheduler's SIGTERM and a lost terminal end a run as cleanly as Ctrl-C."""
-    raise KeyboardInterrupt

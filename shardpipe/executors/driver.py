@@ -16,8 +16,11 @@ from shardpipe.storage.probe import note_honours
 from shardpipe.storage.store import Store
 
 log = logging.getLogger(__name__)
-WORLD = ("WORLD_SIZE", "SLURM_ARRAY_TASK_COUNT", "SLURM_NTASKS")
-"""Where torchrun and Slurm say how many processes they started."""
+WORLD = ("WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_ARRAY_TASK_COUNT", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+"""Where torchrun, Slurm (srun and arrays) and MPI say how many processes they started."""
+
+INDEX = "JOB_COMPLETION_INDEX"
+"""Where Kubernetes says which of the pods of an indexed job this is; of how many it does not say."""
 
 
 @contextmanager
@@ -71,6 +74,10 @@ def _be_alone(store: Store, own_id: str) -> None:
             raise ConfigError(
                 f"{ignores}: a world of {world} ({name}) is refused. Run one driver, with as many workers as you like"
             )
+    if os.environ.get(INDEX, "0") != "0":
+        raise ConfigError(
+            f"{ignores}: pod {os.environ[INDEX]} of an indexed job ({INDEX}) is refused. Run one driver, with as many workers as you like"
+        )
     others = [driver for driver in live_drivers(store) if driver.id != own_id]
     if others:
         raise ConfigError(

@@ -29,6 +29,10 @@ def executor_for(
     devices = _devices(execute, needs)
     if execute.type == "inline":
         return InlineExecutor(store, devices[0])
+    if store.url.startswith("memory://"):
+        raise ConfigError(
+            f"{store.url} lies in the memory of one process, which workers do not see: set execute.type: inline"
+        )
     num_workers = _num_workers(execute, devices, needs, a_device=CUTTERS if phase == "cut" else 1)
     settings = LocalSettings(num_workers, tuple(devices), execute.tries, scratch_of(execute))
     return LocalExecutor(store.url, settings)

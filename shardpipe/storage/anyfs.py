@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from fsspec.exceptions import FSTimeoutError
 from fsspec.implementations.memory import MemoryFile
 
 from shardpipe.core.errors import ShardpipeError, StoreError
+from shardpipe.core.temporary import is_temporary
 from shardpipe.storage.backend import Head, TransientError
 from shardpipe.storage.growing import GrowingFile, file_of
 from shardpipe.storage.store import Entry, Honours, Upload
@@ -23,22 +23,33 @@ VERSIONED_BY = ("ETag", "etag", "LastModified", "last_modified", "updated", "mti
 class AnyBackend:
     """Objects of the fsspec file system `fs`."""
 
-    honours: Honours | None = Honours()
-
     def __init__(self, fs: Any) -> None:  # noqa: ANN401  fsspec is untyped
         self._fs = fs
         self.protocol = protocol_of(fs)
         self.can_create = self.protocol == "memory"
+        self.honours: Honours | None = Honours() if self.can_create else None
 
     def get(self, key: str) -> bytes:
         """See Backend."""
         with _errors():
-            return bytes(self._fs.cat_file(key))
+            data = bytes(self._fs.cat_file(key))
+            size = None if self.can_create else self._fs.info(key).get("size")
+        if size is not None and len(data) != size:
+            raise TransientError(f"{len(data)} bytes came of {size}")
+        return data
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """See Backend."""
         with _errors():
-            return bytes(self._fs.cat_file(key, start=start, end=start + length))
+            data = bytes(self._fs.cat_file(key, start=start, end=start + length))
+            if len(data) == length:
+                return data
+            size = self._fs.info(key).get("size")
+        if len(data) == size:  # a server that knows no ranges gave it whole
+            return data[start : start + length]
+        if size is not None and len(data) < min(length, max(0, size - start)):
+            raise TransientError(f"{len(data)} of {length} bytes came, and the object has {size}")
+        return data[:length]
 
     def head(self, key: str) -> Head | None:
         """See Backend."""
@@ -109,9 +120,9 @@ def _errors() -> Iterator[None]:
         yield
     except (FileNotFoundError, FileExistsError, ShardpipeError):
         raise
-    except (ConnectionError, TimeoutError, FSTimeoutError) as error:
-        raise TransientError(f"{type(error).__name__}: {error}") from error
     except Exception as error:
+        if is_temporary(error):
+            raise TransientError(f"{type(error).__name__}: {error}") from error
         raise StoreError(f"{type(error).__name__}: {error}") from error
 
 

@@ -35,7 +35,7 @@ def blank(store: Store, path: str, removed: Removed) -> bool:
 
 
 def _blank_once(store: Store, path: str, removed: Removed) -> bool:
-    folder = store.scratch()
+    folder = store.scratch(store.size(path) or 0, is_guess=True)
     try:
         local = folder / "blanked.tar"
         fetch(store, path, local)

@@ -143,13 +143,13 @@ def test_half_made_passes_are_told(store: Store, tmp_path: Path) -> None:
 
 
 def test_scratch_of_the_dead_goes(store: Store, tmp_path: Path) -> None:
-    dead = tmp_path / "root/.tmp/node-1-abc"
+    dead = tmp_path / "root/.tmp/node-1-0123456789ab"
     dead.mkdir()
     (dead / "half.tar").write_bytes(b"12345")
-    dead.with_name("node-1-abc.lock").touch()
+    dead.with_name("node-1-0123456789ab.lock").touch()
     store.scratch()  # of this process, which lives
     (found,) = told(store, "scratch")
-    assert (found.path, found.num_bytes) == (".tmp/node-1-abc", 5)
+    assert (found.path, found.num_bytes) == (".tmp/node-1-0123456789ab", 5)
     assert mend(store) == [found]
     assert not dead.exists()
     assert len(list((tmp_path / "root/.tmp").iterdir())) == 2

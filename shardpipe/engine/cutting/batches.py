@@ -14,7 +14,8 @@ from shardpipe.engine.cutting.scenesettings import needs_frames
 from shardpipe.engine.sources.captionfiles import Files, caption_columns, read_captions
 from shardpipe.engine.sources.cutplan import PART_COLUMNS, plan_units
 from shardpipe.engine.sources.rawfile import times_reader
-from shardpipe.engine.sources.sources import Found, Listing, list_sources, place
+from shardpipe.engine.sources.sourceplace import place
+from shardpipe.engine.sources.sources import Found, Listing, list_sources
 from shardpipe.storage.commit import numbered
 from shardpipe.storage.rows import decode_table, encode_table
 from shardpipe.storage.store import Store

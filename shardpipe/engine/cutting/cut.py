@@ -26,8 +26,7 @@ from shardpipe.engine.cutting.cutvideo import Part, cut_part
 from shardpipe.engine.emission.sidecar import sidecar
 from shardpipe.engine.sources.lastread import LastRead
 from shardpipe.engine.sources.rawfile import open_source, part_label
-from shardpipe.engine.sources.sourceplace import source_place
-from shardpipe.engine.sources.sources import place
+from shardpipe.engine.sources.sourceplace import place, source_place
 from shardpipe.engine.tasks import CutTask
 from shardpipe.engine.worker import UnitWorker, Watch, scratch_folder
 from shardpipe.media.probe import probe

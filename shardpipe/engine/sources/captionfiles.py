@@ -21,7 +21,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from shardpipe.core.columns import ColumnType, string
 from shardpipe.core.errors import ConfigError
-from shardpipe.engine.sources.sources import LOOK_THREADS, Found, Listing, locate
+from shardpipe.engine.sources.sourceplace import locate
+from shardpipe.engine.sources.sources import LOOK_THREADS, Found, Listing
 
 Files = Mapping[str, str | Mapping[str, str]]
 """As the config has them: extension to a column, or to keys and their columns."""

@@ -16,7 +16,8 @@ from shardpipe.engine.sources.cutplan import Times
 from shardpipe.engine.sources.lastread import LastRead
 from shardpipe.engine.sources.remotefile import AHEAD_BYTES, READ_BYTES, RemoteFile
 from shardpipe.engine.sources.sourcefetch import SourceFetch, asked
-from shardpipe.engine.sources.sources import Found, identity_of, locate
+from shardpipe.engine.sources.sourceplace import locate
+from shardpipe.engine.sources.sources import Found, identity_of
 from shardpipe.media.glance import glance
 from shardpipe.media.source import MediaInput
 

@@ -16,13 +16,11 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
-from fsspec.core import url_to_fs
-from fsspec.implementations.local import LocalFileSystem
-
 from shardpipe.core.columns import ColumnType
 from shardpipe.core.errors import ConfigError
 from shardpipe.core.secrets import clean_cause
 from shardpipe.engine.sources.sourcefetch import open_headers
+from shardpipe.engine.sources.sourceplace import is_local, locate, place
 from shardpipe.engine.sources.sourcetable import read_table, refuse_secrets
 
 SUFFIXES = frozenset({".mp4", ".mov", ".mkv", ".avi", ".webm", ".m2ts", ".ts", ".m4v", ".mpg", ".flv", ".wmv"})
@@ -88,24 +86,13 @@ def list_sources(
     return Listing(list(found.values()), columns)
 
 
-def place(url: str, container: str | None) -> str:
-    """Where a video lies, whichever way its url is written: `a.mp4`, `./a.mp4` and `file:///.../a.mp4` are one."""
-    outer = container or url
-    if not _is_local(outer):
-        return url
-    path = str(LocalFileSystem._strip_protocol(outer))  # noqa: SLF001  what it does to every path
-    if "/../" in path and "\0" not in path:  # a link may lie before it
-        folder, name = os.path.split(path)
-        path = f"{os.path.realpath(folder)}/{name}"
-    return os.path.normpath(path) + url[len(outer) :]
-
-
-def locate(url: str) -> tuple[Any, str]:
-    """The fsspec file system of a url, and the path in it. What has no `://` is a local path, whatever its characters."""
-    if "://" not in url:
-        return LocalFileSystem(), LocalFileSystem._strip_protocol(url)  # noqa: SLF001  fsspec has no public form
-    found: tuple[Any, str] = url_to_fs(url)
-    return found
+def _refuse_chain(text: str) -> None:
+    """ConfigError for a folder or glob inside of another file: what lies there has no url of its own that fsspec would open."""
+    if "::" in text and "://" in text:
+        raise ConfigError(
+            f"{text} is a folder or glob inside of another file, whose videos cannot be named: unpack it, or give a tar as it is (x.tar), "
+            "or a list of single videos (zip://a.mp4::x.zip)"
+        )
 
 
 def identity_of(info: dict[str, Any]) -> str | None:
@@ -124,8 +111,10 @@ def _list_one(text: str, root: str, texts: Collection[str]) -> tuple[dict[str, C
     fs, path = locate(text)
     suffix = PurePosixPath(path).suffix.lower()
     if WILD.search(text) and not fs.exists(path):
+        _refuse_chain(text)
         return {}, _some(text, _below(fs, text, fs.glob(path, detail=True), root, texts, is_glob=True))
     if fs.isdir(path):
+        _refuse_chain(text)
         return {}, _some(text, _below(fs, text, fs.find(path, detail=True), root, texts, is_glob=False))
     if not fs.exists(path):
         raise ConfigError(f"{text} does not exist")
@@ -198,21 +187,17 @@ def _below(
 
 def _own_folders(fs: Any, text: str, infos: Iterable[str], root: str, *, is_glob: bool) -> tuple[str, ...]:  # noqa: ANN401
     """Where in a listing the run's own objects lie: below its root, or in the root's Datasets if that is what is listed."""
-    if _is_local(root) != _is_local(text):
+    if is_local(root) != is_local(text):
         return ()
     folder = WILD.split(text, 1)[0].rpartition("/")[0] or text[:1].strip("*?[") if is_glob else text
     base = locate(folder)[1].rstrip("/")
-    here, own = (os.path.realpath(path) if _is_local(root) else path for path in (base, locate(root)[1].rstrip("/")))
+    here, own = (os.path.realpath(path) if is_local(root) else path for path in (base, locate(root)[1].rstrip("/")))
     if own.startswith(f"{here.rstrip('/')}/"):
         return (f"{base}/{own[len(here.rstrip('/')) + 1 :]}/",)
     if own != here:
         return ()
     names = {path[len(base) + 1 :].partition("/")[0] for path in infos}
     return tuple(f"{base}/{name}/" for name in sorted(names) if fs.exists(f"{base}/{name}/dataset.json"))
-
-
-def _is_local(url: str) -> bool:
-    return "://" not in url or url.startswith("file://")
 
 
 def _unicode(url: str) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from shardpipe.core.errors import ConfigError, ShardpipeError
+from shardpipe.core.errors import ConfigError, ShardpipeError, StoreError
 from shardpipe.engine.upkeep.garbage import unreferenced
 from shardpipe.engine.upkeep.strays import strays
 from shardpipe.engine.verifying.verify import OURS
@@ -64,11 +64,12 @@ class Examined:
 
 def examine(store: Store) -> Examined:
     """Look at all of a root; changes nothing. ConfigError where there is nothing of shardpipe's."""
-    uploads = store.uploads()
+    uploads, unlisted = _uploads(store)
     objects = store.list("")
     beats = all_drivers(store)
     drivers = live_drivers(store)
     findings = [
+        *unlisted,
         *(_upload(each, drivers, objects) for each in uploads),
         *_tars(store, objects),
         *_probes(store, objects),
@@ -93,6 +94,14 @@ def fix(store: Store, finding: Finding) -> bool:
         remove_leftovers(scratch)
         return not (scratch.parent / finding.path).exists()
     return True
+
+
+def _uploads(store: Store) -> tuple[Sequence[Upload], Sequence[Finding]]:
+    """The multipart uploads, or the finding that they cannot be listed: all else is looked at in any case."""
+    try:
+        return store.uploads(), ()
+    except StoreError as error:
+        return (), [Finding("upload", "", f"multipart uploads cannot be listed, so dead ones stay unseen: {error}")]
 
 
 def _upload(upload: Upload, drivers: Sequence[Driver], objects: Mapping[str, int]) -> Finding:

@@ -9,8 +9,8 @@ from shardpipe.core.clip import KEY
 from shardpipe.core.errors import ConfigError, IncompleteError
 from shardpipe.engine.cutting.batches import read_batches
 from shardpipe.engine.passes.rules import Rule, RuleSet
-from shardpipe.engine.sources.sourceplace import source_place
-from shardpipe.engine.sources.sources import lines_of, locate, place
+from shardpipe.engine.sources.sourceplace import locate, place, source_place
+from shardpipe.engine.sources.sources import lines_of
 from shardpipe.engine.sources.sourcetable import refuse_secrets
 from shardpipe.storage.dataset import Dataset, Fold, Row, View
 from shardpipe.storage.removed import REMOVED, Entry, Removed
