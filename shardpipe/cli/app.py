@@ -7,12 +7,10 @@ exit 130  stopped with Ctrl-C, SIGTERM or SIGHUP
 """
 
 import shlex
-import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from types import FrameType
-from typing import NoReturn, Protocol, TextIO, cast
+from typing import Protocol, TextIO, cast
 
 import typer
 
@@ -20,6 +18,7 @@ from shardpipe.cli.log import start_log
 from shardpipe.cli.output import flush, nowhere
 from shardpipe.core.errors import ConfigError, ShardpipeError
 from shardpipe.core.secrets import Redacting
+from shardpipe.executors.interrupts import stop_on_signals
 
 COMMANDS = (
     "run",
@@ -90,19 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # None where a shell closed them (`>&-`); what goes out is told as it is, and to people without secrets of any form
     sys.stdout = cast("TextIO", Redacting(sys.stdout or nowhere(), forms=False))
     sys.stderr = cast("TextIO", Redacting(sys.stderr or nowhere()))
-    _stop_on_signals()
+    stop_on_signals()
     sys.exit(run_app(list(sys.argv[1:] if arguments is None else arguments)))
-
-
-def _stop_on_signals() -> None:
-    """A scheduler's SIGTERM and a lost terminal end a command as cleanly as Ctrl-C."""
-    signal.signal(signal.SIGTERM, _stop)
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # what nohup started is to go on
-        signal.signal(signal.SIGHUP, _stop)
-
-
-def _stop(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001  a signal handler's arguments
-    raise KeyboardInterrupt
 
 
 def run_app(arguments: Sequence[str]) -> int:

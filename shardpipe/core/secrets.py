@@ -71,7 +71,7 @@ _FORMS = (
 _USER = _FORMS[0][0]
 _BARE_USER = _FORMS[1][0]
 _IN_FILE = re.compile(
-    r"(?:secret|token|password|passwd|api_?key|access_?key|account_?key|authorization)[\w-]*[\"']?(?:\s*[=:]\s*|\s+)[\"']?"
+    r"(?:secret|token|password|passwd|api_?key|access_?key|account_?key|customer_?key|authorization)[\w-]*[\"']?(?:\s*[=:]\s*|\s+)[\"']?"
     r"((?:bearer|basic)\s+)?([^\s\"',}]+)",
     re.IGNORECASE,
 )

@@ -8,14 +8,14 @@ import errno
 import socket
 from collections.abc import Callable, Iterator
 from threading import Event
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
-from tenacity.nap import sleep, sleep_using_event
+from tenacity.nap import sleep_using_event
 from tenacity.stop import stop_when_event_set
 
 T = TypeVar("T")
-TRIES = 7
+TRIES = 8
 LONGEST_PAUSE_S = 20.0
 
 STATUS = frozenset({408, 409, 423, 425, 429})
@@ -25,10 +25,11 @@ CODES = frozenset(
     {
         *("SlowDown", "Throttling", "ThrottlingException", "TooManyRequests", "RequestLimitExceeded"),
         *("BandwidthLimitExceeded", "RequestTimeout", "RequestTimeoutException", "InternalError"),
-        *("ServiceUnavailable", "OperationAborted", "ConditionalRequestConflict", "XAmzContentSHA256Mismatch"),
+        *("ServiceUnavailable", "OperationAborted", "ConditionalRequestConflict"),
+        *("XAmzContentSHA256Mismatch", "BadDigest", "IncompleteBody", "InvalidPart"),
     }
 )
-"""S3's words for it."""
+"""S3's words for it; those of the last line are of bodies that were damaged on their way."""
 
 NAMES = frozenset(
     {
@@ -59,7 +60,7 @@ def is_temporary(error: BaseException) -> bool:
     for cause in causes:
         status = _status(cause)
         if status is not None:
-            return status in STATUS or (status >= SERVER_FAULT and status != NOT_IMPLEMENTED) or _code(cause) in CODES
+            return is_temporary_answer(status, _code(cause))
     if any(isinstance(cause, FOR_GOOD) or "Certificate" in type(cause).__name__ for cause in causes):
         return False
     if any(isinstance(cause, socket.gaierror) and cause.errno != socket.EAI_AGAIN for cause in causes):
@@ -67,16 +68,28 @@ def is_temporary(error: BaseException) -> bool:
     return any(_is_of_connection(cause) for cause in causes)
 
 
+def is_temporary_answer(status: int, code: str) -> bool:
+    """The same of a refusal, by its HTTP status and S3's word for it."""
+    return status in STATUS or (status >= SERVER_FAULT and status != NOT_IMPLEMENTED) or code in CODES
+
+
+def patience(passes: Callable[[BaseException], bool], *, tries: int) -> dict[str, Any]:
+    """What tenacity's loops are told: to try again after growing, random pauses while errors pass, so often in all."""
+    wait = wait_random_exponential(multiplier=0.2, max=LONGEST_PAUSE_S)
+    return {
+        "retry": retry_if_exception(passes),
+        "wait": wait,
+        "stop": stop_after_attempt(tries),
+        "reraise": True,
+    }
+
+
 def patiently(call: Callable[[], T], *, given_up: Event | None = None) -> T:
     """What `call` gives; asked again after growing, random pauses while its errors pass, TRIES times or until `given_up` is set."""
-    tries = stop_after_attempt(TRIES)
-    return Retrying(
-        retry=retry_if_exception(is_temporary),
-        wait=wait_random_exponential(multiplier=0.2, max=LONGEST_PAUSE_S),
-        stop=tries if given_up is None else tries | stop_when_event_set(given_up),
-        sleep=sleep if given_up is None else sleep_using_event(given_up),
-        reraise=True,
-    )(call)
+    again = patience(is_temporary, tries=TRIES)
+    if given_up is not None:
+        again |= {"stop": again["stop"] | stop_when_event_set(given_up), "sleep": sleep_using_event(given_up)}
+    return Retrying(**again)(call)
 
 
 def http_status(error: BaseException) -> int | None:

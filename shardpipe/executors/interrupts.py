@@ -1,9 +1,31 @@
-"""Ctrl-C belongs to the executor: workers never see it."""
+"""Ctrl-C and what else stops a run belong to the driver: workers never see them, and it ends once however often it is told."""
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
+from types import FrameType
+
+SAME_S = 1.0
+"""A signal so soon after another is the same one: `timeout` sends each twice."""
+
+
+def stop_on_signals() -> None:
+    """A scheduler's SIGTERM and a lost terminal end a command as cleanly as Ctrl-C; a second one ends it at once."""
+    last_s = float("-inf")
+
+    def stop(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001  a signal handler's arguments
+        nonlocal last_s
+        if (now_s := time.monotonic()) - last_s > SAME_S:
+            last_s = now_s
+            raise KeyboardInterrupt
+
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if (
+            each is signal.SIGTERM or signal.getsignal(each) is not signal.SIG_IGN
+        ):  # what nohup or `&` started is to go on
+            signal.signal(each, stop)
 
 
 @contextmanager

@@ -6,6 +6,9 @@ deaths, the last time alone, is committed as an error. (One death proves nothing
 Units go largest first, two to a worker at a time so that it never waits; one more each time that it asks, where an AsyncStage
 takes more clips than two units have. A worker whose engine is gone is replaced, and its units are none the worse for it; where
 that helps nobody, the run ends.
+
+A worker that is to end before its units do gets SIGTERM, upon which it aborts its uploads and clears its scratch; SIGKILL only
+where it is still there ABORT_S later. A second Ctrl-C waits for none.
 """
 
 import logging
@@ -31,6 +34,7 @@ log = logging.getLogger(__name__)
 TWICE = 2
 AHEAD = 2  # units that a worker has at a time
 STOP_S = 10.0  # how long a worker may take to end after the last unit
+ABORT_S = 8.0  # how long one may take to end before that
 TICK_S = 1.0
 
 
@@ -56,7 +60,8 @@ class _Held:
     sent: dict[tuple[str, str], str] = field(default_factory=dict)  # unit, key: what
     extra: int = 0  # units beyond AHEAD that it asked for
     deadline: float | None = None
-    killed: str | None = None
+    killed: str | None = None  # why it is being ended
+    kill_at: float = 0.0  # when no longer by SIGTERM
     gone: str | None = None  # why its engine is
     closed: bool = False
     started: bool = False
@@ -132,9 +137,10 @@ class LocalExecutor:
                 yield from self._bury(worker, task, progress)
         now = time.monotonic()
         for worker in self._workers:
-            if worker.deadline is not None and now > worker.deadline and worker.killed is None:
-                worker.killed = "took longer than its time-out"
+            if worker.killed is not None and now > worker.kill_at:
                 worker.process.kill()
+            elif worker.killed is None and worker.deadline is not None and now > worker.deadline:
+                _end(worker, "took longer than its time-out")
 
     def _read(self, worker: _Held, progress: Progress) -> Iterator[Outcome]:
         while _has_message(worker.conn):
@@ -149,8 +155,8 @@ class LocalExecutor:
             job = worker.jobs.pop(outcome.unit)
             worker.extra = max(0, worker.extra - 1)
             if outcome.engine_gone and worker.gone is None:
-                worker.gone, worker.killed = outcome.error, "has lost what answers its clips"
-                worker.process.kill()
+                worker.gone = outcome.error
+                _end(worker, "has lost what answers its clips")
             elif outcome.error is None:
                 self._engines_gone = 0
             if outcome.error is not None and self._may_retry(job):
@@ -237,19 +243,30 @@ class LocalExecutor:
         return replace(job, suspects=job.suspects | at_work | twice)
 
     def _stop(self, *, graceful: bool) -> None:
-        for worker in self._workers:
-            if graceful:
-                if not worker.closed:
+        until = time.monotonic() + (STOP_S if graceful else ABORT_S)
+        try:
+            for worker in self._workers:
+                if not graceful:
+                    worker.process.terminate()
+                elif not worker.closed:
                     _send(worker, ("end",))
-                worker.process.join(timeout=STOP_S)
-            if worker.process.is_alive():
+            for worker in self._workers:
+                worker.process.join(timeout=max(0.0, until - time.monotonic()))
+        finally:
+            for worker in self._workers:
                 worker.process.kill()
-            worker.process.join()
-            worker.conn.close()
-        self._workers = []
-        open_store(
-            self._root, scratch=self._settings.scratch
-        )  # removes what killed workers left in its scratch folders
+            for worker in self._workers:
+                worker.process.join()
+                worker.conn.close()
+            self._workers = []
+            # removes what killed workers left in its scratch folders
+            open_store(self._root, scratch=self._settings.scratch)
+
+
+def _end(worker: _Held, why: str) -> None:
+    """Have it end, and be replaced."""
+    worker.killed, worker.kill_at = why, time.monotonic() + ABORT_S
+    worker.process.terminate()
 
 
 def _death(code: int | None) -> str:

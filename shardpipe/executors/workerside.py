@@ -13,13 +13,14 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from types import FrameType
 from typing import Any, TextIO, cast
 
 from shardpipe.core.errors import ShardpipeError, told
 from shardpipe.core.parent import die_with
 from shardpipe.core.secrets import Redacting
 from shardpipe.core.work import UnitJob
-from shardpipe.engine.worker import Task
+from shardpipe.engine.worker import Task, Worker
 from shardpipe.storage.scratch import ScratchSettings
 from shardpipe.storage.store import open_store
 
@@ -44,6 +45,29 @@ class _PipeWatch:
 
     def note(self, text: str) -> None:
         self._send(("note", text))
+
+
+class _Voice:
+    """What the worker says, until it is stopped: its SIGTERM raises KeyboardInterrupt, once, in whatever the worker is at, which
+    aborts its uploads and clears its scratch on the way out. What it was at then stays so for the executor.
+    """
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        self._lock = threading.Lock()
+        self.is_stopped = False
+
+    def send(self, message: tuple[Any, ...]) -> None:
+        """Say something."""
+        with self._lock:
+            if not self.is_stopped:
+                self._conn.send(message)
+
+    def stop(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002  a signal handler's arguments
+        """The handler."""
+        if not self.is_stopped:
+            self.is_stopped = True
+            raise KeyboardInterrupt
 
 
 class _PipeJobs:
@@ -80,31 +104,38 @@ class _PipeJobs:
 def worker_main(  # noqa: PLR0917  multiprocessing passes them by position
     conn: Connection, root: str, scratch: ScratchSettings, task: Task, device: str, parent: int
 ) -> None:
-    """A worker process: set up once, then units until told to end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the executor decides what Ctrl-C means
+    """A worker process: set up once, then units until told to end, or stopped."""
+    for each in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to all: the executor decides what they mean
+        signal.signal(each, signal.SIG_IGN)
     die_with(parent)
     sys.stderr = cast("TextIO", Redacting(sys.stderr))  # the log of whatever library
-    lock = threading.Lock()
-
-    def send(message: tuple[Any, ...]) -> None:
-        with lock:
-            conn.send(message)
-
-    jobs = _PipeJobs(conn, send)
+    voice = _Voice(conn)
+    signal.signal(signal.SIGTERM, voice.stop)
     try:
-        worker = task.make(open_store(root, scratch=scratch), device, _PipeWatch(send))
+        _work(lambda: task.make(open_store(root, scratch=scratch), device, _PipeWatch(voice.send)), conn, voice)
+    except BaseException:
+        if not voice.is_stopped:
+            raise
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTERM)
+    logging.shutdown()
+    os._exit(0)  # all is committed and told: no need to wait for libraries to take themselves down
+
+
+def _work(make: Callable[[], Worker], conn: Connection, voice: _Voice) -> None:
+    jobs = _PipeJobs(conn, voice.send)
+    try:
+        worker = make()
     except ShardpipeError as error:  # it says what to do: a trace would hide it
-        send(("fatal", str(error)))
+        voice.send(("fatal", str(error)))
         logging.shutdown()
         os._exit(1)
     except Exception as exc:
-        send(("fatal", told(f"{type(exc).__name__}: {exc}")))
+        voice.send(("fatal", told(f"{type(exc).__name__}: {exc}")))
         raise
-    send(("started",))
+    voice.send(("started",))
     try:
         for outcome in worker.run(jobs):
-            send(("done", outcome))
+            voice.send(("done", outcome))
     finally:
         worker.close()
-    logging.shutdown()
-    os._exit(0)  # all is committed and told: no need to wait for libraries to take themselves down

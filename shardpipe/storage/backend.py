@@ -12,6 +12,10 @@ class TransientError(StoreError):
     """A request that may go well when it is made again: throttled, timed out, broken off, answered in part."""
 
 
+class TriedError(TransientError):
+    """One that was made as often as a request is made: who needs it for something larger does not begin that anew."""
+
+
 class Head(NamedTuple):
     """What is known of an object without reading it. age_s: since it was written, by the store's clock; None: it has none."""
 

@@ -126,8 +126,3 @@ class RowsLog:
             return decode_meta(self._store.read(path), f"{self._store.url}/{path}")
         except FileNotFoundError:
             return None
-
-    def read(self, unit: str) -> bytes | None:
-        """A unit's rows, None if it is not done. Lists the folder: for many units, read the paths of `done`."""
-        generation = self.generations().get(unit)
-        return None if generation is None else self._store.read(self.path(unit, generation))

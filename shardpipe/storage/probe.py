@@ -49,7 +49,10 @@ def _second_is_refused(backend: Backend, key: str, write: Callable[[str, bytes],
             write(key, data)
         except FileExistsError:
             break
-    return backend.get(key) == b"first"
+    try:
+        return backend.get(key) == b"first"
+    except FileNotFoundError as error:
+        raise TransientError(f"{key} was written, and is gone: {error}") from error
 
 
 def _forget(backend: Backend, *keys: str) -> None:

@@ -10,19 +10,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import fsspec
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import Retrying
 
 from shardpipe.core.errors import ConfigError, IntegrityError, StoreError
+from shardpipe.core.temporary import TRIES, patience
 from shardpipe.storage.anyfs import AnyBackend, protocol_of
-from shardpipe.storage.backend import Backend, TransientError
+from shardpipe.storage.backend import Backend, TransientError, TriedError
 from shardpipe.storage.disk import short_read
 from shardpipe.storage.growing import GrowingFile, LocalFile
 from shardpipe.storage.scratch import Scratch, ScratchSettings, remove_leftovers
 from shardpipe.storage.store import RUN, TEMP, Entry, Honours, Upload, check_path, check_prefix, check_replaceable
 
 T = TypeVar("T")
-TRIES = 8
-LONGEST_PAUSE_S = 20.0
 CONNECTIONS = 128
 """So many requests one process has in flight at most: with 20 ms each, 6400 a second, which is what it can take in."""
 
@@ -207,14 +206,8 @@ class RemoteStore:
 
     def _tried(self, path: str, act: Callable[[], T]) -> T:
         """What `act` gives, which is tried again as long as its errors may pass; they name object and root in the end."""
-        tries = Retrying(
-            retry=retry_if_exception_type(TransientError),
-            wait=wait_random_exponential(multiplier=0.2, max=LONGEST_PAUSE_S),
-            stop=stop_after_attempt(TRIES),
-            reraise=True,
-        )
         try:
-            return tries(act)
+            return Retrying(**patience(_passes, tries=TRIES))(act)
         except IntegrityError:
             raise
         except ConfigError as error:
@@ -222,7 +215,7 @@ class RemoteStore:
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{path} in {self._url}: {error}") from error
         except TransientError as error:
-            raise TransientError(f"{path} in {self._url}: {error}") from error
+            raise TriedError(f"{path} in {self._url}: {error}") from error
         except StoreError as error:
             raise StoreError(f"{path} in {self._url}: {error}") from error
 
@@ -267,6 +260,10 @@ def _options(scheme: str) -> dict[str, Any]:
         given = fsspec.config.conf.get("s3", {}).get("config_kwargs", {})
         options |= {"skip_instance_cache": True, "config_kwargs": {"max_pool_connections": CONNECTIONS, **given}}
     return options
+
+
+def _passes(error: BaseException) -> bool:
+    return isinstance(error, TransientError) and not isinstance(error, TriedError)
 
 
 def _reopen(url: str, read_only: bool, scratch: ScratchSettings) -> RemoteStore:  # noqa: FBT001  pickle passes arguments by position

@@ -9,16 +9,18 @@ import asyncio
 import os
 import threading
 from collections.abc import Coroutine, Sequence
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import AsyncRetrying
 
-from shardpipe.core.errors import StoreError
-from shardpipe.storage.backend import Head, TransientError
+from shardpipe.core.errors import ShardpipeError, StoreError
+from shardpipe.core.temporary import TRIES, patience
+from shardpipe.storage.backend import Head, TransientError, TriedError
 from shardpipe.storage.growing import GrowingFile
 from shardpipe.storage.heap import keep_freed_memory
-from shardpipe.storage.s3errors import is_code, s3_errors
+from shardpipe.storage.s3errors import NoUploadError, is_code, s3_errors
 from shardpipe.storage.store import Entry, Honours, Upload
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ PART_BYTES = 16 << 20
 
 PARTS_AT_ONCE = 4
 MAX_PARTS = 10_000
-PART_TRIES = 5
+ABORT_TRIES = 5
 ABORT_S = 30.0
 """So long Ctrl-C waits for the abort of an upload."""
 
@@ -122,12 +124,13 @@ class S3Backend:
             self._run(self._upload(key, file, condition))
 
     async def _upload(self, key: str, file: GrowingFile, condition: dict[str, str]) -> None:
-        upload_id = (await self._call("create_multipart_upload", key))["UploadId"]
+        begun = asyncio.ensure_future(self._call("create_multipart_upload", key))
         try:
+            upload_id = (await asyncio.shield(begun))["UploadId"]
             parts = await self._parts(key, upload_id, file)
             await self._complete(key, upload_id, parts, condition)
         except BaseException:
-            await self._abort(key, upload_id)
+            await self._abort(key, begun)
             raise
 
     async def _parts(self, key: str, upload_id: str, file: GrowingFile) -> "List[dict[str, Any]]":
@@ -171,12 +174,20 @@ class S3Backend:
                 raise
             await self._call("complete_multipart_upload", key, **args)
 
-    async def _abort(self, key: str, upload_id: str) -> None:
-        """Free the parts, as far as that can be done now; `doctor` finds what could not."""
+    async def _abort(self, key: str, begun: "asyncio.Future[Any]") -> None:
+        """Free the parts, as far as that can be done now, whatever interrupts it; `doctor` finds what could not."""
+
+        async def abort() -> None:
+            with suppress(FileNotFoundError, ShardpipeError):
+                upload_id = (await begun)["UploadId"]
+                await _tried(lambda: self._call("abort_multipart_upload", key, UploadId=upload_id), tries=ABORT_TRIES)
+
+        aborted = asyncio.ensure_future(abort())
         try:
-            await _tried(lambda: self._call("abort_multipart_upload", key, UploadId=upload_id))
-        except (FileNotFoundError, StoreError):
-            return
+            await asyncio.shield(aborted)
+        except asyncio.CancelledError:
+            await aborted
+            raise
 
     def delete(self, key: str) -> None:
         """See Backend."""
@@ -201,23 +212,21 @@ class S3Backend:
 
     def abort_upload(self, key: str, upload_id: str) -> None:
         """See Backend."""
-        try:
+        with suppress(NoUploadError, FileNotFoundError):
             self._run(self._call("abort_multipart_upload", key, UploadId=upload_id))
-        except FileNotFoundError:
-            return
 
     def complete_if_absent(self, key: str, data: bytes) -> None:
         """For the probe alone: an upload of one part, completed on condition that the object is absent; FileExistsError."""
         self._run(self._complete_if_absent(key, data))
 
     async def _complete_if_absent(self, key: str, data: bytes) -> None:
-        upload_id = (await self._call("create_multipart_upload", key))["UploadId"]
+        begun = asyncio.ensure_future(self._call("create_multipart_upload", key))
         try:
-            args = {"UploadId": upload_id, "PartNumber": 1, "Body": data}
-            answer = await self._call("upload_part", key, **args)
-            await self._complete(key, upload_id, [{"PartNumber": 1, "ETag": answer["ETag"]}], {"IfNoneMatch": "*"})
+            upload_id = (await asyncio.shield(begun))["UploadId"]
+            part = await self._part(key, upload_id, 1, data)
+            await self._complete(key, upload_id, [part], {"IfNoneMatch": "*"})
         except BaseException:
-            await self._abort(key, upload_id)
+            await self._abort(key, begun)
             raise
 
     async def _call(self, name: str, full: str, **args: Any) -> Any:  # noqa: ANN401  as botocore answers
@@ -250,14 +259,18 @@ class S3Backend:
             raise
 
 
-async def _tried(call: Any) -> Any:  # noqa: ANN401
-    """The answer of a request that is a part of something larger, made again by itself."""
-    async for attempt in AsyncRetrying(
-        retry=retry_if_exception_type(TransientError),
-        wait=wait_random_exponential(multiplier=0.2, max=10),
-        stop=stop_after_attempt(PART_TRIES),
-        reraise=True,
-    ):
-        with attempt:
-            return await call()
+async def _tried(call: Any, *, tries: int = TRIES) -> Any:  # noqa: ANN401
+    """The answer of a request that is a part of something larger, made again by itself; TriedError in the end."""
+    try:
+        async for attempt in AsyncRetrying(**patience(_passes, tries=tries)):
+            with attempt:
+                return await call()
+    except NoUploadError:
+        raise
+    except TransientError as error:
+        raise TriedError(str(error)) from error
     raise AssertionError("the last attempt returns or raises")
+
+
+def _passes(error: BaseException) -> bool:
+    return isinstance(error, TransientError) and not isinstance(error, NoUploadError)

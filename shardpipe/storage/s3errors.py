@@ -20,24 +20,13 @@ from fsspec.exceptions import FSTimeoutError
 from urllib3.exceptions import HTTPError
 
 from shardpipe.core.errors import ConfigError, ShardpipeError, StoreError
+from shardpipe.core.temporary import is_temporary_answer
 from shardpipe.storage.backend import TransientError
 
-AGAIN = frozenset(
-    {
-        *(
-            "SlowDown",
-            "Throttling",
-            "ThrottlingException",
-            "TooManyRequests",
-            "RequestLimitExceeded",
-            "BandwidthLimitExceeded",
-        ),
-        *("RequestTimeout", "RequestTimeoutException", "InternalError", "ServiceUnavailable", "OperationAborted"),
-        *("ConditionalRequestConflict", "BadDigest", "XAmzContentSHA256Mismatch", "IncompleteBody", "InvalidPart"),
-        *("409", "429", "500", "502", "503", "504"),
-    }
-)
-"""Codes of refusals that pass, and of bodies that were damaged on their way."""
+
+class NoUploadError(TransientError):
+    """A multipart upload is no more: completed by a request whose reply was lost, or aborted by another. A new one may go well."""
+
 
 BROKEN = (
     *(HTTPClientError, ResponseParserError, FlexibleChecksumError, aiohttp.ClientError, HTTPError),
@@ -52,14 +41,12 @@ BROKEN = (
 )
 CREDENTIALS = (NoCredentialsError, PartialCredentialsError, ProfileNotFound, TokenRetrievalError)
 MEANINGS: Mapping[type[Exception], frozenset[str]] = {
+    NoUploadError: frozenset({"NoSuchUpload"}),
     FileExistsError: frozenset({"PreconditionFailed", "412"}),
-    FileNotFoundError: frozenset({"NoSuchKey", "NoSuchUpload", "404", "NotFound"}),
+    FileNotFoundError: frozenset({"NoSuchKey", "404", "NotFound"}),
     ConfigError: frozenset({"NoSuchBucket", "InvalidBucketName", "InvalidAccessKeyId", "SignatureDoesNotMatch"}),
 }
 """Of the other codes: a condition that does not hold, what is not there, what the user can mend. All else is a StoreError."""
-
-SERVER = 500
-NOT_IMPLEMENTED = 501
 
 
 @contextmanager
@@ -92,7 +79,7 @@ def _is_unexpected(error: BaseException) -> bool:
 def _refusal(cause: ClientError) -> Exception:
     code = str(cause.response.get("Error", {}).get("Code", ""))
     status = int(cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    if code in AGAIN or (status >= SERVER and status != NOT_IMPLEMENTED):
+    if is_temporary_answer(status, code):
         return TransientError(str(cause))
     kind = next((kind for kind, codes in MEANINGS.items() if code in codes), StoreError)
     return kind(f"there is no such bucket: {cause}" if code == "NoSuchBucket" else str(cause))

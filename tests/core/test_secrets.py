@@ -67,6 +67,13 @@ def test_what_is_no_secret(text: str) -> None:
     assert redact(text) == text
 
 
+def test_a_key_that_encrypts_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SSE-C, as docs/object-storage.md says how options for S3 are given."""
+    given = {"s3_additional_kwargs": {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "pla/nted+customer0key"}}
+    monkeypatch.setenv("FSSPEC_S3", json.dumps(given))
+    assert redact("refused: pla/nted+customer0key, AES256") == f"refused: {HIDDEN}, AES256"
+
+
 def test_the_keys_of_this_process(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the environment, and of the files where tools look for them."""
     files = {

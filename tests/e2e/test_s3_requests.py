@@ -17,9 +17,9 @@ from support.s3_fixtures import MakeProxy
 from support.s3_proxy import S3Proxy
 from support.s3_requests import Asked
 from support.whole_run import whole_config
-from tenacity import wait_none
 
-from shardpipe.storage import remote, s3
+from shardpipe.core import temporary
+from shardpipe.storage import s3
 from shardpipe.storage.store import open_store
 
 ON_BOTH = pytest.mark.parametrize("place", ON_S3, indirect=True)
@@ -36,7 +36,7 @@ def clean(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
 
 @pytest.fixture
 def proxy(place: S3Place, s3_proxy: MakeProxy, monkeypatch: pytest.MonkeyPatch) -> S3Proxy:
-    monkeypatch.setattr(remote, "wait_random_exponential", lambda **_: wait_none())
+    monkeypatch.setattr(temporary, "LONGEST_PAUSE_S", 0.0)
     return s3_proxy(place.s3.server, stall_s=1.5)
 
 

@@ -9,10 +9,9 @@ from support.s3_fixtures import MakeProxy, MakeRoot
 from support.s3_proxy import S3Proxy
 from support.s3_requests import Asked
 from support.s3_servers import S3Root
-from tenacity import wait_none
 
+from shardpipe.core import temporary
 from shardpipe.core.errors import ConfigError, IntegrityError, StoreError
-from shardpipe.storage import remote
 from shardpipe.storage.probe import known_honours, note_honours
 from shardpipe.storage.store import Honours, Store, open_store
 
@@ -22,7 +21,7 @@ ABOVE_BLOCKS = (50 << 20) + 1
 
 @pytest.fixture
 def proxy(each_root: S3Root, s3_proxy: MakeProxy, monkeypatch: pytest.MonkeyPatch) -> S3Proxy:
-    monkeypatch.setattr(remote, "wait_random_exponential", lambda **_: wait_none())
+    monkeypatch.setattr(temporary, "LONGEST_PAUSE_S", 0.0)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # botocore's own, which would make counts larger
     return s3_proxy(each_root.server, stall_s=0.5)
 
@@ -85,7 +84,7 @@ def test_a_lasting_error_ends(each_root: S3Root, proxy: S3Proxy, store: Store) -
     proxy.fault("503", is_put)
     with pytest.raises(StoreError, match=rf"cannot write a in {each_root.url}: .*SlowDown.*nothing is there"):
         store.create("a", b"mine")
-    assert len(of_kind(proxy, "put")) == remote.TRIES
+    assert len(of_kind(proxy, "put")) == temporary.TRIES
 
 
 def test_a_refusal_ends_at_once(proxy: S3Proxy, store: Store) -> None:

@@ -12,8 +12,8 @@ from support.s3_fixtures import MakeProxy
 from support.s3_proxy import S3Proxy
 from support.s3_requests import Asked
 from support.s3_servers import S3Root
-from tenacity import wait_none
 
+from shardpipe.core import temporary
 from shardpipe.core.errors import IntegrityError, StoreError
 from shardpipe.storage import remote, s3
 from shardpipe.storage.store import Store, open_store
@@ -28,8 +28,7 @@ LASTING: list[Fault] = ["403", "503", "reset"]
 
 @pytest.fixture
 def proxy(each_root: S3Root, s3_proxy: MakeProxy, monkeypatch: pytest.MonkeyPatch) -> S3Proxy:
-    for module in (remote, s3):
-        monkeypatch.setattr(module, "wait_random_exponential", lambda **_: wait_none())
+    monkeypatch.setattr(temporary, "LONGEST_PAUSE_S", 0.0)
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     return s3_proxy(each_root.server, stall_s=0.5)
 
@@ -101,13 +100,67 @@ def test_put_file_gets_over_faults(
 def test_what_fails_for_good_is_aborted(
     each_root: S3Root, proxy: S3Proxy, file: Path, harm: tuple[str, Fault], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(remote, "TRIES", 2)
+    for module in (remote, s3):
+        monkeypatch.setattr(module, "TRIES", 2)
     store, (kind, fault) = in_parts(each_root), harm
     proxy.fault(fault, lambda asked: asked.kind == kind and (kind != "put part" or asked.query["partNumber"] == "3"))
     with pytest.raises(StoreError, match=r"a\.tar in s3://"):
         store.put_file("a.tar", file)
     assert file.stat().st_size == NUM_BYTES
     assert each_root.sizes() == {}
+    assert each_root.uploads() == {}
+    begun = sum(asked.kind == "create upload" for asked in proxy.asked)
+    assert begun == (2 if kind == "complete upload" and fault != "403" else 1), "a part is tried by itself alone"
+
+
+@pytest.mark.parametrize("place", ["put part", "complete upload"])
+@pytest.mark.parametrize("replaces", [False, True])
+def test_an_upload_that_another_aborted_is_begun_anew(
+    each_root: S3Root, proxy: S3Proxy, store: Store, file: Path, place: str, *, replaces: bool
+) -> None:
+    """As `doctor` or a lifecycle rule do it."""
+    data = file.read_bytes()
+
+    def abort(asked: Asked) -> bool:
+        if asked.kind == place and asked.n_of_kind == 0:
+            (upload,) = store.uploads()
+            store.abort_upload(upload)
+        return False
+
+    proxy.fault("500", abort)
+    (store.overwrite if replaces else store.put_file)("a.tar", file)
+    assert each_root.objects() == {"a.tar": data}
+    assert each_root.uploads() == {}
+
+
+def test_a_completion_whose_reply_is_lost_is_repeated_by_the_client(
+    each_root: S3Root, proxy: S3Proxy, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client of itself asks again, and hears of no upload: it was all done before, which the probe and `overwrite` find out."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    store, data = in_parts(each_root), file.read_bytes()
+    proxy.fault("lost", lambda asked: asked.kind == "complete upload", times=1)
+    store.overwrite("a.tar", file)
+    assert each_root.read("a.tar") == data
+    proxy.fault("lost", lambda asked: asked.kind == "complete upload", times=1)
+    assert store.probe().conditional_put
+    assert each_root.uploads() == {}
+
+
+@pytest.mark.parametrize("kind", ["create upload", "abort upload"])
+def test_an_interrupt_aborts_what_is_just_begun_or_aborted(
+    each_root: S3Root, proxy: S3Proxy, store: Store, file: Path, kind: str
+) -> None:
+    def interrupt(asked: Asked) -> bool:
+        if asked.kind == kind:
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        return asked.kind == kind and asked.n_of_kind == 0
+
+    proxy.fault("late", interrupt)
+    proxy.fault("403", lambda asked: asked.kind == "put part")
+    with pytest.raises(KeyboardInterrupt):
+        store.put_file("a.tar", file)
+    assert [asked.kind for asked in proxy.asked if "upload" in asked.kind] == ["create upload", "abort upload"]
     assert each_root.uploads() == {}
 
 
