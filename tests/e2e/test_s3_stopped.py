@@ -24,7 +24,7 @@ s3.S3Backend.__init__.__kwdefaults__["part_bytes"] = 1
 """
 """In each process of a run: every tar is an upload of its own, that is created, filled and completed."""
 
-STALL_S = 60.0
+STALL_S = 10.0
 pytestmark = pytest.mark.s3
 
 

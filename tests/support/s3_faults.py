@@ -7,9 +7,10 @@ from typing import Literal
 
 from support.s3_requests import WRITES, Asked
 
-Fault = Literal["403", "409", "500", "503", "reset", "stall", "cut", "short", "lost", "late"]
+Fault = Literal["403", "404", "409", "500", "503", "reset", "stall", "cut", "short", "lost", "late"]
 """
     403        AccessDenied, and the request is not performed
+    404        NoSuchUpload, as if another had aborted it, and the request is not performed
     409        ConditionalRequestConflict, as AWS answers a race, and the request is not performed
     500, 503   InternalError and SlowDown, and the request is not performed
     reset      the connection is reset, and the request is not performed

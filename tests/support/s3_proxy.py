@@ -28,7 +28,7 @@ CHUNK_BYTES = 1 << 18
 OF_ONE_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "expect", "te", "upgrade"})
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 CODES: dict[str, str] = {
-    "403": "AccessDenied", "409": "ConditionalRequestConflict", "500": "InternalError", "503": "SlowDown",
+    "403": "AccessDenied", "404": "NoSuchUpload", "409": "ConditionalRequestConflict", "500": "InternalError", "503": "SlowDown",
 }  # fmt: skip
 
 
