@@ -15,7 +15,7 @@ from support.s3_requests import Asked
 from support.s3_servers import S3Root
 
 from shardpipe.core import temporary
-from shardpipe.core.errors import IntegrityError, StoreError
+from shardpipe.core.errors import ConfigError, IntegrityError, StoreError
 from shardpipe.storage import remote, s3
 from shardpipe.storage.store import Store, open_store
 
@@ -127,6 +127,33 @@ def test_an_upload_that_another_aborted_is_begun_anew(
     assert each_root.uploads() == {}
 
 
+def test_a_look_that_fails_for_good_begins_nothing_anew(
+    each_root: S3Root, proxy: S3Proxy, store: Store, file: Path
+) -> None:
+    proxy.fault("503", lambda asked: asked.kind == "head" and asked.n_of_kind > 0)
+    with pytest.raises(StoreError, match=r"a\.tar in s3://"):
+        store.put_file("a.tar", file)
+    assert [asked.kind for asked in proxy.asked if asked.kind == "head"] == ["head"] * (1 + temporary.TRIES)
+
+
+def test_the_first_error_is_told(
+    each_root: S3Root, proxy: S3Proxy, store: Store, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever comes of the abort, as when credentials run out meanwhile."""
+    assert isinstance(store, remote.RemoteStore)
+    real = store.backend._call  # type: ignore[attr-defined]
+
+    async def call(name: str, *where: str, **args: object) -> object:
+        if name == "abort_multipart_upload":
+            raise ConfigError("no token")
+        return await real(name, *where, **args)
+
+    monkeypatch.setattr(store.backend, "_call", call)
+    proxy.fault("403", lambda asked: asked.kind == "put part")
+    with pytest.raises(StoreError, match="AccessDenied"):
+        store.put_file("a.tar", file)
+
+
 def test_a_completion_whose_reply_is_lost_is_repeated_by_the_client(
     each_root: S3Root, proxy: S3Proxy, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +166,7 @@ def test_a_completion_whose_reply_is_lost_is_repeated_by_the_client(
     proxy.fault("lost", lambda asked: asked.kind == "complete upload", times=1)
     assert store.probe().conditional_put
     assert each_root.uploads() == {}
+    assert sum(asked.kind == "create upload" for asked in proxy.asked) == 2
 
 
 @pytest.mark.parametrize("kind", ["create upload", "abort upload"])

@@ -5,7 +5,9 @@ from uuid import uuid4
 
 import pytest
 
+from shardpipe.storage.backend import TransientError
 from shardpipe.storage.growing import GrowingFile
+from shardpipe.storage.probe import _second_is_refused
 from shardpipe.storage.remote import RemoteStore
 from shardpipe.storage.store import open_store
 
@@ -27,3 +29,10 @@ def test_a_tar_that_is_gone_after_its_put_is_put_again(tmp_path: Path, monkeypat
     store.put_file("shards/a.tar", file)
     assert gone
     assert store.read("shards/a.tar") == b"tar"
+
+
+def test_a_probe_that_is_gone_is_made_again() -> None:
+    store = open_store(f"memory://{uuid4().hex}/root")
+    assert isinstance(store, RemoteStore)
+    with pytest.raises(TransientError, match="root/a was written, and is gone"):
+        _second_is_refused(store.backend, store.key("a"), lambda key, _: store.backend.delete(key))
