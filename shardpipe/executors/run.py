@@ -15,6 +15,7 @@ from shardpipe.engine.cutting.batches import add_batch, first_batch, list_added
 from shardpipe.engine.emission.emitplan import make_plan
 from shardpipe.engine.emission.index import finish
 from shardpipe.engine.emission.plansettings import PlanSettings
+from shardpipe.engine.emission.written import written
 from shardpipe.engine.known import Known
 from shardpipe.engine.prepare import (
     Prepared,
@@ -34,10 +35,10 @@ from shardpipe.engine.worker import Task
 from shardpipe.executors.driver import driving
 from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.local import LocalExecutor
-from shardpipe.executors.placing import cache_of, executor_for, num_decoders, scratch_of
+from shardpipe.executors.placing import cache_of, execute_with, executor_for, num_decoders, scratch_of
 from shardpipe.media.encode import check_encoder
-from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset
+from shardpipe.storage.scratch import ScratchSettings
 from shardpipe.storage.store import Store, open_store
 
 HERE_SHARDS = 4
@@ -246,7 +247,7 @@ def _emit(
     name, failed_before = dataset.name, len(run.failed)
     plan = make_plan(dataset, settings, finished=finished, tried=tried, known=run.known)
     if plan.windows:
-        done = RowsLog(run.store, name, folder="emit").done()
+        done = written(run.store, name, plan.windows)
         units = plan.shard_units
         jobs = [UnitJob(unit) for unit in units if unit not in done]
         run.phase(EmitTask(name), Todo(units, len(units) - len(jobs), jobs))
@@ -260,13 +261,25 @@ def _emit(
 
 
 def emit_pass(
-    root: str, name: str, settings: EmitConfig, *, shard_bytes: int, progress: Progress | None = None
+    root: str,
+    name: str,
+    settings: EmitConfig,
+    *,
+    shard_bytes: int,
+    progress: Progress | None = None,
+    scratch: ScratchSettings | None = None,
 ) -> RunReport:
     """Emit shards of a finished pass from its committed rows; raises ConfigError or IncompleteError."""
     Dataset.there(open_store(root, read_only=True), name)  # a wrong root is told before a folder is made there
-    store = open_store(root)
+    store = open_store(root, scratch=scratch)
     dataset = Dataset.open(store, name)
-    config = Config.model_validate({"root": root, "passes": [{"name": "unused", "from": CLIPS, "emit": "rows"}]})
+    config = Config.model_validate(
+        {
+            "root": root,
+            "passes": [{"name": "unused", "from": CLIPS, "emit": "rows"}],
+            "execute": execute_with(scratch).model_dump(),
+        }
+    )
     run = _Run(Known(store, keeps=True), config, None, progress or Silent())
     run.known.asks = True
     with driving(store):

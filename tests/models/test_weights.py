@@ -281,12 +281,6 @@ def test_what_leads_nowhere(url: str, message: str) -> None:
     assert state(head(url)).where in ("missing", "to pull")
 
 
-def test_a_remote_folder() -> None:
-    fsspec.filesystem("memory").pipe("/folder/a.pt", DATA)
-    with pytest.raises(WeightsError, match="is a folder: give a file"):
-        pull(head("memory://folder"))
-
-
 def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert cache_folder() == tmp_path / "cache" / "weights"
     monkeypatch.delenv("SHARDPIPE_CACHE")
