@@ -11,7 +11,8 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from uuid import uuid4
 
 from shardpipe.core.errors import ConfigError, ShardpipeError, StoreError
@@ -64,6 +65,7 @@ class _Heart:
         self._started_s = time.monotonic()
         self._heard_s = time.time()  # other clocks stand still while a machine sleeps
         self._stop = threading.Event()
+        self._ended: Future[None] = Future()
         self._others = ""
 
     def beat(self) -> None:
@@ -94,7 +96,8 @@ class _Heart:
                 raise
         finally:
             self._stop.set()
-            thread.join(timeout=END_S)
+            with suppress(TimeoutError):
+                self._ended.result(timeout=END_S)
         if self._others:
             raise StoreError(
                 f"this driver was not heard of in {self._store.url} for more than {SILENT_S:.0f} s, and another one lives there "
@@ -106,12 +109,17 @@ class _Heart:
         while not self._others and not self._stop.wait(BEAT_S):
             try:
                 self.beat()
-            except ShardpipeError as error:
+            except Exception as error:  # noqa: BLE001  a heart that stops is that of a dead driver
                 log.warning("no heartbeat could be left: %s", error)
         if self._others and in_main and not self._stop.is_set():
             _interrupt_main()
         self._stop.wait()
-        self.end()
+        try:
+            self.end()
+        except BaseException as error:  # noqa: BLE001  for who waits for the end
+            self._ended.set_exception(error)
+        else:
+            self._ended.set_result(None)
 
 
 def _interrupt_main() -> None:
