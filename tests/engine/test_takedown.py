@@ -63,7 +63,10 @@ def test_clips_are_chosen_by_a_rule_on_the_newest_rows_by_key_and_by_source(root
     assert not problems(root)
     assert remove_root(str(root), wish).num_new == 0
     again = remove_root(str(root), Wish(sources=("videos/a.mp4",)))
-    assert (again.num_new, again.num_new_sources) == (11, 1)  # all hand-made clips say that they are of it
+    assert (again.num_new, again.num_new_sources) == (
+        11,
+        2,
+    )  # all hand-made clips say that they are of it; and its whole path
     check_gone(root, tuple(key for keys in keys_of(3, 5).values() for key in keys))
     assert not problems(root)
 
