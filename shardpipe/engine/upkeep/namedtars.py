@@ -1,6 +1,7 @@
 """The tars that the rows of a Dataset name, and the removed clips in them: by rows of all generations."""
 
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from shardpipe.core.clip import video_id
@@ -52,9 +53,11 @@ class NamedTars:
         named: dict[str, Held] = {}
         layer = dataset.pass_layers()[-1]
         paths = self._rows_of(dataset, layer, objects)
-        for _, read in in_order(paths, lambda path: self._named(layer, path), at_once=num_readers(self._store)):
-            if (found := read.result()) is not None:
-                named.setdefault(found[0], Held()).add(found[1])
+        at_once = num_readers(self._store)
+        with closing(in_order(paths, lambda path: self._named(layer, path), at_once=at_once)) as each:
+            for _, read in each:
+                if (found := read.result()) is not None:
+                    named.setdefault(found[0], Held()).add(found[1])
         return named
 
     def _named(self, layer: Layer, path: str) -> tuple[str, Held] | None:
@@ -102,8 +105,8 @@ class NamedTars:
                 number += 1
             return found
 
-        late = in_order(self._names(dataset, layer), others, at_once=num_readers(store))
-        return sorted(listed.union(*(found.result() for _, found in late)))
+        with closing(in_order(self._names(dataset, layer), others, at_once=num_readers(store))) as late:
+            return sorted(listed.union(*(found.result() for _, found in late)))
 
     def _names(self, dataset: Dataset, layer: Layer) -> list[str]:
         """The units, or slices of them, that a layer has or will have rows of."""

@@ -10,6 +10,7 @@ keeps nothing else from it.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from shardpipe.engine.upkeep.namedtars import Held, NamedTars
@@ -110,9 +111,10 @@ class Cleaner:
             return None
 
         dirty = (path for path in named if path not in clean)
-        for path, gone in in_order(dirty, is_gone, at_once=num_readers(self._store)):
-            if gone.result() or (gone.result() is False and self._blank(path, named[path].keys)):
-                clean.add(path)
+        with closing(in_order(dirty, is_gone, at_once=num_readers(self._store))) as looked:
+            for path, gone in looked:
+                if gone.result() or (gone.result() is False and self._blank(path, named[path].keys)):
+                    clean.add(path)
         return clean
 
     def _shards(self, name: str, objects: Iterable[str]) -> set[str]:
@@ -134,9 +136,10 @@ class Cleaner:
                 return {key for key in keys if self._removed.has(key)}
             return set()
 
-        for path, keys in in_order(paths, held, at_once=num_readers(self._store)):
-            if keys.result():
-                self._blank(path, keys.result())
+        with closing(in_order(paths, held, at_once=num_readers(self._store))) as looked:
+            for path, keys in looked:
+                if keys.result():
+                    self._blank(path, keys.result())
 
     def _blank(self, path: str, keys: set[str]) -> bool:
         """Take these clips out of a tar; whether that was done (or would be)."""

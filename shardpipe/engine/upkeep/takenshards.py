@@ -6,6 +6,7 @@ What is clean already is told by its record, and by sizes.
 """
 
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 
 from shardpipe.core.errors import IntegrityError
 from shardpipe.engine.emission.emit import Emitter
@@ -48,8 +49,8 @@ class TakenShards:
             for unit, key in zip(units, keys, strict=True):
                 if self._removed.has(key):
                     planned.setdefault(unit, set()).add(key)
-        looked = in_parallel(planned, self._is_clean, at_once=num_readers(store))
-        dirty = [unit for unit, is_clean in looked if not is_clean.result()]
+        with closing(in_parallel(planned, self._is_clean, at_once=num_readers(store))) as looked:
+            dirty = [unit for unit, is_clean in looked if not is_clean.result()]
         self.keys = set[str]().union(*(planned[unit] for unit in dirty))
         if dry_run:
             self.num_made = len(dirty)

@@ -1,6 +1,7 @@
 """Which clips and videos a `remove` means: by a rule over the folded rows of a Dataset, by a video's url, by key."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 
 from shardpipe.config.models import CLIPS
@@ -136,10 +137,11 @@ def _each_unit(
         except IncompleteError:
             return None
 
-    for unit, looked in in_order(view.units(), rows_of, at_once=num_readers(view.store)):
-        try:
-            rows = looked.result()
-        except (StoreError, FileNotFoundError) as error:
-            found.unread.add(f"{view.layers[-1].name}, unit {unit}", error)
-        else:
-            yield unit, rows
+    with closing(in_order(view.units(), rows_of, at_once=num_readers(view.store))) as read:
+        for unit, looked in read:
+            try:
+                rows = looked.result()
+            except (StoreError, FileNotFoundError) as error:
+                found.unread.add(f"{view.layers[-1].name}, unit {unit}", error)
+            else:
+                yield unit, rows
