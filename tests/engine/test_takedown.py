@@ -19,7 +19,7 @@ from shardpipe.engine.emission.index import finish
 from shardpipe.engine.upkeep.wish import Wish, read_keys
 from shardpipe.engine.verifying.verify import verify, verify_store
 from shardpipe.executors.remove import remove_root
-from shardpipe.storage.crashing import Crash, CrashingStore, CrashMode
+from shardpipe.storage.crashing import Crash, CrashingStore, CrashMode, RecordingStore
 from shardpipe.storage.rows import decode_table
 from shardpipe.storage.store import Store, open_store
 
@@ -195,6 +195,18 @@ def test_a_tar_that_no_rows_name_is_cleaned_too(root: Path) -> None:
     assert "no rows name it" in verify(str(root)).notes[0]
     orphan.write_bytes(data)
     assert any("removal is not finished" in text for text in problems(root))
+
+
+def test_a_clean_root_costs_a_look_a_tar(root: Path) -> None:
+    """However many clips were taken out of it."""
+    keys = tuple(keys_of(3, 5)["000001"])
+    remove_root(str(root), Wish(keys=keys))
+    recorded = RecordingStore(open_store(str(root)))
+    assert remove_root(str(root), Wish(), store=recorded).datasets == ()
+    looks = [each.path for each in recorded.operations if each.name == "read_range"]
+    tars = [path for path in looks if path.startswith(("clips/shards/", "score/members/"))]
+    assert len(tars) == len(set(tars)) == 3
+    assert not [each.path for each in recorded.operations if each.name == "size" and "/rows/" in each.path]
 
 
 def with_windows(root: Path) -> Store:
