@@ -24,6 +24,9 @@ TEXT_FOLLOWS = b"\x18\x09" + METADATA_KEY + b"\x18"
 
 FORMAT = 1
 CHECKSUM = "checksum"
+WRITER = "arrow"
+"""Beside what the caller says of a file, the version of Arrow that wrote it: Parquet says it too, where nothing checks it."""
+
 ROW_GROUP = 1 << 16
 UNNAMED = "a Parquet object"
 DAMAGED = (pa.ArrowException, OSError, ValueError)
@@ -100,8 +103,10 @@ def encode_table(columns: Columns, rows: Sequence[Row], facts: Mapping[str, Any]
     return encode_arrow(pa.Table.from_arrays(arrays, schema=arrow_schema(columns)), facts)
 
 
-def encode_arrow(table: pa.Table, facts: Mapping[str, Any]) -> bytes:
-    """As `encode_table`, of values in Arrow that were checked when they were first written."""
+def encode_arrow(table: pa.Table, facts: Mapping[str, Any], *, arrow: str | None = pa.cpp_version) -> bytes:
+    """As `encode_table`, of values in Arrow that were checked when they were first written. arrow: its version; None as files had it that do not
+    say who wrote them.
+    """
     table = table.combine_chunks()  # the bytes must not depend on how the table was put together
     sink = io.BytesIO()
     with pq.ParquetWriter(
@@ -117,7 +122,7 @@ def encode_arrow(table: pa.Table, facts: Mapping[str, Any]) -> bytes:
         store_schema=False,  # the types survive without it, and it would add a second, opaque metadata key
     ) as writer:
         writer.write_table(table, row_group_size=ROW_GROUP)
-        facts = {"format": FORMAT, **facts}
+        facts = {"format": FORMAT, **({WRITER: arrow} if arrow else {}), **facts}
         writer.add_key_value_metadata({METADATA_KEY: canonical_json({**facts, CHECKSUM: fingerprint(facts)})})
     return sink.getvalue()
 
@@ -153,6 +158,15 @@ def facts_text(data: bytes, where: str = UNNAMED) -> bytes | None:
     """The text that the footer has of the facts, unparsed: `data` may be the end of the object alone."""
     try:
         return (pq.read_metadata(io.BytesIO(data)).metadata or {}).get(METADATA_KEY)
+    except DAMAGED as error:
+        raise _damaged(where, str(error)) from error
+
+
+def writers(data: bytes, where: str = UNNAMED) -> tuple[str | None, str | None]:
+    """Who wrote a table: the version of Arrow by its facts, and Parquet's own text, which has no checksum."""
+    facts = parse_facts(facts_text(data, where), where, keep_writer=True)
+    try:
+        return facts.get(WRITER), pq.read_metadata(io.BytesIO(data)).created_by
     except DAMAGED as error:
         raise _damaged(where, str(error)) from error
 
@@ -237,8 +251,8 @@ def _damaged(where: str, reason: str) -> IntegrityError:
     )
 
 
-def parse_facts(text: bytes | None, where: str) -> dict[str, Any]:
-    """What a footer's text says, checked by the checksum in it."""
+def parse_facts(text: bytes | None, where: str, *, keep_writer: bool = False) -> dict[str, Any]:
+    """What a footer's text says, checked by the checksum in it. keep_writer: also who wrote the file."""
     if text is None:
         raise IntegrityError(f"{where} was not written by shardpipe: its metadata is missing")
     try:
@@ -249,6 +263,8 @@ def parse_facts(text: bytes | None, where: str) -> dict[str, Any]:
         raise _damaged(where, f"its metadata: {error}") from error
     if not is_whole:
         raise _damaged(where, "the checksum of its metadata does not fit")
+    if not keep_writer:
+        facts.pop(WRITER, None)
     if found != FORMAT:
         raise IntegrityError(f"{where} has another format than {FORMAT}: use the shardpipe version that wrote it")
     return facts

@@ -1,6 +1,5 @@
 """What `verify` finds, and which objects of a root belong to something."""
 
-import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,16 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from shardpipe.core.errors import IntegrityError, ShardpipeError, told
 from shardpipe.storage.layers import DatasetInfo
 from shardpipe.storage.removed import Removed
-from shardpipe.storage.rows import decode_table, encode_arrow
+from shardpipe.storage.rows import decode_table, encode_arrow, writers
 from shardpipe.storage.store import Store
 
 CREATED_BY = "parquet-cpp-arrow version "
 VERSION = re.compile(rf"{CREATED_BY}\d+\.\d+\.\d+\S*\Z")
+"""Of objects whose facts do not say it."""
 
 
 @dataclass(frozen=True)
@@ -119,10 +118,11 @@ def damage_of(path: str, data: bytes) -> str | None:
 
 
 def _damage(data: bytes, table: pa.Table, facts: dict[str, Any]) -> str | None:
-    writer = str(pq.read_metadata(io.BytesIO(data)).created_by)
-    if not VERSION.match(writer):
-        return f"is damaged: written by {writer!r}"
+    said, writer = writers(data)
+    is_known = VERSION.match(writer or "") if said is None else writer == f"{CREATED_BY}{said}"
+    if not is_known:
+        return f"is damaged: written by {writer!r}{'' if said is None else f', and its facts say {said}'}"
     # Another version may lay out the same rows in other bytes; then the checksums must do.
-    if writer == f"{CREATED_BY}{pa.__version__}" and encode_arrow(table, facts) != data:
+    if writer == f"{CREATED_BY}{pa.cpp_version}" and encode_arrow(table, facts, arrow=said) != data:
         return "is damaged: its rows are not stored in these bytes"
     return None
