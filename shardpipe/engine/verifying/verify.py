@@ -69,7 +69,7 @@ def _removed(findings: Findings) -> None:
     """The list of removed clips: each batch is whole and at its place."""
     ours = [path for path in findings.objects if "/" not in path and path.endswith(".parquet")]
     with findings.guard("removed.parquet"):
-        findings.removed = Removed(findings.store)
+        findings.removed = Removed(findings.store, with_gaps=True)  # they are told below
     read = {batch.path for batch in findings.removed.batches}
     for path in ours:
         if path in read or LIST.match(path):
