@@ -73,11 +73,15 @@ class Findings:
         try:
             yield
         except FileNotFoundError as error:
-            self.add(path, f"cannot be checked: {error} is missing")
+            self.add(path, f"cannot be checked: {error} is missing; restore that, then verify again")
         except ShardpipeError as error:
             self.add(path, str(error))
         except Exception as error:  # noqa: BLE001  damaged objects may break any code that reads them
-            self.add(path, f"cannot be checked: {type(error).__name__}: {error}")
+            self.add(
+                path,
+                f"cannot be checked, as it does not fit what it was made from ({type(error).__name__}: {error}): mend the other "
+                "problems first; if this one stays, the object is damaged: restore it",
+            )
 
     def claim(self, path: str, why: str) -> bool:
         """Whether the object is there; `why` says who needs it. A listing may be old: the store itself is asked."""
