@@ -50,7 +50,9 @@ def test_a_lost_batch_is_missed_and_never_written_anew(store: Store, lost: int) 
     for i in range(3):
         Removed(store).append([Entry(f"k_{i}", None)])
     store.delete(batch_path(lost))
-    with pytest.raises(IntegrityError, match=rf"{batch_path(lost)} is missing, but removed\.000{lost + 1}\.parquet is there"):
+    with pytest.raises(
+        IntegrityError, match=rf"{batch_path(lost)} is missing, but removed\.000{lost + 1}\.parquet is there"
+    ):
         Removed(store)
     assert len(Removed(store, with_gaps=True).batches) == lost
 

@@ -2,7 +2,6 @@
 all are worked out again and compared.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
@@ -20,6 +19,7 @@ from shardpipe.engine.emission.plansettings import PlanSettings, member_sizes
 from shardpipe.engine.emission.record import record_columns, record_row, shard_name
 from shardpipe.engine.emission.sidecar import sidecar
 from shardpipe.engine.emission.window import Window, window_path
+from shardpipe.engine.objectnames import INDEX_NAME
 from shardpipe.engine.verifying.crew import Crew
 from shardpipe.engine.verifying.findings import Findings
 from shardpipe.engine.verifying.verifyfolds import Folds
@@ -31,7 +31,6 @@ from shardpipe.storage.removed import Removed
 from shardpipe.storage.rows import RowsMeta, arrow_schema, arrow_type, decode_meta
 
 Record = tuple[pa.Table, RowsMeta]
-INDEX = re.compile(r"index\.(\d{4})\.parquet\Z")
 
 
 class ShardsCheck:
@@ -219,8 +218,9 @@ class ShardsCheck:
         newest = 0
         covers: dict[int | None, int] = {None: 0}
         for path in self._findings.below(self._name):
-            if match := INDEX.match(path.removeprefix(f"{self._name}/")):
-                covers[int(match[1])] = int(match[1]) + 1
+            match = INDEX_NAME.match(path.removeprefix(f"{self._name}/"))
+            if match is not None and match["number"] is not None:
+                covers[int(match["number"])] = int(match["number"]) + 1
         for last, wanted in covers.items():
             path = final_path(self._name, "index.parquet", last)
             if not self._findings.claim(path, "the Dataset is not complete, or it was lost"):
