@@ -150,7 +150,7 @@ def test_what_energon_prepared_in_place_is_a_note(root: Path) -> None:
 
 def test_an_index_of_a_window_after_the_9999th_is_one(root: Path) -> None:
     shutil.copy(root / "train/index.parquet", root / "train/index.10000.parquet")
-    assert any("index.10000.parquet: covers 2 windows" in problem for problem in problems(root))
+    assert any("index.10000.parquet: covers 2 windows, and is one of 10001" in problem for problem in problems(root))
 
 
 def test_what_cannot_be_checked_says_what_to_do(root: Path) -> None:

@@ -122,11 +122,22 @@ def damage_of(path: str, data: bytes) -> str | None:
 
 
 def _damage(data: bytes, table: pa.Table, facts: dict[str, Any]) -> str | None:
-    said, writer = writers(data)
-    is_known = VERSION.match(writer or "") if said is None else writer == f"{CREATED_BY}{said}"
-    if not is_known:
-        return f"is damaged: written by {writer!r}{'' if said is None else f', and its facts say {said}'}"
+    if text := unknown_writer(data):
+        return text
     # Another version may lay out the same rows in other bytes; then the checksums must do.
-    if writer == f"{CREATED_BY}{pa.cpp_version}" and encode_arrow(table, facts, arrow=said) != data:
+    if is_of_this_arrow(data) and encode_arrow(table, facts, arrow=writers(data)[0]) != data:
         return "is damaged: its rows are not stored in these bytes"
     return None
+
+
+def unknown_writer(data: bytes) -> str | None:
+    """What is wrong with what a table (or its end) says of who wrote it."""
+    said, writer = writers(data)
+    if VERSION.match(writer or "") if said is None else writer == f"{CREATED_BY}{said}":
+        return None
+    return f"is damaged: written by {writer!r}{'' if said is None else f', and its facts say {said}'}"
+
+
+def is_of_this_arrow(data: bytes) -> bool:
+    """Whether the version of Arrow at work here wrote a table, of which the end will do: then its bytes can be made again."""
+    return writers(data)[1] == f"{CREATED_BY}{pa.cpp_version}"
