@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shardpipe.cli.arguments import AsJson
+from shardpipe.cli.arguments import AsJson, Scratch, ScratchBytes, scratch_settings
 
 if TYPE_CHECKING:
     from shardpipe.engine.upkeep.copying import CopyReport
@@ -19,6 +19,8 @@ def command(
     verify: Annotated[
         bool, typer.Option("--verify", help="Read every object at the destination back, those that were there too.")
     ] = False,
+    scratch: Scratch = None,
+    scratch_bytes: ScratchBytes = None,
     as_json: AsJson = False,
 ) -> None:
     """Copy Datasets to another store, each tar checked by its sha256; again: only what is not there yet."""
@@ -27,7 +29,7 @@ def command(
     from shardpipe.engine.upkeep.copying import copying  # noqa: PLC0415
     from shardpipe.executors.driver import driving  # noqa: PLC0415
 
-    job = copying(source, destination)
+    job = copying(source, destination, scratch=scratch_settings(scratch, scratch_bytes))
     with driving(job.destination), showing_bytes(source, "copied") as report:
         done = job.run(verify=verify, report=report)
     if as_json:

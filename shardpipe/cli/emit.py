@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from shardpipe.cli.arguments import AsJson
+from shardpipe.cli.arguments import AsJson, Scratch, ScratchBytes, scratch_settings
 
 List = list[str] | None
 
@@ -27,6 +27,8 @@ def command(
         int | None, typer.Option(metavar="N", min=1, help="Plan in windows of N input units.")
     ] = None,
     allow_missing: Annotated[int, typer.Option(metavar="N", min=0, help="Emit although N units have no rows.")] = 0,
+    scratch: Scratch = None,
+    scratch_bytes: ScratchBytes = None,
     as_json: AsJson = False,
 ) -> None:
     """Write shards of a finished pass from its committed rows; no model runs."""
@@ -52,8 +54,9 @@ def command(
         plan_units=plan_units,
         allow_missing=allow_missing,
     )
+    own = scratch_settings(scratch, scratch_bytes)
     with showing_progress() as progress:
-        emit_pass(root, name, settings, shard_bytes=num_bytes_wanted, progress=progress)
+        emit_pass(root, name, settings, shard_bytes=num_bytes_wanted, progress=progress, scratch=own)
     made = funnel(open_store(root, read_only=True), name).passes[-1]
     if as_json:
         write_json(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shardpipe.cli.arguments import AsJson, Root
+from shardpipe.cli.arguments import AsJson, Root, Scratch, ScratchBytes, scratch_settings
 
 if TYPE_CHECKING:
     from shardpipe.executors.remove import RemovalReport
@@ -32,6 +32,8 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be removed where, and change nothing.")
     ] = False,
+    scratch: Scratch = None,
+    scratch_bytes: ScratchBytes = None,
     as_json: AsJson = False,
 ) -> None:
     """Take clips out of every object that holds their media, for good; without options, finish what was begun."""
@@ -44,7 +46,7 @@ def command(
     if dataset is not None and where is None:
         raise ConfigError("--dataset: it says whose rows --where sees; give --where too")
     wish = Wish(where, dataset or CLIPS, tuple(source or ()), read_keys(key_file) if key_file is not None else ())
-    report = remove_root(root, wish, dry_run=dry_run)
+    report = remove_root(root, wish, dry_run=dry_run, scratch=scratch_settings(scratch, scratch_bytes))
     if as_json:
         write_json(asdict(report))
     else:

@@ -158,7 +158,7 @@ class Config(BaseModel):
 
     model_config = STRICT
 
-    root: Text = Field(description="where the Datasets lie: a local folder or any fsspec url")
+    root: Text = Field(description="where the Datasets lie: a local folder or an s3:// url")
     cut: CutConfig | None = Field(default=None, description="left out where `clips` is in the root already")
     passes: list[PassConfig] = Field(default=[], description="in the order in which they run")
     execute: ExecuteConfig = Field(default_factory=ExecuteConfig, description="who works")

@@ -44,6 +44,15 @@ def scratch_of(execute: ExecuteConfig) -> ScratchSettings:
     return ScratchSettings(folder, execute.scratch_bytes)
 
 
+def execute_with(scratch: ScratchSettings | None) -> ExecuteConfig:
+    """What `execute:` is by default, with this scratch: for commands that have no config."""
+    if scratch is None:
+        return ExecuteConfig()
+    return ExecuteConfig(
+        scratch=None if scratch.folder is None else str(scratch.folder), scratch_bytes=scratch.max_bytes
+    )
+
+
 def cache_of(execute: ExecuteConfig) -> CacheSettings | None:
     """Where `execute:` wants whole copies of remote sources to be kept; None: nowhere."""
     if execute.cache_bytes is None:

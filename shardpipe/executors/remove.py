@@ -8,6 +8,7 @@ from shardpipe.engine.upkeep.wish import Chosen, Wish, choose, same_places
 from shardpipe.executors.driver import driving
 from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.removed import Entry, Removed
+from shardpipe.storage.scratch import ScratchSettings
 from shardpipe.storage.store import Store, open_store
 
 
@@ -31,10 +32,12 @@ class RemovalReport:
     problems: tuple[str, ...]
 
 
-def remove_root(root: str, wish: Wish, *, dry_run: bool = False, store: Store | None = None) -> RemovalReport:
+def remove_root(
+    root: str, wish: Wish, *, dry_run: bool = False, store: Store | None = None, scratch: ScratchSettings | None = None
+) -> RemovalReport:
     """Remove what `wish` means, and finish what an earlier removal began; raises ConfigError before anything is written."""
     Dataset.names(store or open_store(root, read_only=True))  # a wrong root is told before a folder is made there
-    store = store or open_store(root, read_only=dry_run)
+    store = store or open_store(root, read_only=dry_run, scratch=scratch)
     with nullcontext() if dry_run else driving(store):
         removed = Removed(store)
         chosen = choose(store, wish, removed)

@@ -29,15 +29,16 @@ from shardpipe.engine.units import failed_units, input_layers
 from shardpipe.engine.views.report import all_datasets, ancestry
 from shardpipe.engine.worker import Task
 from shardpipe.executors.driver import driving
-from shardpipe.executors.placing import executor_for, num_decoders
+from shardpipe.executors.placing import execute_with, executor_for, num_decoders
 from shardpipe.storage.dataset import Dataset, DatasetInfo, UsedWeights, View
+from shardpipe.storage.scratch import ScratchSettings
 from shardpipe.storage.store import Store, open_store
 
 
-def retry_root(root: str, *, progress: Progress | None = None) -> RunReport:
+def retry_root(root: str, *, progress: Progress | None = None, scratch: ScratchSettings | None = None) -> RunReport:
     """Redo the failed clips of every Dataset of a root, inputs first; raises ConfigError where that is refused."""
     names = Dataset.names(open_store(root, read_only=True))  # a wrong root is told before a folder is made there
-    store = open_store(root)
+    store, execute = open_store(root, scratch=scratch), execute_with(scratch)
     known = Known(store, keeps=True)
     known.asks = True
     progress = progress or Silent()
@@ -59,7 +60,7 @@ def retry_root(root: str, *, progress: Progress | None = None) -> RunReport:
             )
             continue
         with driving(store):
-            failed |= _retry(store, dataset, units, progress)
+            failed |= _retry(store, dataset, units, execute, progress)
         known.relist()
         done.append(dataset.name)
     if refused and not done:
@@ -67,11 +68,13 @@ def retry_root(root: str, *, progress: Progress | None = None) -> RunReport:
     return RunReport(root, tuple(done), failed, refused)
 
 
-def _retry(store: Store, dataset: Dataset, units: list[tuple[str, int]], progress: Progress) -> dict[str, str]:
+def _retry(
+    store: Store, dataset: Dataset, units: list[tuple[str, int]], execute: ExecuteConfig, progress: Progress
+) -> dict[str, str]:
     task = _task(store, dataset)
     jobs = [UnitJob(unit, generation=generation, retry=True) for unit, generation in units]
     progress.phase(task.name, task.phase, num_units=len(jobs), num_done=0)
-    executor = executor_for(ExecuteConfig(), store, phase=task.phase, needs=task.needs)
+    executor = executor_for(execute, store, phase=task.phase, needs=task.needs)
     failed = {}
     with closing(executor.run(task, jobs, progress)) as outcomes:  # its workers end with it
         for outcome in outcomes:

@@ -34,10 +34,11 @@ from shardpipe.engine.worker import Task
 from shardpipe.executors.driver import driving
 from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.local import LocalExecutor
-from shardpipe.executors.placing import cache_of, executor_for, num_decoders, scratch_of
+from shardpipe.executors.placing import cache_of, execute_with, executor_for, num_decoders, scratch_of
 from shardpipe.media.encode import check_encoder
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset
+from shardpipe.storage.scratch import ScratchSettings
 from shardpipe.storage.store import Store, open_store
 
 HERE_SHARDS = 4
@@ -260,13 +261,25 @@ def _emit(
 
 
 def emit_pass(
-    root: str, name: str, settings: EmitConfig, *, shard_bytes: int, progress: Progress | None = None
+    root: str,
+    name: str,
+    settings: EmitConfig,
+    *,
+    shard_bytes: int,
+    progress: Progress | None = None,
+    scratch: ScratchSettings | None = None,
 ) -> RunReport:
     """Emit shards of a finished pass from its committed rows; raises ConfigError or IncompleteError."""
     Dataset.there(open_store(root, read_only=True), name)  # a wrong root is told before a folder is made there
-    store = open_store(root)
+    store = open_store(root, scratch=scratch)
     dataset = Dataset.open(store, name)
-    config = Config.model_validate({"root": root, "passes": [{"name": "unused", "from": CLIPS, "emit": "rows"}]})
+    config = Config.model_validate(
+        {
+            "root": root,
+            "passes": [{"name": "unused", "from": CLIPS, "emit": "rows"}],
+            "execute": execute_with(scratch).model_dump(),
+        }
+    )
     run = _Run(Known(store, keeps=True), config, None, progress or Silent())
     run.known.asks = True
     with driving(store):

@@ -1,4 +1,5 @@
-"""Weights at any fsspec URL: copied to the cache folder once, whole or not at all.
+"""Weights at any fsspec URL, a file or a folder: copied to the cache folder once, whole or not at all. Of a folder the files count that
+count in a hub's repository (`models/chosen.py`).
 
 weights/urls/<hash of url>.json              written last: which entry counts, its size and sha256
 weights/files/<hash of url and version>/NAME  one folder a version (etag, size, mtime) of the remote file; bounded by
@@ -12,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -24,7 +26,17 @@ from shardpipe.core.filecache import LOCK, PART, UnkeptError, locked, make_room
 from shardpipe.core.fingerprint import fingerprint, sha256_hex
 from shardpipe.core.secrets import clean_cause
 from shardpipe.core.temporary import ShortAnswerError, patiently
-from shardpipe.models.cache import cache_folder, cache_limit, file_sha256, hash_file, keep_hash, read_json, write_json
+from shardpipe.models.cache import (
+    cache_folder,
+    cache_limit,
+    files_at,
+    hash_file,
+    keep_hash,
+    read_json,
+    sha256_at,
+    write_json,
+)
+from shardpipe.models.chosen import chosen
 from shardpipe.models.places import Report
 
 VERSIONED_BY = ("ETag", "etag", "Content-MD5", "LastModified", "Last-Modified", "last_modified", "updated", "mtime")
@@ -44,7 +56,7 @@ class _Told(Callback):  # type: ignore[misc]  # fsspec is untyped
 
 @dataclass(frozen=True)
 class RemotePlace:
-    """A file at an fsspec URL, and its copies in the cache."""
+    """A file or a folder at an fsspec URL, and its copies in the cache."""
 
     url: str
     is_local: bool = False
@@ -69,7 +81,7 @@ class RemotePlace:
         path = self._copy_of(entry)
         if path is None or entry is None:
             return None
-        if file_sha256(path) != entry["sha256"]:
+        if self._sha256(path) != entry["sha256"]:
             raise WeightsError(f"{path}, the copy of {self.url}, has changed since it was pulled: pull it again")
         return path
 
@@ -78,19 +90,34 @@ class RemotePlace:
         fs, remote = self._file_system()
         with self._errors():
             info = patiently(lambda: fs.info(remote))
-            if info.get("type") == "directory":
-                raise WeightsError(f"{self.url} is a folder: give a file, or copy the folder to a local path")
+            wanted = {"": info} if info.get("type") != "directory" else self._in_folder(fs, remote)
+        version = (
+            _version(info) if "" in wanted else fingerprint({name: _version(each) for name, each in wanted.items()})
+        )
         with self._alone():  # another process may have fetched it while we waited
             entry = read_json(self._pointer)
             path = self._copy_of(entry)
-            is_new = path is None or entry is None or entry["version"] != _version(info)
-            if path is not None and entry is not None and not is_new and file_sha256(path) == entry["sha256"]:
+            is_new = path is None or entry is None or entry["version"] != version
+            if path is not None and entry is not None and not is_new and self._sha256(path) == entry["sha256"]:
                 return path
-            return self._copy(fs, remote, info, report)
+            return self._copy(fs, remote, wanted, version, report)
+
+    def _in_folder(self, fs: Any, remote: str) -> dict[str, Mapping[str, Any]]:  # noqa: ANN401
+        """The files of a folder that count, by their paths in it; WeightsError where there are none."""
+        start = len(remote.rstrip("/")) + 1
+        listed = patiently(lambda: fs.find(remote, detail=True))
+        found = {path[start:]: info for path, info in listed.items() if info.get("type") == "file"}
+        names = [name for name in chosen(found) if ".." not in name.split("/") and not name.startswith("/")]
+        if not names:
+            raise WeightsError(f"{self.url} is a folder that holds no weights: no tensors, configs or tokenizers")
+        return {name: found[name] for name in sorted(names)}
 
     def files(self, path: Path) -> list[Path]:
-        """The file itself."""
-        return [path]
+        """The file itself, or those of the folder."""
+        return files_at(path)
+
+    def _sha256(self, path: Path) -> str:
+        return sha256_at(path, self.files(path))
 
     def keep(self, path: Path) -> bool:
         """See Place. The lock is held by a descriptor that nobody closes: the kernel does when this process ends."""
@@ -98,7 +125,7 @@ class RemotePlace:
             fd = locked(path.parent.with_suffix(LOCK), fcntl.LOCK_SH)
         except UnkeptError:  # without locks, or in a folder of another's, nobody removes anything
             return True
-        if not path.is_file():
+        if not path.exists():
             os.close(fd)
             return False
         with contextlib.suppress(OSError):
@@ -124,25 +151,49 @@ class RemotePlace:
         if entry is None or entry.get("url") != self.url:
             return None
         path = cache_folder() / "files" / str(entry["folder"]) / self._name
-        return path if path.is_file() else None
+        return path if path.exists() else None
 
-    def _copy(self, fs: Any, remote: str, info: Mapping[str, Any], report: Report) -> Path:  # noqa: ANN401
-        version = _version(info)
+    def _copy(
+        self,
+        fs: Any,  # noqa: ANN401
+        remote: str,
+        wanted: Mapping[str, Mapping[str, Any]],
+        version: str,
+        report: Report,
+    ) -> Path:
         folder = fingerprint([self.url, version])[:32]
         files = cache_folder() / "files"
         with self._errors():
-            with self._room(files / folder, info.get("size") or 0):
+            with self._room(files / folder, sum(info.get("size") or 0 for info in wanted.values())):
                 temp = Path(tempfile.mkdtemp(dir=files, prefix=f".tmp-{self._pointer.stem}-"))
                 try:
-                    num_bytes = patiently(lambda: self._transfer(fs, remote, info, temp / self._name, report))
-                    sha256 = hash_file(temp / self._name)
-                    path = self._settle(temp, files / folder, sha256)
+                    num_bytes = self._transfer_all(fs, remote, wanted, temp / self._name, report)
+                    hashes = {name: hash_file(temp / self._name / name) for name in wanted}
+                    path = self._settle(temp, files / folder, hashes)
                 finally:
                     shutil.rmtree(temp, ignore_errors=True)
-            keep_hash(path, sha256)
+            for name, sha256 in hashes.items():
+                keep_hash(path / name, sha256)
+            sha256 = self._sha256(path)
             entry = {"url": self.url, "version": version, "folder": folder, "num_bytes": num_bytes}
             write_json(self._pointer, {**entry, "sha256": sha256})
         return path
+
+    def _transfer_all(
+        self,
+        fs: Any,  # noqa: ANN401
+        remote: str,
+        wanted: Mapping[str, Mapping[str, Any]],
+        path: Path,
+        report: Report,
+    ) -> int:
+        """Copy each of these; how many bytes they have."""
+        came = 0
+        for name, info in wanted.items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            source, told = f"{remote.rstrip('/')}/{name}" if name else remote, _after(report, came)
+            came += patiently(partial(self._transfer, fs, source, info, path / name, told))
+        return came
 
     def _transfer(self, fs: Any, remote: str, info: Mapping[str, Any], path: Path, report: Report) -> int:  # noqa: ANN401
         """Copy the file, all of it; how many bytes it has."""
@@ -178,11 +229,11 @@ class RemotePlace:
                 f"no room can be made for {self.url} in {folder.parent}, as SHARDPIPE_CACHE_BYTES asks: {error}"
             ) from error
 
-    def _settle(self, temp: Path, final: Path, sha256: str) -> Path:
+    def _settle(self, temp: Path, final: Path, hashes: Mapping[str, str]) -> Path:
         """Rename a whole folder to its final name; what is there stays if it is the same, and goes if it is damaged."""
         temp.chmod(0o755)
         path = final / self._name
-        while not (path.is_file() and hash_file(path) == sha256):
+        while not all((path / name).is_file() and hash_file(path / name) == hashes[name] for name in hashes):
             try:
                 temp.rename(final)
             except OSError:
@@ -231,6 +282,11 @@ class RemotePlace:
             raise WeightsError(f"{self.url}: there is no such file ({error})") from error
         except Exception as error:  # noqa: BLE001  each backend has its own errors (OSError, botocore's, aiohttp's)
             raise WeightsError(f"{self.url} cannot be fetched: {type(error).__name__}: {error}") from clean_cause(error)
+
+
+def _after(report: Report, before: int) -> Report:
+    """Tells of one file of many: so many bytes came before; how many there will be is not said."""
+    return (lambda done, _: report(before + done, None)) if before else report
 
 
 def _version(info: Mapping[str, Any]) -> str:

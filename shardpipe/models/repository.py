@@ -11,25 +11,17 @@ that its indices name.
 """
 
 import contextlib
-from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from shardpipe.core.errors import WeightsError
 from shardpipe.core.fingerprint import fingerprint
-from shardpipe.models.cache import cache_folder, counts, read_json, weight_files, write_json
+from shardpipe.models.cache import cache_folder, read_json, weight_files, write_json
+from shardpipe.models.chosen import chosen, kind_of
 from shardpipe.models.hub import HubPlace, hub_cache, hub_errors, hub_library, is_whole, repository_and_file
 from shardpipe.models.places import Place, Report, no_report
-from shardpipe.models.statedict import INDEX, SAFE
-
-OF_TORCH = (".bin", ".pth", ".ckpt", ".pt")
-NEVER_A_COPY = ".pt"
-"""Tables such as the voices of Qwen's Omni models end so, beside safetensors."""
-
-ONNX = ".onnx"
-AS_RELEASED = "consolidated"
-"""How the authors' own files begin, beside those that transformers reads."""
+from shardpipe.models.statedict import INDEX
 
 
 def hub_place(url: str) -> Place:
@@ -124,32 +116,6 @@ class RepositoryPlace:
         return str(info.sha), {name: sizes[name] for name in sorted(names)}
 
 
-def chosen(names: Iterable[str]) -> list[str]:
-    """The files of a repository that count, by their paths: tensors of one format, configs, tokenizers and templates; no code.
-
-    The first of these that it has: safetensors, safetensors as released (`consolidated*`), files of torch, those as released, ONNX.
-    """
-    counted = [name for name in names if counts(PurePosixPath(name))]
-    kinds = [_kind(name) for name in counted]
-    best = min((kind for kind in kinds if kind is not None), default=None)
-    return [name for name, kind in zip(counted, kinds, strict=True) if kind in (None, best) or _is_no_copy(name)]
-
-
-def _kind(name: str) -> int | None:
-    """The rank of the format of the tensors that a file, or an index, is of; None for any other file."""
-    path = PurePosixPath(name.lower().removesuffix(INDEX))
-    released = path.name.startswith(AS_RELEASED)
-    if path.suffix == SAFE:
-        return 1 if released else 0
-    if path.suffix in OF_TORCH:
-        return 3 if released else 2
-    return 4 if path.suffix == ONNX else None
-
-
-def _is_no_copy(name: str) -> bool:
-    return name.lower().endswith(NEVER_A_COPY)
-
-
 def _names_in(folder: Path) -> list[str]:
     return [path.relative_to(folder).as_posix() for path in weight_files(folder)]
 
@@ -162,7 +128,7 @@ def _is_here(place: HubPlace) -> bool:
 def _seems_whole(folder: Path) -> bool:
     names = chosen(_names_in(folder))
     indices = [folder / name for name in names if name.endswith(INDEX)]
-    has_tensors = any(_kind(name) is not None for name in names if not name.endswith(INDEX))
+    has_tensors = any(kind_of(name) is not None for name in names if not name.endswith(INDEX))
     return has_tensors and any(name.endswith("config.json") for name in names) and all(map(_has_shards, indices))
 
 

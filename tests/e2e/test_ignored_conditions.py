@@ -80,7 +80,7 @@ def test_one_driver_crashes_at_every_write(place: S3Place, videos: Path, clean: 
 
 
 @pytest.mark.usefixtures("proxy")
-@pytest.mark.parametrize("name", ["WORLD_SIZE", "SLURM_ARRAY_TASK_COUNT"])
+@pytest.mark.parametrize("name", ["WORLD_SIZE", "SLURM_ARRAY_TASK_COUNT", "OMPI_COMM_WORLD_SIZE"])
 def test_a_world_of_two_is_refused(place: S3Place, videos: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "2")
     config = make_config(place.root(), videos)
@@ -88,6 +88,11 @@ def test_a_world_of_two_is_refused(place: S3Place, videos: Path, monkeypatch: py
         run_inline(config)
     assert snapshot(open_store(config.root)) == {}
     monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "3")
+    with pytest.raises(ConfigError, match=r"pod 3 of an indexed job \(JOB_COMPLETION_INDEX\) is refused"):
+        run_inline(config)
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "0")
+    monkeypatch.setenv("SLURM_NTASKS", "8")  # of one driver that may use eight
     assert not run_inline(config).pending
     assert status(open_store(config.root)).honours == Honours(conditional_put=False, conditional_complete=False)
 

@@ -7,7 +7,7 @@ import pytest
 from support.emitted import emit_shards, make_train
 from support.tiny_dataset import keys_of
 
-from shardpipe.core.errors import ConfigError
+from shardpipe.core.errors import ConfigError, StoreError
 from shardpipe.engine.upkeep.doctor import Finding, examine, fix
 from shardpipe.storage.crashing import RecordingStore
 from shardpipe.storage.drivers import DEAD_AFTER_S, Driver, beat, beat_path
@@ -49,6 +49,18 @@ def told(store: Store, kind: str) -> list[Finding]:
 
 def mend(store: Store) -> list[Finding]:
     return [finding for finding in examine(store).findings if finding.fix and fix(store, finding)]
+
+
+def test_all_else_is_looked_at_where_uploads_cannot_be_listed(store: Store) -> None:
+    class Closed(Bucket):
+        def uploads(self) -> Sequence[Upload]:
+            raise StoreError("AccessDenied")
+
+    path = Path(store.url) / "clips/shards/000000-0123456789ab.tar"
+    path.write_bytes(b"dead")
+    found = examine(Closed(store)).findings
+    assert ["multipart uploads cannot be listed" in each.text for each in found if each.kind == "upload"] == [True]
+    assert any(each.kind == "tar" for each in found)
 
 
 def driver(own_id: str, up_s: float) -> Driver:

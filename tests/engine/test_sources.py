@@ -2,6 +2,7 @@
 
 import datetime as dt
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 from fsspec.implementations.local import LocalFileSystem
+from support.counted_fs import counted
 
 from shardpipe.core.errors import ConfigError, MediaError
 from shardpipe.engine.sources.rawfile import open_source, times_reader
+from shardpipe.engine.sources.sourceplace import locate
 from shardpipe.engine.sources.sources import Listing, list_sources
 
 
@@ -249,3 +252,21 @@ def test_lists_end_lines_as_text_does(tmp_path: Path) -> None:
 def test_an_empty_name_is_refused(source: str) -> None:
     with pytest.raises(ConfigError, match="an empty name"):
         listed(source)
+
+
+def test_a_folder_inside_of_a_file_is_refused_and_one_video_is_not(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as out:
+        out.writestr("a.mp4", b"video")
+    inside = f"{tmp_path}/all.zip"
+    for text in (f"zip://*.mp4::{inside}", f"zip://::{inside}"):
+        with pytest.raises(ConfigError, match="inside of another file, whose videos cannot be named"):
+            list_sources([text], root="/nowhere")
+    (video,) = list_sources([f"zip://a.mp4::{inside}"], root="/nowhere").videos
+    assert (video.url, video.size) == (f"zip://a.mp4::{inside}", 5)
+
+
+def test_a_second_listing_in_one_process_is_a_fresh_one() -> None:
+    with counted({"/fresh/a.mp4": b"one"}):
+        fs = fsspec.filesystem("counted", use_listings_cache=False)
+        assert locate("counted://fresh")[0] is fs
+        assert len(list_sources(["counted://fresh"], root="/nowhere").videos) == 1

@@ -15,7 +15,7 @@ from shardpipe.storage.store import open_store
 PlaceKind = Literal["local", "memory", "moto", "ceph"]
 ON_S3 = [pytest.param(kind, marks=pytest.mark.s3) for kind in KINDS]
 SLOWLY_ON_S3 = [pytest.param(kind, marks=[pytest.mark.s3, pytest.mark.slow]) for kind in KINDS]
-ON_ALL = pytest.mark.parametrize("place", ["local", *ON_S3], indirect=True)
+ON_ALL = pytest.mark.parametrize("place", ["local", "memory", *ON_S3], indirect=True)
 LOCAL_FIRST = pytest.mark.parametrize("place", ["local", *SLOWLY_ON_S3], indirect=True)
 """In the quick suite on a local disk alone."""
 

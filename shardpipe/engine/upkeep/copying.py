@@ -26,6 +26,7 @@ from shardpipe.engine.worker import scratch_folder
 from shardpipe.models.places import Report, no_report
 from shardpipe.storage.dataset import Dataset, DatasetInfo
 from shardpipe.storage.disk import disk_errors
+from shardpipe.storage.scratch import ScratchSettings
 from shardpipe.storage.store import Store, open_store
 
 T = TypeVar("T")
@@ -69,13 +70,13 @@ class CopyReport:
     problems: tuple[Problem, ...]
 
 
-def copying(source: str, destination: str) -> "Copying":
+def copying(source: str, destination: str, *, scratch: ScratchSettings | None = None) -> "Copying":
     """A copy of what is at `source`, a root or ROOT/NAME, to the root `destination`; ConfigError where that cannot be."""
     store, names = open_store(source, read_only=True), []
     if store.size("dataset.json") is not None:
         root, name = split_url(store.url)
         store, names = open_store(root, read_only=True), [name]
-    other = open_store(destination)
+    other = open_store(destination, scratch=scratch)
     inside = (f"{each.url.rstrip('/')}/" for each in (store, other))
     here, there = inside
     if here.startswith(there) or there.startswith(here):
