@@ -8,13 +8,13 @@ from shardpipe.core.errors import IncompleteError
 from shardpipe.core.report import PlannedPhase, PlanReport
 from shardpipe.core.work import Phase, UnitJob, Usage
 from shardpipe.engine.cutting.batches import num_new
+from shardpipe.engine.emission.written import written
 from shardpipe.engine.known import Known
 from shardpipe.engine.prepare import PreparedPass, prepare
 from shardpipe.engine.timings import Timing, read_timings, total
 from shardpipe.engine.units import Todo, cut_todo, input_layers, kept_clips, pass_todo
 from shardpipe.executors.run import check_only, list_asked
 from shardpipe.media.encode import check_encoder
-from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.store import Store, open_store
 
@@ -89,7 +89,7 @@ def _emit_todo_if_any(known: Known, name: str) -> Todo | None:
     units = [unit for window in known.windows(name) for unit in window.shard_units]
     if not units:
         return None
-    done = RowsLog(known.store, name, folder="emit").done()
+    done = written(known.store, name, known.windows(name))
     jobs = [UnitJob(unit) for unit in units if unit not in done]
     return Todo(units, len(units) - len(jobs), jobs)
 

@@ -15,6 +15,7 @@ from shardpipe.engine.cutting.batches import add_batch, first_batch, list_added
 from shardpipe.engine.emission.emitplan import make_plan
 from shardpipe.engine.emission.index import finish
 from shardpipe.engine.emission.plansettings import PlanSettings
+from shardpipe.engine.emission.written import written
 from shardpipe.engine.known import Known
 from shardpipe.engine.prepare import (
     Prepared,
@@ -36,7 +37,6 @@ from shardpipe.executors.inline import InlineExecutor
 from shardpipe.executors.local import LocalExecutor
 from shardpipe.executors.placing import cache_of, execute_with, executor_for, num_decoders, scratch_of
 from shardpipe.media.encode import check_encoder
-from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.scratch import ScratchSettings
 from shardpipe.storage.store import Store, open_store
@@ -247,7 +247,7 @@ def _emit(
     name, failed_before = dataset.name, len(run.failed)
     plan = make_plan(dataset, settings, finished=finished, tried=tried, known=run.known)
     if plan.windows:
-        done = RowsLog(run.store, name, folder="emit").done()
+        done = written(run.store, name, plan.windows)
         units = plan.shard_units
         jobs = [UnitJob(unit) for unit in units if unit not in done]
         run.phase(EmitTask(name), Todo(units, len(units) - len(jobs), jobs))

@@ -114,9 +114,9 @@ class RecordingStore:
         """None, so that every read passes here."""
         return None
 
-    def scratch(self, num_bytes: int = 0, *, is_guess: bool = False) -> Path:
+    def scratch(self, num_bytes: int = 0, *, is_guess: bool = False, stopped: threading.Event | None = None) -> Path:
         """See Store."""
-        return self.inner.scratch(num_bytes, is_guess=is_guess)
+        return self.inner.scratch(num_bytes, is_guess=is_guess, stopped=stopped)
 
     def _reach(self, name: str, path: str, act: Callable[[], T], *, count: Callable[[T], int] | None = None) -> T:
         """Do one operation, and write it down if it succeeded."""

@@ -48,6 +48,11 @@ class GrowingFile:
             self._is_given_up = not self._is_over
             self._changed.notify_all()
 
+    @property
+    def is_given_up(self) -> bool:
+        """Whether it will never be whole."""
+        return self._is_given_up
+
     def wait(self, num_bytes: int | None = None) -> int:
         """Until so many bytes are there (None: all), or it has ended: how many are. IncompleteError if it was given up."""
         with self._changed:

@@ -9,6 +9,7 @@ A link appears at once and never over another file, so kill -9 at any instant le
 import errno
 import os
 import shutil
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -187,14 +188,14 @@ class LocalStore:
         """See Store."""
         return self._file(path)
 
-    def scratch(self, num_bytes: int = 0, *, is_guess: bool = False) -> Path:
+    def scratch(self, num_bytes: int = 0, *, is_guess: bool = False, stopped: threading.Event | None = None) -> Path:
         """See Store."""
         if self.read_only:
             raise StoreError(f"{self.url} is open for reading only")
         if self._scratch is self._temp:
             with disk_errors(TEMP, self.url):
                 self._own_folder()
-        return self._scratch.new(num_bytes, is_guess=is_guess)
+        return self._scratch.new(num_bytes, is_guess=is_guess, stopped=stopped)
 
     def _own_folder(self) -> Path:
         """Where this process makes files; ConfigError where the root cannot be made or written to."""

@@ -119,9 +119,9 @@ class MeteredStore:
         """The inner store's."""
         return self._inner.local_path(path)
 
-    def scratch(self, num_bytes: int = 0, *, is_guess: bool = False) -> Path:
+    def scratch(self, num_bytes: int = 0, *, is_guess: bool = False, stopped: threading.Event | None = None) -> Path:
         """The inner store's."""
-        return self._inner.scratch(num_bytes, is_guess=is_guess)
+        return self._inner.scratch(num_bytes, is_guess=is_guess, stopped=stopped)
 
 
 class Meter:

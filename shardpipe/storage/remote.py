@@ -4,6 +4,7 @@ Each request that fails for a while is made again, with growing random pauses. f
 that raises inside `with fs.open(url, "wb")` leaves a truncated object.
 """
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -185,9 +186,9 @@ class RemoteStore:
         check_path(path)
         return None
 
-    def scratch(self, num_bytes: int = 0, *, is_guess: bool = False) -> Path:
+    def scratch(self, num_bytes: int = 0, *, is_guess: bool = False, stopped: threading.Event | None = None) -> Path:
         """See Store."""
-        return self._scratch.new(num_bytes, is_guess=is_guess)
+        return self._scratch.new(num_bytes, is_guess=is_guess, stopped=stopped)
 
     def key(self, path: str) -> str:
         """The backend's key of an object."""

@@ -12,7 +12,6 @@ BASE is somebody else's: only a folder of such a name whose lock is there, and w
 
 import errno
 import fcntl
-import json
 import logging
 import math
 import os
@@ -29,14 +28,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from shardpipe.core.errors import ConfigError, StoreError
+from shardpipe.core.errors import ConfigError, IncompleteError, StoreError
+from shardpipe.storage.scratchbytes import limit_of, taken
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 CLOSED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EACCES, errno.EPERM, errno.EROFS})
 NAME = re.compile(r"[\w-]*-[0-9]+-[0-9a-f]{12}", re.ASCII)
 LOCK = ".lock"
-LIMIT = ".limit"
-BYTES = ".bytes"
 LONGEST_PAUSE_S = 1.0
 GROW_WAIT_S = 30.0
 """So long a unit that holds scratch waits for more: longer, and two might wait for each other."""
@@ -78,28 +76,19 @@ class Scratch:
                 weakref.finalize(self, _release, self._folder, fd, self._owner)
             return self._folder
 
-    def new(self, num_bytes: int = 0, *, is_guess: bool = False) -> Path:
+    def new(self, num_bytes: int = 0, *, is_guess: bool = False, stopped: threading.Event | None = None) -> Path:
         """A new empty folder in it, once so many bytes are free under the limit; they are taken until the folder is removed.
 
-        is_guess: if the limit is less than that, all of it will do. StoreError where it is less otherwise, and where the disk
-        is full; ConfigError where nothing can be written.
+        is_guess: if the limit is less than that, all of it will do. stopped: ends the wait, with IncompleteError. StoreError where
+        the limit is less otherwise, and where the disk is full; ConfigError where nothing can be written.
         """
-        try:
+        with _told(self.base):
             path = self.folder() / uuid4().hex
             if self._max_bytes is None:
                 path.mkdir()
             else:
-                _take(
-                    path, min(num_bytes, self._max_bytes) if is_guess else num_bytes, self._max_bytes, wait_s=math.inf
-                )
-        except OSError as error:
-            if error.errno in FULL:
-                raise full(self.base, error) from error
-            if error.errno in CLOSED:
-                raise ConfigError(
-                    f"nothing can be written in {self.base} ({error.strerror}: {error.filename}): give execute.scratch another folder"
-                ) from error
-            raise StoreError(f"scratch in {self.base}: {error.strerror or error}") from error
+                wanted = min(num_bytes, self._max_bytes) if is_guess else num_bytes
+                _take(path, wanted, self._max_bytes, stopped=stopped)
         return path
 
 
@@ -111,16 +100,31 @@ def full(folder: Path, error: OSError) -> StoreError:
     )
 
 
+@contextmanager
+def _told(base: Path) -> Iterator[None]:
+    """Raise the disk's errors in words."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise full(base, error) from error
+        if error.errno in CLOSED:
+            raise ConfigError(
+                f"nothing can be written in {base} ({error.strerror}: {error.filename}): give execute.scratch another folder"
+            ) from error
+        raise StoreError(f"scratch in {base}: {error.strerror or error}") from error
+
+
 def grow(folder: Path, num_bytes: int) -> None:
     """Let a folder that `Scratch.new` gave take so many bytes in all; StoreError where the limit, or others, leave no room for it."""
-    note = _note(folder)
-    try:
-        held, max_bytes = json.loads(note.read_bytes())
-    except FileNotFoundError:  # there is no limit
-        return
-    more = min(max_bytes, max(num_bytes, held * 5 // 4))
-    if num_bytes > held and not (more > num_bytes and _taken(folder.parent.parent, folder, more, max_bytes)):
-        _take(folder, num_bytes, max_bytes, wait_s=GROW_WAIT_S)
+    base = folder.parent.parent
+    with _told(base):
+        if (found := limit_of(folder)) is None:
+            return
+        held, max_bytes = found
+        more = min(max_bytes, max(num_bytes, held * 5 // 4))
+        if num_bytes > held and not (more > num_bytes and _taken(folder, more, max_bytes)):
+            _take(folder, num_bytes, max_bytes, wait_s=GROW_WAIT_S)
 
 
 def leftovers(base: Path) -> list[Path]:
@@ -137,17 +141,9 @@ def leftovers(base: Path) -> list[Path]:
 def remove_leftovers(base: Path) -> None:
     """Remove the scratch folders of dead processes under `base`; the living and the unknowable stay."""
     for name in _names(base):
-        lock = base / f"{name}{LOCK}"
-        fd = _try_lock(lock)
-        if fd is None:
-            continue
-        try:
-            with suppress(FileNotFoundError):
-                shutil.rmtree(base / name)
-            lock.unlink(missing_ok=True)  # last, and while we hold it: `_claim` notices that its file is gone
-        except OSError:
-            continue  # a root we may not write to: the first write will say so
-        finally:
+        fd = _try_lock(base / f"{name}{LOCK}")
+        if fd is not None:
+            _remove(base / name)
             os.close(fd)
 
 
@@ -182,19 +178,33 @@ def _claim(base: Path) -> tuple[Path, int]:
         # Where the file system has no locks, nobody can take ours for dead either: leftovers stay there.
         with suppress(OSError):
             fcntl.flock(fd, fcntl.LOCK_EX)
-        if os.fstat(fd).st_nlink:  # else a cleaner came between open and lock
-            folder.mkdir()
-            return folder, fd
+        try:
+            if os.fstat(fd).st_nlink:  # else a cleaner came between open and lock
+                folder.mkdir()
+                return folder, fd
+        except OSError:
+            lock.unlink(missing_ok=True)
+            os.close(fd)
+            raise
         os.close(fd)
 
 
 def _release(folder: Path, fd: int, owner: int) -> None:
     """Remove the folder, unless we are a fork of its owner."""
     if os.getpid() == owner:
-        shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):  # at exit: nobody is left to be told
-            folder.with_name(f"{folder.name}{LOCK}").unlink(missing_ok=True)
+        _remove(folder)
     os.close(fd)
+
+
+def _remove(folder: Path) -> None:
+    """Remove the folder of a process whose lock we hold, as far as that can be done: the first write will say what is wrong.
+
+    The lock goes last: `_claim` notices that its file is gone, and a folder without it would stay for ever.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    if not os.path.lexists(folder):
+        with suppress(OSError):
+            folder.with_name(f"{folder.name}{LOCK}").unlink(missing_ok=True)
 
 
 def _try_lock(lock: Path) -> int | None:
@@ -218,7 +228,14 @@ def _make(base: Path) -> None:
         raise ConfigError(f"{base} belongs to another user: give execute.scratch another folder")
 
 
-def _take(folder: Path, num_bytes: int, max_bytes: int, *, wait_s: float) -> None:
+def _take(
+    folder: Path,
+    num_bytes: int,
+    max_bytes: int,
+    *,
+    wait_s: float = math.inf,
+    stopped: threading.Event | None = None,
+) -> None:
     """Let `folder`, which is made if need be, take so many bytes, once others leave room for them."""
     base = folder.parent.parent
     if num_bytes > max_bytes:
@@ -227,7 +244,8 @@ def _take(folder: Path, num_bytes: int, max_bytes: int, *, wait_s: float) -> Non
             "it, or make units smaller (shard_bytes, unit_s). Nothing was lost"
         )
     began, pause_s, is_told = time.monotonic(), 0.02, False
-    while not _taken(base, folder, num_bytes, max_bytes):
+    stopped = stopped or threading.Event()
+    while not _taken(folder, num_bytes, max_bytes):
         remove_leftovers(base)
         if not is_told:
             log.info("waiting for %s bytes of scratch in %s", f"{num_bytes:,}", base)
@@ -237,37 +255,12 @@ def _take(folder: Path, num_bytes: int, max_bytes: int, *, wait_s: float) -> Non
                 f"a unit needs {num_bytes:,} bytes of scratch in {base}, and other workers did not leave so many of the "
                 f"{max_bytes:,} that execute.scratch_bytes allows within {wait_s:.0f} s: raise it, or use fewer workers. Nothing was lost"
             )
-        time.sleep(pause_s)
+        if stopped.wait(pause_s):
+            raise IncompleteError(f"{num_bytes:,} bytes of scratch in {base} are not wanted any more")
         pause_s = min(LONGEST_PAUSE_S, 1.5 * pause_s)
 
 
-def _taken(base: Path, folder: Path, num_bytes: int, max_bytes: int) -> bool:
+def _taken(folder: Path, num_bytes: int, max_bytes: int) -> bool:
     """Take the bytes, if there are so many."""
-    with _counting(base):
-        others = 0
-        for note in (note for name in _names(base) for note in (base / name).glob(f"*{BYTES}")):
-            each = note.with_name(note.name.removesuffix(BYTES))
-            if not each.is_dir():
-                note.unlink(missing_ok=True)
-            elif each != folder:
-                others += json.loads(note.read_bytes())[0]
-        if others + num_bytes > max_bytes:
-            return False
-        folder.mkdir(exist_ok=True)
-        _note(folder).write_text(json.dumps([num_bytes, max_bytes]), encoding="ascii")
-        return True
-
-
-@contextmanager
-def _counting(base: Path) -> Iterator[None]:
-    fd = os.open(base / LIMIT, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    try:
-        with suppress(OSError):  # a file system without locks: two that count at once may take a little too much
-            fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
-
-
-def _note(folder: Path) -> Path:
-    return folder.with_name(f"{folder.name}{BYTES}")
+    base = folder.parent.parent
+    return taken(folder, num_bytes, max_bytes, owners=lambda: [base / name for name in _names(base)])

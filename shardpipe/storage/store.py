@@ -4,6 +4,7 @@ No object is ever replaced by other bytes: `create` and `put_file` leave what is
 name whole or not at all, whatever kills the writer.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,11 +111,12 @@ class Store(Protocol):
     def local_path(self, path: str) -> Path | None:
         """The object's file where the store is a local disk (it need not exist), else None."""
 
-    def scratch(self, num_bytes: int = 0, *, is_guess: bool = False) -> Path:
+    def scratch(self, num_bytes: int = 0, *, is_guess: bool = False, stopped: threading.Event | None = None) -> Path:
         """A new empty folder on the right disk to build files for `put_file` in; the caller removes it when done.
 
         It waits until so many bytes are free under the limit of the ScratchSettings, and takes them until it is removed; raises
-        StoreError where the limit is less. is_guess: then all of the limit will do; `scratch.grow` takes more.
+        StoreError where the limit is less. is_guess: then all of the limit will do; `scratch.grow` takes more. stopped: ends the wait,
+        with IncompleteError.
         """
 
 

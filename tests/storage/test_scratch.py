@@ -1,6 +1,7 @@
 """Scratch: leftovers of the dead go whatever the root is, a limit holds over processes, a full disk is told."""
 
 import errno
+import gc
 import os
 import shutil
 import stat
@@ -9,14 +10,16 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from shardpipe.core.errors import ConfigError, StoreError
+from shardpipe.core.errors import ConfigError, IncompleteError, StoreError
 from shardpipe.engine.worker import scratch_folder
 from shardpipe.storage import scratch as scratching
 from shardpipe.storage.scratch import Scratch, ScratchSettings, grow
+from shardpipe.storage.scratchbytes import counting
 from shardpipe.storage.store import Store, open_store
 
 HOLDER = Path(__file__).parents[1] / "support" / "scratch_holder.py"
@@ -155,7 +158,7 @@ def test_many_processes_share_a_limit(tmp_path: Path) -> None:
     processes = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(4)]
     most = 0
     while any(process.poll() is None for process in processes):
-        with scratching._counting(tmp_path):  # nobody takes any now
+        with counting(tmp_path):  # nobody takes any now
             most = max(most, sum(held(file) for file in tmp_path.glob("*/*/held")))
         time.sleep(0.001)
     assert [process.returncode for process in processes] == [0] * 4
@@ -188,3 +191,71 @@ def test_what_is_not_ours_in_the_folder_stays(tmp_path: Path) -> None:
         grow(store.scratch(10), 20)
         assert theirs <= {str(path.relative_to(base)) for path in base.rglob("*") if path.is_file()}
     assert all((base / name).read_bytes() == b"theirs" for name in theirs)
+
+
+def test_a_disk_that_is_full_for_a_note_leaves_others_their_bytes(tmp_path: Path) -> None:
+    """A first note, and one of more bytes: neither half of it, nor a folder that counts for ever."""
+    scratch, other = Scratch(tmp_path, max_bytes=1000), Scratch(tmp_path, max_bytes=1000)
+    held = scratch.new(400)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "write_text", _no_room)
+        with pytest.raises(StoreError, match="the disk of the scratch folder"):
+            scratch.new(500)
+        with pytest.raises(StoreError, match="the disk of the scratch folder"):
+            grow(held, 600)
+    assert [path for path in scratch.folder().iterdir() if path.suffix != ".bytes"] == [held]
+    taken = other.new(600)
+    grow(held, 400)
+    shutil.rmtree(taken)
+    shutil.rmtree(held)
+    other.new(1000)
+
+
+def _no_room(path: Path, *_: object, **__: object) -> None:
+    path.touch()
+    path.write_bytes(b"")
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("text", ["", "[12", "{}"])
+def test_a_note_that_cannot_be_read_counts_nothing(tmp_path: Path, text: str) -> None:
+    scratch = Scratch(tmp_path, max_bytes=1000)
+    scratch.new(900).with_suffix(".bytes").write_text(text)
+    Scratch(tmp_path, max_bytes=1000).new(1000)
+
+
+def test_what_others_remove_while_it_is_counted_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scratch, gone = Scratch(tmp_path, max_bytes=1000), tmp_path / "host-1-0123456789ab"
+    note = scratch.new(900).with_suffix(".bytes")
+    note.unlink()
+    note.symlink_to(gone)  # it is listed, and not there when it is read
+    names = scratching._names
+    monkeypatch.setattr(scratching, "_names", lambda base: {*names(base), gone.name})
+    scratch.new(1000)
+
+
+def test_a_lock_stays_as_long_as_its_folder(tmp_path: Path) -> None:
+    """Without it nobody would remove the folder any more."""
+    scratch = Scratch(tmp_path)
+    folder = scratch.folder()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)  # it cannot be removed now
+        del scratch
+        gc.collect()
+        scratching.remove_leftovers(tmp_path)
+    assert scratching.leftovers(tmp_path) == [folder]
+    scratching.remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wait_for_bytes_can_be_ended(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scratch, stopped = Scratch(tmp_path, max_bytes=1000), threading.Event()
+    scratch.new(700)
+    caplog.set_level("INFO")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(scratch.new, 400, stopped=stopped)
+        while "waiting for 400 bytes" not in caplog.text:
+            assert not waiting.done()
+        stopped.set()
+        with pytest.raises(IncompleteError, match="not wanted any more"):
+            waiting.result(10)

@@ -16,16 +16,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shardpipe.core.columns import Columns
-from shardpipe.core.errors import IncompleteError, IntegrityError
+from shardpipe.core.errors import IncompleteError, IntegrityError, StoreError
 from shardpipe.core.fingerprint import fingerprint, sha256_hex
 from shardpipe.engine.counts import count
 from shardpipe.engine.emission.packing import END_BYTES, sample_bytes
 from shardpipe.engine.emission.plannedrows import PlannedRows
-from shardpipe.engine.emission.plansettings import PlanSettings
+from shardpipe.engine.emission.plansettings import PlanSettings, member_sizes
 from shardpipe.engine.emission.record import record_columns, record_row, shard_name
 from shardpipe.engine.emission.shardmedia import ShardMedia
 from shardpipe.engine.emission.sidecar import sidecar
 from shardpipe.engine.emission.window import read_windows
+from shardpipe.engine.emission.written import has_its_tar
 from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.dataset import MADE, Dataset, Row, View
 from shardpipe.storage.growing import GrowingFile
@@ -33,12 +34,8 @@ from shardpipe.storage.members import MemberPlace
 from shardpipe.storage.metered import MeteredStore
 from shardpipe.storage.removed import Removed, overwrite
 from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta, encode_rows
-from shardpipe.storage.scratch import grow
 from shardpipe.storage.store import Store
-from shardpipe.storage.tar import TarWriter
-
-OTHERS_BYTES = 2 << 10
-"""About what a clip has in a shard beside its mp4."""
+from shardpipe.storage.tar import TarWriter, WrittenTar
 
 TAR = "shard.tar"
 
@@ -81,13 +78,21 @@ class Emitter:
         self._stopped = threading.Event()
 
     def record(self, unit: str) -> RowsMeta | None:
-        """What the record of a shard says, None if it is not written; IntegrityError if it is of another plan."""
+        """What the record of a shard says, None if it is not written; IntegrityError if it is of another plan. None too where clips
+        of it are removed and its tar is another one: who put that died before it looked at the list.
+        """
         meta, window = self._log.there(unit), self._windows[unit]
         if meta is not None and meta.inputs != {window.path: window.sha256}:
             raise IntegrityError(
                 f"{self._store.url}/{self._log.path(unit)} was made from another {window.path}: run `shardpipe verify`"
             )
+        if meta is not None and self._without(self._keys(unit)) and not has_its_tar(self._store, self._name, meta):
+            return None
         return meta
+
+    def _keys(self, unit: str) -> list[str]:
+        """All planned clips of a shard."""
+        return [clip["key"] for clip in self._windows[unit].clips(unit)]
 
     def emit(self, unit: str) -> RowsMeta:
         """Make one shard with its index and its record; what the record that is there now says."""
@@ -97,16 +102,19 @@ class Emitter:
         """Let `build` end soon, with IncompleteError."""
         self._stopped.set()
 
-    def build(self, unit: str, begun: Callable[[GrowingFile], None] | None = None) -> Built:
+    def build(
+        self, unit: str, begun: Callable[[GrowingFile], None] | None = None, *, within: Path | None = None
+    ) -> Built:
         """Read one shard's clips and write its tar to scratch; nothing is put. Begins again when clips of it were removed meanwhile.
 
-        begun: called with the tar when it begins, if `put_tar` may put what is there of it.
+        begun: called with the tar when it begins, if `put_tar` may put what is there of it. within: the scratch of this shard
+        with more clips, which stays whatever happens.
         """
-        keys = [clip["key"] for clip in self._windows[unit].clips(unit)]
+        keys = self._keys(unit)
         while True:
             without = self._without(keys)
             try:
-                return self._build(unit, without, None if without else begun)
+                return self._build(unit, without, None if without else begun, within)
             except IntegrityError:  # what is there may be without clips that were not on the list yet when we read it
                 if len(self._without(keys)) == len(without):
                     raise
@@ -118,28 +126,24 @@ class Emitter:
                 self._rows.forget()
             return self._removed.of(keys)
 
-    def _build(self, unit: str, without: Collection[str], begun: Callable[[GrowingFile], None] | None) -> Built:
+    def _build(
+        self, unit: str, without: Collection[str], begun: Callable[[GrowingFile], None] | None, within: Path | None
+    ) -> Built:
         window = self._windows[unit]
         settings = PlanSettings.model_validate({**window.settings})
         rows = self.rows(unit, without)
+        kept, columns = [row for row in rows if row["kept"]], settings.sidecar_columns(self._columns)
+        num_bytes = END_BYTES + sum(sample_bytes(member_sizes(row, settings, columns).values()) for row in kept)
         tar = shard_name(self._name, unit)
-        guess = END_BYTES + sum(sample_bytes((row["size"], OTHERS_BYTES)) for row in rows if row["kept"])
-        is_local = self._store.local_path(tar) is not None
-        folder = self._store.scratch(guess, is_guess=True)
-        file = GrowingFile(folder / TAR, at_most=2 * guess)
+        folder = within or self._store.scratch(num_bytes, stopped=self._stopped)
+        file = GrowingFile(folder / TAR, at_most=num_bytes)
         try:
-            with TarWriter(file.path, stays=is_local, grew=file.grew) as writer:
-                if begun is not None and not is_local:
-                    begun(file)
-                places = self._write(writer, [row for row in rows if row["kept"]], settings)
-                written = writer.close(may_be_empty=bool(without))
-            grow(folder, written.num_bytes)
-            file.end(written.num_bytes)
+            index, written, places = self._tar(file, kept, settings, begun=begun, may_be_empty=bool(without))
         except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
+            if within is None:
+                shutil.rmtree(folder, ignore_errors=True)
             raise
-        finally:
-            file.give_up()
+        assert written.num_bytes == num_bytes
         ref = TarRef(tar, written.num_bytes, written.sha256)
         others = [ext for ext in settings.members if ext != "mp4"]
         meta = RowsMeta(
@@ -151,32 +155,61 @@ class Emitter:
             counts=count(rows),
         )
         records = [record_row(row, tar, places.get(row["key"], {}), self._columns) for row in rows]
-        return Built(folder, writer.index(), record_columns(self._columns, others), records, meta, without)
+        return Built(folder, index, record_columns(self._columns, others), records, meta, without)
+
+    def _tar(
+        self,
+        file: GrowingFile,
+        rows: Sequence[Row],
+        settings: PlanSettings,
+        *,
+        begun: Callable[[GrowingFile], None] | None,
+        may_be_empty: bool,
+    ) -> tuple[bytes, WrittenTar, dict[str, dict[str, MemberPlace]]]:
+        """Write the tar of a shard: its index, what was written, and where the members of each clip came to lie."""
+        is_local = self._store.local_path(self._name) is not None
+        file.path.unlink(missing_ok=True)
+        with TarWriter(file.path, stays=is_local, grew=file.grew) as writer:
+            try:
+                if begun is not None and not is_local:
+                    begun(file)
+                places = self._write(writer, rows, settings)
+                written = writer.close(may_be_empty=may_be_empty)
+                file.end(written.num_bytes)
+            finally:
+                file.give_up()  # as long as it is there: who puts it may be about to open it
+        return writer.index(), written, places
 
     def put_tar(self, unit: str, file: GrowingFile) -> bool:
-        """Put the tar of a shard while it is built; False if it was given up."""
+        """Put the tar of a shard while it is built. False if it was given up, and where another one is there: `put` judges that."""
         try:
             self._store.put_file(f"{self._name}/{shard_name(self._name, unit)}", file)
-        except IncompleteError:
+        except (IncompleteError, IntegrityError):
             return False
+        except StoreError:
+            if file.is_given_up:  # and gone when it was to be read
+                return False
+            raise
         return True
 
     def put(self, built: Built, *, has_tar: bool = False) -> RowsMeta:
         """Put a shard that was built, its index and its record; what the record that is there now says. Begins again when clips of
         it were removed meanwhile. has_tar: the tar is put.
         """
-        while True:
-            there = None
-            try:
-                there = self._put(built, has_tar=has_tar)
-            except IntegrityError:
-                if not self._has_more(built):
-                    raise
-            finally:
-                built.remove()
-            if there is not None and not self._has_more(built):
-                return there
-            built, has_tar = self.build(built.meta.unit), False
+        try:
+            while True:
+                there = None
+                try:
+                    there = self._put(built, has_tar=has_tar)
+                except IntegrityError:
+                    if not self._has_more(built):
+                        raise
+                if there is not None and not self._has_more(built):
+                    return there
+                # Where its scratch is, which it does not give back: others may wait for that, and it would wait for them.
+                built, has_tar = self.build(built.meta.unit, within=built.folder), False
+        finally:
+            built.remove()
 
     def _has_more(self, built: Built) -> bool:
         """Whether more of its clips are removed by now."""

@@ -82,7 +82,9 @@ class EmitWorker:
         return outcome_of(shard.job.name, meta.counts, self._meter.lap(), was_done=was_done)
 
     def _put_tar(self, shard: _Shard) -> bool:
-        """Put the tar as it grows; False if it was given up, which its `built` tells of. What cannot be put frees its scratch."""
+        """Put the tar as it grows; False if it was given up, which its `built` tells of, or if `Emitter.put` must see to it. What
+        cannot be put frees its scratch.
+        """
         try:
             return self._emitter.put_tar(shard.job.name, shard.tar.result())
         except Exception:
