@@ -10,7 +10,6 @@ Whatever is cut off in the middle is no Dataset, since its dataset.json comes af
 A tar is never without rows that are older than those that name it: `gc` leaves it alone meanwhile.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from itertools import groupby
 
 from shardpipe.core.errors import IntegrityError
 from shardpipe.engine.emission.window import shard_unit
+from shardpipe.engine.objectnames import BESIDE_NAME, ENERGON_NAME, INDEX_NAME
 from shardpipe.engine.verifying.findings import Problem
 from shardpipe.storage.commit import NAME as ROWS_NAME
 from shardpipe.storage.facts import read_end
@@ -29,8 +29,6 @@ from shardpipe.storage.store import Store
 IDX, SOURCES, ROWS, PLAN, EMIT, BESIDE, INFO, INDEX = range(8)
 MADE_AGAIN = frozenset({IDX, EMIT, BESIDE, INDEX})
 FOLDERS = {"sources": SOURCES, "rows": ROWS, "plan": PLAN, "emit": EMIT}
-TOP = re.compile(r"(urls(\.\d{4,})?\.txt|wids(\.\d{4,})?\.json|README\.md|\.nv-meta/.+)\Z")
-NUMBERED_INDEX = re.compile(r"index(\.(?P<number>\d{4,}))?\.parquet\Z")
 
 Step = tuple[int, int]
 """A place in the order: which kind of objects, and of rows the generation, of an index its number."""
@@ -150,9 +148,9 @@ def _step(rest: str) -> Step | None:
         return None if match is None else (FOLDERS[folder], int(match["generation"] or 0))
     if rest == "dataset.json":
         return INFO, 0
-    if match := NUMBERED_INDEX.match(rest):
+    if match := INDEX_NAME.match(rest):
         return INDEX, int(match["number"] or -1)
-    return (BESIDE, 0) if TOP.match(rest) else None
+    return (BESIDE, 0) if BESIDE_NAME.match(rest) or ENERGON_NAME.match(rest) else None
 
 
 def foreign(found: Belongings, there: Mapping[str, int], *, any_removed: bool) -> str | None:
