@@ -3,10 +3,9 @@
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from shardpipe.engine.upkeep.takedown import Cleaned, Cleaner
+from shardpipe.engine.upkeep.takedown import Cleaned, Cleaner, check_root
 from shardpipe.engine.upkeep.wish import Chosen, Wish, choose, same_places
 from shardpipe.executors.driver import driving
-from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.removed import Entry, Removed
 from shardpipe.storage.scratch import ScratchSettings
 from shardpipe.storage.store import Store, open_store
@@ -17,7 +16,7 @@ class RemovalReport:
     """What came of `remove`. num_new, num_new_sources: clips and whole videos that came on the list; num_keys, num_sources: on it now.
 
     unknown: keys and videos on the list that the root does not have (yet). waiting: units without rows, of which the rule can say
-    nothing. datasets: what was cleaned. problems: objects that could not be.
+    nothing. datasets: what was cleaned. problems: objects that could not be looked into, or cleaned.
     """
 
     root: str
@@ -36,7 +35,7 @@ def remove_root(
     root: str, wish: Wish, *, dry_run: bool = False, store: Store | None = None, scratch: ScratchSettings | None = None
 ) -> RemovalReport:
     """Remove what `wish` means, and finish what an earlier removal began; raises ConfigError before anything is written."""
-    Dataset.names(store or open_store(root, read_only=True))  # a wrong root is told before a folder is made there
+    check_root(store or open_store(root, read_only=True))  # a wrong root is told before a folder is made there
     store = store or open_store(root, read_only=dry_run, scratch=scratch)
     with nullcontext() if dry_run else driving(store):
         removed = Removed(store)
@@ -54,7 +53,8 @@ def remove_root(
             version = removed.version
             datasets += cleaner.run()
             removed.refresh()
-    return _report(root, removed, chosen, _joined(datasets), cleaner.problems, dry_run=dry_run)
+    problems = dict.fromkeys([*chosen.unread.problems, *cleaner.problems])
+    return _report(root, removed, chosen, _joined(datasets), tuple(problems), dry_run=dry_run)
 
 
 def _write_list(store: Store, removed: Removed, chosen: Chosen) -> None:
@@ -63,7 +63,7 @@ def _write_list(store: Store, removed: Removed, chosen: Chosen) -> None:
     while True:
         if entries:
             removed.append(entries)
-        urls = same_places(store, removed.sources)
+        urls = same_places(store, removed.sources, chosen.unread)
         entries = {Entry(None, url) for found in urls.values() for url in found} - removed.entries
         if not entries:
             return
@@ -80,7 +80,13 @@ def _joined(datasets: list[Cleaned]) -> tuple[Cleaned, ...]:
 
 
 def _report(
-    root: str, removed: Removed, chosen: Chosen, datasets: tuple[Cleaned, ...], problems: list[str], *, dry_run: bool
+    root: str,
+    removed: Removed,
+    chosen: Chosen,
+    datasets: tuple[Cleaned, ...],
+    problems: tuple[str, ...],
+    *,
+    dry_run: bool,
 ) -> RemovalReport:
     return RemovalReport(
         root,
@@ -92,5 +98,5 @@ def _report(
         unknown=tuple(chosen.unknown),
         waiting=tuple(chosen.waiting),
         datasets=datasets,
-        problems=tuple(problems),
+        problems=problems,
     )

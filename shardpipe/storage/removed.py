@@ -2,7 +2,8 @@
 
     removed.parquet  removed.0001.parquet  ...      at the root: a batch each, created if absent in the order of numbers, never replaced
 
-Readers ask for the next number directly, so that a stale listing hides nothing. Rows that were committed stay as they are: what
+Readers ask for the next number directly, so that a stale listing hides nothing; who begins asks for those behind it too, since a
+batch that is lost would end the list there. Rows that were committed stay as they are: what
 reads them masks the removed clips (`masked`).
 """
 
@@ -21,6 +22,9 @@ REMOVED = "removed"
 """What `dropped_by` says of a removed clip."""
 
 COLUMNS: Columns = {"key": string, "source": string}
+AHEAD = 3
+"""Numbers behind the last batch that are asked for, once: one that is there tells that others are lost."""
+
 STAYS = frozenset({"key", "video_id", "source"})
 
 
@@ -40,9 +44,11 @@ class Batch:
 
 
 class Removed:
-    """The list as far as it was read; grows by `refresh`. Without a store it is empty."""
+    """The list as far as it was read; grows by `refresh`. Without a store it is empty. IntegrityError if a batch of it is lost, unless
+    `with_gaps`: then it ends before that.
+    """
 
-    def __init__(self, store: Store | None = None, *, also: Iterable[Entry] = ()) -> None:
+    def __init__(self, store: Store | None = None, *, also: Iterable[Entry] = (), with_gaps: bool = False) -> None:
         self._store = store
         self.batches: list[Batch] = []
         self.keys: set[str] = set()
@@ -50,6 +56,8 @@ class Removed:
         self._videos: set[str] = set()
         self.take(also)
         self.refresh()
+        if not with_gaps:
+            self._refuse_gap()
 
     def __bool__(self) -> bool:
         return bool(self.keys or self.sources)
@@ -73,6 +81,18 @@ class Removed:
                 break
             self._add(path, self._store.read(path))
         return len(self.batches) > before
+
+    def _refuse_gap(self) -> None:
+        while self._store is not None:
+            lost, *others = (batch_path(len(self.batches) + i) for i in range(1 + AHEAD))
+            later = next((path for path in others if self._store.size(path) is not None), None)
+            if later is None:
+                return
+            if not self.refresh():  # they are written in order: what came meanwhile came after the one before it
+                raise IntegrityError(
+                    f"{self._store.url}/{lost} is missing, but {later} is there: clips that were removed would come back; "
+                    "restore it (copies of the root have it too)"
+                )
 
     def has(self, key: str, source: str | None = None) -> bool:
         """Whether a clip is removed: by its key, or with its video, whose id its key begins with. source: its url, if at hand."""

@@ -8,7 +8,7 @@ import io
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,6 +24,9 @@ TEXT_FOLLOWS = b"\x18\x09" + METADATA_KEY + b"\x18"
 
 FORMAT = 1
 CHECKSUM = "checksum"
+WRITER = "arrow"
+"""Beside what the caller says of a file, the version of Arrow that wrote it: Parquet says it too, where nothing checks it."""
+
 ROW_GROUP = 1 << 16
 UNNAMED = "a Parquet object"
 DAMAGED = (pa.ArrowException, OSError, ValueError)
@@ -100,13 +103,27 @@ def encode_table(columns: Columns, rows: Sequence[Row], facts: Mapping[str, Any]
     return encode_arrow(pa.Table.from_arrays(arrays, schema=arrow_schema(columns)), facts)
 
 
-def encode_arrow(table: pa.Table, facts: Mapping[str, Any]) -> bytes:
-    """As `encode_table`, of values in Arrow that were checked when they were first written."""
-    table = table.combine_chunks()  # the bytes must not depend on how the table was put together
+def encode_arrow(table: pa.Table, facts: Mapping[str, Any], *, arrow: str | None = pa.cpp_version) -> bytes:
+    """As `encode_table`, of values in Arrow that were checked when they were first written. arrow: its version; None as files had it that do not
+    say who wrote them.
+    """
     sink = io.BytesIO()
+    write_arrow(sink, table.schema, [table], facts, arrow=arrow)
+    return sink.getvalue()
+
+
+def write_arrow(
+    sink: BinaryIO,
+    schema: pa.Schema,
+    tables: Iterable[pa.Table],
+    facts: Mapping[str, Any],
+    *,
+    arrow: str | None = pa.cpp_version,
+) -> None:
+    """As `encode_arrow`, piece by piece: the tables are those of `row_groups`, or all in one."""
     with pq.ParquetWriter(
         sink,
-        table.schema,
+        schema,
         version="2.6",
         data_page_version="1.0",
         compression="zstd",
@@ -116,10 +133,10 @@ def encode_arrow(table: pa.Table, facts: Mapping[str, Any]) -> bytes:
         write_page_checksum=True,
         store_schema=False,  # the types survive without it, and it would add a second, opaque metadata key
     ) as writer:
-        writer.write_table(table, row_group_size=ROW_GROUP)
-        facts = {"format": FORMAT, **facts}
+        for table in tables:  # the bytes must not depend on how a table was put together
+            writer.write_table(table.combine_chunks(), row_group_size=ROW_GROUP)
+        facts = {"format": FORMAT, **({WRITER: arrow} if arrow else {}), **facts}
         writer.add_key_value_metadata({METADATA_KEY: canonical_json({**facts, CHECKSUM: fingerprint(facts)})})
-    return sink.getvalue()
 
 
 def decode_table(
@@ -136,11 +153,11 @@ def decode_table(
         wanted = None if only is None else [name for name in schema.names if name in only]
         table = file.read(columns=wanted, use_threads=False)
     except DAMAGED as error:
-        raise _damaged(where, str(error)) from error
+        raise damaged(where, str(error)) from error
     if columns is not None:
         fields = {column.name: column.type for column in schema}
         if lost := [name for name, kind in columns.items() if fields.get(name) != arrow_type(kind)]:
-            raise _damaged(where, f"it lacks column {lost[0]}, or has it with another type")
+            raise damaged(where, f"it lacks column {lost[0]}, or has it with another type")
     return table.replace_schema_metadata(None), parse_facts((schema.metadata or {}).get(METADATA_KEY), where)
 
 
@@ -154,7 +171,16 @@ def facts_text(data: bytes, where: str = UNNAMED) -> bytes | None:
     try:
         return (pq.read_metadata(io.BytesIO(data)).metadata or {}).get(METADATA_KEY)
     except DAMAGED as error:
-        raise _damaged(where, str(error)) from error
+        raise damaged(where, str(error)) from error
+
+
+def writers(data: bytes, where: str = UNNAMED) -> tuple[str | None, str | None]:
+    """Who wrote a table: the version of Arrow by its facts, and Parquet's own text, which has no checksum."""
+    facts = parse_facts(facts_text(data, where), where, keep_writer=True)
+    try:
+        return facts.get(WRITER), pq.read_metadata(io.BytesIO(data)).created_by
+    except DAMAGED as error:
+        raise damaged(where, str(error)) from error
 
 
 def quick_text(data: bytes) -> bytes | None:
@@ -231,14 +257,15 @@ def _which(row: Row, rows: Sequence[Row]) -> str:
     return f"row {row['key']}" if row.get("key") else f"row {next(i for i, other in enumerate(rows) if other is row)}"
 
 
-def _damaged(where: str, reason: str) -> IntegrityError:
+def damaged(where: str, reason: str) -> IntegrityError:
+    """What is said of an object that cannot be decoded."""
     return IntegrityError(
         f"{where} is damaged or cut short ({' '.join(reason.split())}): restore it; `shardpipe verify` tells what else is"
     )
 
 
-def parse_facts(text: bytes | None, where: str) -> dict[str, Any]:
-    """What a footer's text says, checked by the checksum in it."""
+def parse_facts(text: bytes | None, where: str, *, keep_writer: bool = False) -> dict[str, Any]:
+    """What a footer's text says, checked by the checksum in it. keep_writer: also who wrote the file."""
     if text is None:
         raise IntegrityError(f"{where} was not written by shardpipe: its metadata is missing")
     try:
@@ -246,9 +273,11 @@ def parse_facts(text: bytes | None, where: str) -> dict[str, Any]:
         is_whole = facts.pop(CHECKSUM) == fingerprint(facts)  # pages have checksums of their own, the footer has none
         found = facts.pop("format")
     except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise _damaged(where, f"its metadata: {error}") from error
+        raise damaged(where, f"its metadata: {error}") from error
     if not is_whole:
-        raise _damaged(where, "the checksum of its metadata does not fit")
+        raise damaged(where, "the checksum of its metadata does not fit")
+    if not keep_writer:
+        facts.pop(WRITER, None)
     if found != FORMAT:
         raise IntegrityError(f"{where} has another format than {FORMAT}: use the shardpipe version that wrote it")
     return facts

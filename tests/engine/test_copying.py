@@ -126,6 +126,9 @@ PLACES: dict[str, tuple[str, ...]] = {
     "score/members/*.tar": ("clips",),
     "train/shards/*.tar": ("clips", "score"),
     "train/emit/*.parquet": ("clips", "score"),
+    "train/shards/*.idx": ("clips", "score"),
+    "train/urls.txt": ("clips", "score"),
+    "train/wids.json": ("clips", "score"),
     "late/dataset.json": ("clips", "score", "train"),
 }
 """Objects that are damaged, and the Datasets that can be copied whole all the same."""
@@ -138,7 +141,12 @@ DAMAGES.remove(("late/dataset.json", "gone"))  # then there is no such Dataset
 def test_damage_at_the_source_is_told_and_not_copied(root: Path, memory: str, path: str, change: str) -> None:
     file, whole = opened(root, path), PLACES[path]
     data, name = file.read_bytes(), str(file.relative_to(root))
-    spoilt = {"cut": data[:-700], "flip": data[:200] + bytes([data[200] ^ 1]) + data[201:], "gone": None}[change]
+    at = min(200, len(data) - 1)
+    spoilt = {
+        "cut": data[:-700] if len(data) > 700 else data[:-7],
+        "flip": data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :],
+        "gone": None,
+    }[change]
     if spoilt is None:
         file.unlink()
     else:
@@ -161,6 +169,13 @@ def test_damage_at_the_destination_is_mended(finished: Store, tmp_path: Path) ->
         file = opened(root, path)
         file.write_bytes(file.read_bytes()[:-600])
     assert copying(finished.url, str(root)).run().num_objects == 3
+    assert_same(finished, str(root))
+    given = [
+        opened(root, path) for path in ("train/shards/*.idx", "train/urls.txt", "train/wids.json", "train/README.md")
+    ]
+    for file in given:
+        file.write_bytes(b"garbage")
+    assert copying(finished.url, str(root)).run().num_objects == len(given)
     assert_same(finished, str(root))
     file = opened(root, "train/shards/*.tar")
     file.write_bytes(bytes(file.stat().st_size))  # of the right size: `verify` reads it

@@ -19,7 +19,7 @@ from shardpipe.engine.emission.index import finish
 from shardpipe.engine.upkeep.wish import Wish, read_keys
 from shardpipe.engine.verifying.verify import verify, verify_store
 from shardpipe.executors.remove import remove_root
-from shardpipe.storage.crashing import Crash, CrashingStore, CrashMode
+from shardpipe.storage.crashing import Crash, CrashingStore, CrashMode, RecordingStore
 from shardpipe.storage.rows import decode_table
 from shardpipe.storage.store import Store, open_store
 
@@ -63,7 +63,10 @@ def test_clips_are_chosen_by_a_rule_on_the_newest_rows_by_key_and_by_source(root
     assert not problems(root)
     assert remove_root(str(root), wish).num_new == 0
     again = remove_root(str(root), Wish(sources=("videos/a.mp4",)))
-    assert (again.num_new, again.num_new_sources) == (11, 1)  # all hand-made clips say that they are of it
+    assert (again.num_new, again.num_new_sources) == (
+        11,
+        2,
+    )  # all hand-made clips say that they are of it; and its whole path
     check_gone(root, tuple(key for keys in keys_of(3, 5).values() for key in keys))
     assert not problems(root)
 
@@ -179,7 +182,8 @@ def test_a_tar_that_no_rows_name_is_cleaned_too(root: Path) -> None:
     """Of a worker that died before its rows: the same clips, and none that the rows of its unit would name."""
     import hashlib
 
-    data = (root / "clips/shards").glob("000000-*").__next__().read_bytes()[:-1024] + bytes(2048)
+    mp4 = fake_mp4("v0_00000004")
+    data = (root / "clips/shards").glob("000000-*").__next__().read_bytes().replace(mp4, mp4[:-1] + b"?")
     orphan = root / f"clips/shards/000000-{hashlib.sha256(data).hexdigest()[:12]}.tar"
     orphan.write_bytes(data)
     (root / "clips/shards/odd.tar").write_bytes(b"no tar" * 200)
@@ -192,6 +196,18 @@ def test_a_tar_that_no_rows_name_is_cleaned_too(root: Path) -> None:
     assert "no rows name it" in verify(str(root)).notes[0]
     orphan.write_bytes(data)
     assert any("removal is not finished" in text for text in problems(root))
+
+
+def test_a_clean_root_costs_a_look_a_tar(root: Path) -> None:
+    """However many clips were taken out of it."""
+    keys = tuple(keys_of(3, 5)["000001"])
+    remove_root(str(root), Wish(keys=keys))
+    recorded = RecordingStore(open_store(str(root)))
+    assert remove_root(str(root), Wish(), store=recorded).datasets == ()
+    looks = [each.path for each in recorded.operations if each.name == "read_range"]
+    tars = [path for path in looks if path.startswith(("clips/shards/", "score/members/"))]
+    assert len(tars) == len(set(tars)) == 3
+    assert not [each.path for each in recorded.operations if each.name == "size" and "/rows/" in each.path]
 
 
 def with_windows(root: Path) -> Store:

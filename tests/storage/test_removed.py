@@ -45,6 +45,27 @@ def test_batches_are_found_without_a_listing_and_with_one_request_where_there_is
     assert [(each.name, each.path) for each in recording.operations] == [("size", "removed.0003.parquet")]
 
 
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_lost_batch_is_missed_and_never_written_anew(store: Store, lost: int) -> None:
+    for i in range(3):
+        Removed(store).append([Entry(f"k_{i}", None)])
+    store.delete(batch_path(lost))
+    with pytest.raises(
+        IntegrityError, match=rf"{batch_path(lost)} is missing, but removed\.000{lost + 1}\.parquet is there"
+    ):
+        Removed(store)
+    assert len(Removed(store, with_gaps=True).batches) == lost
+
+
+def test_batches_that_come_while_one_asks_are_no_gap(store: Store) -> None:
+    def other(_: int, name: str, path: str) -> None:
+        if (name, path) == ("size", batch_path(1)) and not store.list(""):
+            for i in range(3):
+                Removed(store).append([Entry(f"k_{i}", None)])
+
+    assert Removed(HookedStore(store, other)).keys == {"k_0", "k_1", "k_2"}
+
+
 def test_who_loses_a_race_takes_the_next_number(store: Store) -> None:
     def other(_: int, name: str, path: str) -> None:
         if (name, path) == ("create", "removed.parquet"):

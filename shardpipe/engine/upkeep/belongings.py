@@ -10,26 +10,25 @@ Whatever is cut off in the middle is no Dataset, since its dataset.json comes af
 A tar is never without rows that are older than those that name it: `gc` leaves it alone meanwhile.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import groupby
 
 from shardpipe.core.errors import IntegrityError
 from shardpipe.engine.emission.window import shard_unit
+from shardpipe.engine.objectnames import BESIDE_NAME, ENERGON_NAME, INDEX_NAME
 from shardpipe.engine.verifying.findings import Problem
 from shardpipe.storage.commit import NAME as ROWS_NAME
+from shardpipe.storage.facts import read_end
 from shardpipe.storage.lookback import DIGESTS
-from shardpipe.storage.rows import TarRef, decode_facts, decode_meta, footer_bytes
+from shardpipe.storage.parallel import in_order, num_readers
+from shardpipe.storage.rows import TarRef, decode_facts, decode_meta
 from shardpipe.storage.store import Store
 
-READERS = 16
-FOOTER_BYTES = 1 << 14
 IDX, SOURCES, ROWS, PLAN, EMIT, BESIDE, INFO, INDEX = range(8)
+MADE_AGAIN = frozenset({IDX, EMIT, BESIDE, INDEX})
 FOLDERS = {"sources": SOURCES, "rows": ROWS, "plan": PLAN, "emit": EMIT}
-TOP = re.compile(r"(urls(\.\d{4,})?\.txt|wids(\.\d{4,})?\.json|README\.md|\.nv-meta/.+)\Z")
-NUMBERED_INDEX = re.compile(r"index(\.(?P<number>\d{4,}))?\.parquet\Z")
 
 Step = tuple[int, int]
 """A place in the order: which kind of objects, and of rows the generation, of an index its number."""
@@ -69,6 +68,10 @@ class Belongings:
         """Of all that belongs to it."""
         return sum(self.sizes[path] for path in (*self.tars, *self.steps))
 
+    def is_made_again(self, path: str) -> bool:
+        """Whether `remove` makes an object again, where clips of it are removed; tars apart."""
+        return path in self.steps and self.steps[path][0] in MADE_AGAIN
+
     def in_order(self) -> list[tuple[Step, list[str]]]:
         """All but the tars, those of one step together."""
         ordered = sorted(self.steps.items(), key=lambda item: (item[1], item[0]))
@@ -82,11 +85,11 @@ def belongings(store: Store, name: str) -> Belongings:
     found.steps = {path: step for path, rest in inner.items() if (step := _step(rest)) is not None}
     naming = [path for path, step in found.steps.items() if step[0] in (ROWS, EMIT, PLAN, INDEX)]
     shards: dict[str, list[str]] = {}  # of each plan, its records
-    with ThreadPoolExecutor(READERS) as pool:
-        ends = pool.map(lambda path: _end(store, path, found.sizes[path]), naming)
-        for path, end in zip(naming, ends, strict=True):
+    at_once = num_readers(store)
+    with closing(in_order(naming, lambda path: _end(store, path, found.sizes[path]), at_once=at_once)) as ends:
+        for path, end in ends:
             try:
-                _take(store, found, path, end, shards)
+                _take(store, found, path, end.result(), shards)
             except (IntegrityError, KeyError) as error:
                 found.problems.append(Problem(path, str(error)))
                 found.bad.add(path)
@@ -132,13 +135,9 @@ def _add_tar(store: Store, found: Belongings, tar: Tar) -> None:
 def _end(store: Store, path: str, size: int) -> bytes:
     """The end of a Parquet object that says what it is; nothing where it cannot be read."""
     try:
-        length = min(size, FOOTER_BYTES)
-        end = store.read_range(path, size - length, length)
-        if length < (needed := footer_bytes(end)) <= size:
-            end = store.read_range(path, size - needed, needed)
+        return read_end(store, path, size)
     except (IntegrityError, FileNotFoundError):  # cut, or gone, since it was listed
         return b""
-    return end
 
 
 def _step(rest: str) -> Step | None:
@@ -149,15 +148,19 @@ def _step(rest: str) -> Step | None:
         return None if match is None else (FOLDERS[folder], int(match["generation"] or 0))
     if rest == "dataset.json":
         return INFO, 0
-    if match := NUMBERED_INDEX.match(rest):
+    if match := INDEX_NAME.match(rest):
         return INDEX, int(match["number"] or -1)
-    return (BESIDE, 0) if TOP.match(rest) else None
+    return (BESIDE, 0) if BESIDE_NAME.match(rest) or ENERGON_NAME.match(rest) else None
 
 
-def foreign(found: Belongings, there: Mapping[str, int]) -> str | None:
-    """An object of a folder elsewhere, with these paths and sizes, that is no part of a copy of this Dataset."""
+def foreign(found: Belongings, there: Mapping[str, int], *, any_removed: bool) -> str | None:
+    """An object of a folder elsewhere, with these paths and sizes, that is no part of a copy of this Dataset. any_removed: whether
+    clips were removed, so that what is made again then may be of before.
+    """
     for path, size in there.items():
-        if path not in found.tars and not path.endswith((".tar", ".idx")) and found.sizes.get(path) != size:
+        if path in found.tars or path.endswith((".tar", ".idx")) or found.sizes.get(path) == size:
+            continue
+        if not (any_removed and found.is_made_again(path)):
             return path
     return None
 

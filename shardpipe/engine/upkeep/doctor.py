@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Literal
 
 from shardpipe.core.errors import ConfigError, ShardpipeError, StoreError
+from shardpipe.engine.objectnames import OURS
 from shardpipe.engine.upkeep.garbage import unreferenced
 from shardpipe.engine.upkeep.strays import strays
-from shardpipe.engine.verifying.verify import OURS
 from shardpipe.engine.views.report import PassStatus, status
 from shardpipe.storage.commit import TarName
 from shardpipe.storage.dataset import Dataset

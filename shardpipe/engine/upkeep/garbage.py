@@ -12,13 +12,11 @@ from shardpipe.core.errors import ShardpipeError
 from shardpipe.storage.commit import RowsLog, TarName
 from shardpipe.storage.dataset import DatasetInfo
 from shardpipe.storage.drivers import in_words, live_drivers
+from shardpipe.storage.facts import read_end
 from shardpipe.storage.parallel import for_each, in_order, num_readers
 from shardpipe.storage.probe import known_honours
-from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta, footer_bytes
+from shardpipe.storage.rows import RowsMeta, TarRef, decode_meta
 from shardpipe.storage.store import Store
-
-END_BYTES = 1 << 16
-"""Of a rows object, read for its footer; mostly enough."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ def _named(store: Store, name: str, objects: Mapping[str, int]) -> dict[str, Tar
 
     def refs(path: str) -> list[TarRef]:
         try:
-            meta = _footer(store, path, objects[path])
+            meta = decode_meta(read_end(store, path, objects[path]), f"{store.url}/{path}")
         except (FileNotFoundError, ShardpipeError):
             return []
         return _refs(meta)
@@ -132,14 +130,6 @@ def _named(store: Store, name: str, objects: Mapping[str, int]) -> dict[str, Tar
     listed = [path for path in paths if path in objects]
     read = in_order(listed, refs, at_once=num_readers(store))
     return {f"{name}/{ref.name}": ref for _, future in read for ref in future.result()}
-
-
-def _footer(store: Store, path: str, size: int) -> RowsMeta:
-    num_bytes = min(size, END_BYTES)
-    end = store.read_range(path, size - num_bytes, num_bytes)
-    if num_bytes < (needed := min(size, footer_bytes(end))):
-        end = store.read_range(path, size - needed, needed)
-    return decode_meta(end, f"{store.url}/{path}")
 
 
 def _refs(meta: RowsMeta) -> list[TarRef]:

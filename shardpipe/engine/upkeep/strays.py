@@ -1,14 +1,12 @@
 """Objects inside a Dataset's folder that nothing of it names. They may be anything, and are never deleted: only told."""
 
-import re
 from collections.abc import Iterable, Iterator
 
 from shardpipe.engine.emission.record import shard_name
 from shardpipe.engine.emission.window import read_windows
+from shardpipe.engine.objectnames import BESIDE_NAME, ENERGON_NAME, INDEX_NAME
 from shardpipe.storage.commit import NAME, NUMBERED, TarName
 from shardpipe.storage.dataset import Dataset, unit_list
-
-FINAL = re.compile(r"(index(\.\d{4,})?\.parquet|urls(\.\d{4,})?\.txt|wids(\.\d{4,})?\.json|README\.md)\Z")
 
 
 def strays(dataset: Dataset, objects: Iterable[str]) -> Iterator[str]:
@@ -34,9 +32,10 @@ class _Known:
     def has(self, path: str) -> bool:
         """Whether something names the object at `path`, relative to the Dataset; of tars of units: whether it may be one."""
         folder, _, name = path.rpartition("/")
+        is_final = bool(INDEX_NAME.match(path) or BESIDE_NAME.match(path))
         match folder:
             case "":
-                found = name == "dataset.json" or (self._is_planned and bool(FINAL.match(name)))
+                found = name == "dataset.json" or (self._is_planned and is_final)
             case "rows":
                 found = self._is_of_unit(name)
             case "sources" | "plan":
@@ -47,7 +46,7 @@ class _Known:
                 may_be_of_unit = self._is_cut or folder == "members"
                 found = path.removesuffix(".idx") in self._shards or (may_be_of_unit and bool(TarName.parse(name)))
             case _:
-                found = False
+                found = bool(ENERGON_NAME.match(path))
         return found
 
     def _is_of_unit(self, name: str) -> bool:

@@ -1,31 +1,40 @@
 """Taking removed clips out of every object that holds their media. The list is written before; all of this may be done again.
 
-    tars of cut, of members    the clip's members become zeros in place (`storage.blanks`), tars that no rows name too
-    emitted shards             indexes away ─▶ tar, idx, record without the clip ─▶ urls.txt, wids.json, index
+    tars of cut, of members    the clip's members become zeros in place (`storage.blanks`)
+    emitted shards             are made again (`takenshards`)
+    tars that nothing names    or of which that cannot be told, since what would name them is lost or damaged: as those of cut
 
-A Dataset comes after those that it was made from, since its shards are made anew from theirs. What is clean already is told by a
-header, or by sizes.
+A Dataset comes after those that it was made from, since its shards are made anew from theirs. What cannot be looked into, or cleaned,
+keeps nothing else from it.
 """
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 
-from shardpipe.core.errors import IncompleteError, ShardpipeError
-from shardpipe.engine.emission.emit import Emitter
-from shardpipe.engine.emission.index import mend, removed_in, withdraw
-from shardpipe.engine.emission.record import shard_name
-from shardpipe.engine.emission.window import read_windows
+from shardpipe.engine.upkeep.namedtars import Held, NamedTars
+from shardpipe.engine.upkeep.takenshards import TakenShards
+from shardpipe.engine.upkeep.uncleaned import Uncleaned
 from shardpipe.engine.views.report import all_datasets
 from shardpipe.storage.blanks import blank, is_blank, members_in
-from shardpipe.storage.commit import NAME, RowsLog
-from shardpipe.storage.dataset import Dataset, Layer, View
-from shardpipe.storage.removed import Removed
-from shardpipe.storage.rows import decode_rows
-from shardpipe.storage.store import Store
+from shardpipe.storage.dataset import Dataset
+from shardpipe.storage.parallel import in_order, num_readers
+from shardpipe.storage.removed import Removed, batch_path
+from shardpipe.storage.store import RUN, Store
 
-READERS = 8
+TAR = re.compile(r"(?P<name>[^/]+)/(shards|members)/[^/]+\.tar\Z")
+OURS = re.compile(r"-([0-9a-f]{12}|\d{6,})\.tar\Z")
+"""How the name of a tar ends, by which a folder without dataset.json may be one of ours."""
+
+INFO = re.compile(r"(?P<name>[^/]+)/dataset\.json\Z")
+
+
+def check_root(store: Store) -> None:
+    """ConfigError where there is neither a Dataset nor what one leaves: a list of removed clips, tars of an unfinished copy."""
+    objects = store.list("")
+    if batch_path(0) not in objects and not any(TAR.match(path) and OURS.search(path) for path in objects):
+        Dataset.names(store, objects)
 
 
 @dataclass
@@ -39,160 +48,106 @@ class Cleaned:
 
 
 @dataclass
-class Named:
-    """What rows name: all their tars, and of those with removed clips their keys and where the data of their members begins."""
+class _Taken:
+    """The same while it goes on."""
 
-    tars: set[str] = field(default_factory=set)
-    keys: dict[str, set[str]] = field(default_factory=dict)
-    offsets: dict[str, list[int]] = field(default_factory=dict)
-
-    def add(self, other: "Named") -> None:
-        """What another rows object names."""
-        self.tars |= other.tars
-        for path, keys in other.keys.items():
-            self.keys.setdefault(path, set()).update(keys)
-            self.offsets.setdefault(path, []).extend(other.offsets[path])
+    keys: set[str] = field(default_factory=set)
+    num_tars: int = 0
+    num_shards: int = 0
 
 
 class Cleaner:
-    """Takes the clips of one list out of a root. problems: objects that could not be looked into, or cleaned; the others are."""
+    """Takes the clips of one list out of a root. problems: what could not be looked into, or cleaned; all else is."""
 
     def __init__(self, store: Store, removed: Removed, *, dry_run: bool = False) -> None:
         self._store = store
         self._removed = removed
         self._dry_run = dry_run
-        self.problems: list[str] = []
+        self._found = Uncleaned()
+        self._taken: dict[str, _Taken] = {}
+
+    @property
+    def problems(self) -> list[str]:
+        """A line each."""
+        return self._found.problems
 
     def run(self) -> list[Cleaned]:
-        """Clean every Dataset; those in which there was something to do."""
-        found = []
-        for dataset in all_datasets(self._store):
-            done = Cleaned(dataset.name)
-            keys = set[str]()
+        """Clean every Dataset, and what belongs to none; the folders in which there was something to do."""
+        self._taken = {}
+        objects = self._store.list("")  # first of all: a shard of it that no plan has then is not being made
+        looked = set[str]()
+        for dataset in self._datasets(objects):
             if dataset.info.kind == "cut" or dataset.info.members:
-                keys |= self._tars(dataset, done)
-            keys |= self._shards(dataset, done)
-            done.num_clips = len(keys)
-            if keys:
-                found.append(done)
-        return found
+                with self._found.guard(f"{dataset.name}/rows"):
+                    named = NamedTars(self._store, self._removed, self._found).of(dataset, objects)
+                    looked |= self._tars(named)
+            with self._found.guard(f"{dataset.name}/plan"):
+                looked |= self._shards(dataset.name, objects)
+        self._sweep(
+            path for path in objects if (match := TAR.match(path)) and match["name"] != RUN and path not in looked
+        )
+        return [
+            Cleaned(name, len(taken.keys), taken.num_tars, taken.num_shards)
+            for name, taken in self._taken.items()
+            if taken.keys
+        ]
 
-    def _tars(self, dataset: Dataset, done: Cleaned) -> set[str]:
-        """Blank the tars that the rows of a Dataset name, and those that nothing names; the clips that were in them."""
-        store, cleaned = self._store, set[str]()
-        named = Named()
-        layer = dataset.pass_layers()[-1]
-        with ThreadPoolExecutor(READERS) as pool:
-            for each in pool.map(lambda path: self._named(layer, path), self._rows_of(dataset, layer)):
-                named.add(each)
-        keys = dict(named.keys)
-        folder = f"{dataset.name}/{'shards' if dataset.info.kind == 'cut' else 'members'}"
-        for path in store.list(folder):
-            if path.endswith(".tar") and path not in named.tars:
-                with self._guard(path):
-                    names = {name.partition(".")[0] for name, _, _ in members_in(store, path)}
-                    keys[path] = {key for key in names if self._removed.has(key)}
-        for path, there in keys.items():
-            with self._guard(path):
-                if there and not (path in named.keys and is_blank(store, path, named.offsets[path])):
-                    if not self._dry_run:
-                        blank(store, path, self._removed)
-                    done.num_tars += 1
-                    cleaned |= there
-        return cleaned
+    def _datasets(self, objects: Iterable[str]) -> Iterator[Dataset]:
+        """Those whose dataset.json can be read, and of all that they were made from; each after these."""
+        order: dict[str, Dataset] = {}
+        for path in objects:
+            if match := INFO.match(path):
+                with self._found.guard(path):
+                    order |= {each.name: each for each in all_datasets(self._store, [match["name"]])}
+        yield from order.values()
 
-    def _named(self, layer: Layer, path: str) -> Named:
-        """The tar that a rows object names, and the removed clips in it."""
-        found = Named()
-        with self._guard(path):
-            table, meta = decode_rows(self._store.read(path), f"{self._store.url}/{path}", columns=layer.schema)
-            ref = meta.tar if layer.info.kind == "cut" else meta.members_tar
-            if ref is None:
-                return found
-            tar = f"{layer.name}/{ref.name}"
-            found.tars.add(tar)
-            columns = (
-                ["offset"] if layer.info.kind == "cut" else [f"member_{name}_offset" for name in layer.info.members]
-            )
-            for row in table.to_pylist():
-                offsets = [row[column] for column in columns if row[column] is not None]
-                if offsets and self._removed.has(row["key"], row.get("source")):
-                    found.keys.setdefault(tar, set()).add(row["key"])
-                    found.offsets.setdefault(tar, []).extend(offsets)
-        return found
+    def _tars(self, named: Mapping[str, Held]) -> set[str]:
+        """Blank the tars that rows name; those that are clean now."""
+        clean = {path for path, held in named.items() if not held.keys}
 
-    def _rows_of(self, dataset: Dataset, layer: Layer) -> list[str]:
-        """All rows objects of a layer, of each generation; what a late listing lacks is looked up by name."""
-        store, log = self._store, layer.log
-        folder = f"{dataset.name}/rows/"
-        listed = {path for path in store.list(folder) if NAME.match(path.removeprefix(folder))}
-        highest = log.generations(listed)
+        def is_gone(path: str) -> bool | None:
+            with self._found.guard(path):
+                return is_blank(self._store, path, [named[path].newest[1]])
+            return None
 
-        def others(name: str) -> list[str]:
-            found = [path for i in range(highest.get(name, 0)) if (path := log.path(name, i)) not in listed]
-            number = highest.get(name, -1) + 1
-            while store.size(path := log.path(name, number)) is not None:
-                found.append(path)
-                number += 1
-            return found
+        dirty = (path for path in named if path not in clean)
+        with closing(in_order(dirty, is_gone, at_once=num_readers(self._store))) as looked:
+            for path, gone in looked:
+                if gone.result() or (gone.result() is False and self._blank(path, named[path].keys)):
+                    clean.add(path)
+        return clean
 
-        with ThreadPoolExecutor(READERS) as pool:
-            late = pool.map(others, self._names(dataset, layer))
-            return sorted(listed.union(*late))
+    def _shards(self, name: str, objects: Iterable[str]) -> set[str]:
+        """Make the shards of a Dataset again that have removed clips; those that are clean now."""
+        shards = TakenShards(self._store, name, self._removed, self._found)
+        shards.run(objects, dry_run=self._dry_run)
+        if shards.keys:
+            taken = self._taken.setdefault(name, _Taken())
+            taken.keys |= shards.keys
+            taken.num_shards += shards.num_made
+        return shards.clean
 
-    def _names(self, dataset: Dataset, layer: Layer) -> list[str]:
-        """The units, or slices of them, that a layer has or will have rows of."""
-        view = View(self._store, dataset.pass_layers(), removed=Removed())
-        names: list[str] = []
-        for unit in view.units():
-            try:
-                names += layer.slices(unit, view.num_clips(unit)) if layer.is_sliced else [unit]
-            except IncompleteError:
-                continue
-        return names
+    def _sweep(self, paths: Iterable[str]) -> None:
+        """Blank tars of which only their own headers tell what they hold."""
 
-    def _shards(self, dataset: Dataset, done: Cleaned) -> set[str]:
-        """Rewrite the shards that have removed clips, and what stands beside them; the clips that were in them."""
-        store, name, planned = self._store, dataset.name, dict[str, set[str]]()
-        for window in read_windows(store, name):
-            pairs = zip(
-                window.table.column("unit_out").to_pylist(), window.table.column("key").to_pylist(), strict=True
-            )
-            for unit, key in pairs:
-                if self._removed.has(key):
-                    planned.setdefault(unit, set()).add(key)
-        dirty = [unit for unit in planned if not self._is_clean(name, unit)]
-        done.num_shards = len(dirty)
-        if self._dry_run or not planned:
-            return set[str]().union(*(planned[unit] for unit in dirty))
-        if dirty:
-            withdraw(store, name)
-            emitter = Emitter(store, name)
-            for unit in dirty:
-                with self._guard(f"{name}/{shard_name(name, unit)}"):
-                    emitter.emit(unit)
-        with self._guard(f"{name}/index.parquet"):
-            mend(store, name, self._removed)
-        return set[str]().union(*(planned[unit] for unit in dirty))
+        def held(path: str) -> set[str]:
+            with self._found.guard(path):
+                keys = {name.partition(".")[0] for name, *_ in members_in(self._store, path)}
+                return {key for key in keys if self._removed.has(key)}
+            return set()
 
-    def _is_clean(self, name: str, unit: str) -> bool:
-        """Whether a shard is without removed clips, or not there: its record says so, and tar and idx have the sizes that follow."""
-        store, tar = self._store, f"{name}/{shard_name(name, unit)}"
-        path = RowsLog(store, name, folder="emit").path(unit)
-        size, idx_size = store.size(tar), store.size(f"{tar}.idx")
-        try:
-            table, meta = decode_rows(store.read(path), f"{store.url}/{path}")
-        except FileNotFoundError:
-            return size is None and idx_size is None
-        sizes = (meta.tar.num_bytes if meta.tar is not None else None, 8 * (int(meta.counts["kept"]) + 1))
-        return not removed_in(table, self._removed) and size in (None, sizes[0]) and idx_size in (None, sizes[1])
+        with closing(in_order(paths, held, at_once=num_readers(self._store))) as looked:
+            for path, keys in looked:
+                if keys.result():
+                    self._blank(path, keys.result())
 
-    @contextmanager
-    def _guard(self, path: str) -> Iterator[None]:
-        """One object that cannot be cleaned must not keep the others from it."""
-        try:
-            yield
-        except FileNotFoundError:
-            return  # gone since it was listed, or lost: `verify` tells
-        except ShardpipeError as error:
-            self.problems.append(f"{path}: {error}")
+    def _blank(self, path: str, keys: set[str]) -> bool:
+        """Take these clips out of a tar; whether that was done (or would be)."""
+        with self._found.guard(path):
+            if not self._dry_run:
+                blank(self._store, path, self._removed)
+            taken = self._taken.setdefault(path.split("/", 1)[0], _Taken())
+            taken.keys |= keys
+            taken.num_tars += 1
+            return True
+        return False

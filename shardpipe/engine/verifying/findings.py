@@ -1,6 +1,5 @@
 """What `verify` finds, and which objects of a root belong to something."""
 
-import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,16 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from shardpipe.core.errors import IntegrityError, ShardpipeError, told
 from shardpipe.storage.layers import DatasetInfo
 from shardpipe.storage.removed import Removed
-from shardpipe.storage.rows import decode_table, encode_arrow
+from shardpipe.storage.rows import decode_table, encode_arrow, writers
 from shardpipe.storage.store import Store
 
 CREATED_BY = "parquet-cpp-arrow version "
 VERSION = re.compile(rf"{CREATED_BY}\d+\.\d+\.\d+\S*\Z")
+"""Of objects whose facts do not say it."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +73,15 @@ class Findings:
         try:
             yield
         except FileNotFoundError as error:
-            self.add(path, f"cannot be checked: {error} is missing")
+            self.add(path, f"cannot be checked: {error} is missing; restore that, then verify again")
         except ShardpipeError as error:
             self.add(path, str(error))
         except Exception as error:  # noqa: BLE001  damaged objects may break any code that reads them
-            self.add(path, f"cannot be checked: {type(error).__name__}: {error}")
+            self.add(
+                path,
+                f"cannot be checked, as it does not fit what it was made from ({type(error).__name__}: {error}): mend the other "
+                "problems first; if this one stays, the object is damaged: restore it",
+            )
 
     def claim(self, path: str, why: str) -> bool:
         """Whether the object is there; `why` says who needs it. A listing may be old: the store itself is asked."""
@@ -119,10 +122,22 @@ def damage_of(path: str, data: bytes) -> str | None:
 
 
 def _damage(data: bytes, table: pa.Table, facts: dict[str, Any]) -> str | None:
-    writer = str(pq.read_metadata(io.BytesIO(data)).created_by)
-    if not VERSION.match(writer):
-        return f"is damaged: written by {writer!r}"
+    if text := unknown_writer(data):
+        return text
     # Another version may lay out the same rows in other bytes; then the checksums must do.
-    if writer == f"{CREATED_BY}{pa.__version__}" and encode_arrow(table, facts) != data:
+    if is_of_this_arrow(data) and encode_arrow(table, facts, arrow=writers(data)[0]) != data:
         return "is damaged: its rows are not stored in these bytes"
     return None
+
+
+def unknown_writer(data: bytes) -> str | None:
+    """What is wrong with what a table (or its end) says of who wrote it."""
+    said, writer = writers(data)
+    if VERSION.match(writer or "") if said is None else writer == f"{CREATED_BY}{said}":
+        return None
+    return f"is damaged: written by {writer!r}{'' if said is None else f', and its facts say {said}'}"
+
+
+def is_of_this_arrow(data: bytes) -> bool:
+    """Whether the version of Arrow at work here wrote a table, of which the end will do: then its bytes can be made again."""
+    return writers(data)[1] == f"{CREATED_BY}{pa.cpp_version}"

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from shardpipe.core.errors import ShardpipeError
+from shardpipe.engine.objectnames import ENERGON_NAME, OURS
 from shardpipe.engine.verifying.crew import Crew
 from shardpipe.engine.verifying.findings import Findings, Report
 from shardpipe.engine.verifying.verifyrows import RowsCheck
@@ -21,9 +22,6 @@ from shardpipe.storage.removed import Removed
 from shardpipe.storage.rows import decode_table
 from shardpipe.storage.store import RUN, Store, open_store
 
-OURS = re.compile(
-    r"[a-z0-9_-]+/((rows|plan|emit|sources)/.+\.parquet|(shards|members)/.+\.tar(\.idx)?|(index|wids)(\.\d+)?\.(parquet|json))\Z"
-)
 LIST = re.compile(r"removed(\.\d+)?\.parquet\Z")
 
 Planned = tuple[list[str], dict[str, str]]
@@ -69,7 +67,7 @@ def _removed(findings: Findings) -> None:
     """The list of removed clips: each batch is whole and at its place."""
     ours = [path for path in findings.objects if "/" not in path and path.endswith(".parquet")]
     with findings.guard("removed.parquet"):
-        findings.removed = Removed(findings.store)
+        findings.removed = Removed(findings.store, with_gaps=True)  # they are told below
     read = {batch.path for batch in findings.removed.batches}
     for path in ours:
         if path in read or LIST.match(path):
@@ -158,17 +156,22 @@ def _leftovers(
 
 
 def _unclaimed(findings: Findings, names: set[str]) -> None:
-    """What nothing names: a problem inside a Dataset, and a remark elsewhere unless it looks like one of ours."""
-    strange = []
+    """What nothing names: a problem inside a Dataset, and a remark elsewhere unless it looks like one of ours, or Energon made it."""
+    strange: list[str] = []
+    prepared: list[str] = []
     for path in findings.objects:
         if path in findings.claimed:
             continue
-        if path.split("/", 1)[0] in names:
+        name, _, rest = path.partition("/")
+        if name in names and ENERGON_NAME.match(rest):
+            prepared.append(path)
+        elif name in names:
             findings.add(path, "belongs to nothing: no rows, plan or record name it")
         elif OURS.match(path):
-            folder = path.split("/", 1)[0]
-            findings.add(f"{folder}/dataset.json", "is missing or damaged, and the folder has objects of a Dataset")
+            findings.add(f"{name}/dataset.json", "is missing or damaged, and the folder has objects of a Dataset")
         else:
             strange.append(path)
+    if prepared:
+        findings.notes.append(f"{len(prepared)} objects are Energon's, and are not checked: {', '.join(prepared[:3])}")
     if strange:
         findings.notes.append(f"{len(strange)} objects are not shardpipe's: {', '.join(strange[:3])}")

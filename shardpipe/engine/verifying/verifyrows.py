@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from shardpipe.core.columns import Columns
@@ -171,8 +172,11 @@ class RowsCheck:
 
     def _is_removed(self, row: Row) -> bool:
         """Whether a clip is on the list, or its video by any name of its place."""
-        places = {source_place(source) for source in self._removed.sources}
-        return self._removed.has(row["key"], row["source"]) or source_place(row["source"]) in places
+        return self._removed.has(row["key"], row["source"]) or source_place(row["source"]) in self._removed_places
+
+    @cached_property
+    def _removed_places(self) -> frozenset[str]:
+        return frozenset(source_place(source) for source in self._removed.sources)
 
     def _layer_members(self, rows: Sequence[Row]) -> list[Expected]:
         found = []

@@ -2,9 +2,9 @@
 all are worked out again and compared.
 """
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 
 import pyarrow as pa
@@ -20,18 +20,18 @@ from shardpipe.engine.emission.plansettings import PlanSettings, member_sizes
 from shardpipe.engine.emission.record import record_columns, record_row, shard_name
 from shardpipe.engine.emission.sidecar import sidecar
 from shardpipe.engine.emission.window import Window, window_path
+from shardpipe.engine.objectnames import INDEX_NAME
 from shardpipe.engine.verifying.crew import Crew
 from shardpipe.engine.verifying.findings import Findings
 from shardpipe.engine.verifying.verifyfolds import Folds
+from shardpipe.engine.verifying.verifyindex import check_index
 from shardpipe.engine.verifying.verifytar import Expected, TarCheck, unfinished
 from shardpipe.storage.commit import in_order
 from shardpipe.storage.dataset import Dataset, Row, View
+from shardpipe.storage.facts import read_end
 from shardpipe.storage.members import MemberPlace
 from shardpipe.storage.removed import Removed
-from shardpipe.storage.rows import RowsMeta, arrow_schema, arrow_type, decode_meta
-
-Record = tuple[pa.Table, RowsMeta]
-INDEX = re.compile(r"index\.(\d{4})\.parquet\Z")
+from shardpipe.storage.rows import RowsMeta, arrow_schema, arrow_type, decode_facts, decode_meta, decode_rows
 
 
 class ShardsCheck:
@@ -48,7 +48,7 @@ class ShardsCheck:
         self._columns = self._view.columns()
         self._units = self._view.units()
         self._windows: list[Window] = []
-        self._records: list[list[Record]] = []
+        self._metas: list[list[RowsMeta]] = []  # of their records: the rows of all would take too much
 
     def run(self) -> None:
         """Check everything, window by window."""
@@ -93,16 +93,16 @@ class ShardsCheck:
             self._findings.add(path, "was made from other rows than those that are there now")
         elif not self._is_as_planned(window, wanted):
             self._findings.add(path, "is not what its rows and settings give")
-        self._windows.append(window)
+        self._windows.append(replace(window, table=window.table.schema.empty_table()))
         done |= dict.fromkeys(window.units)
 
-        def check(findings: Findings, unit: str) -> Record | None:
+        def check(findings: Findings, unit: str) -> RowsMeta | None:
             with findings.guard(f"{self._name}/emit/{unit}.parquet"):
                 return self._shard(findings, window, settings, unit, folds)
             return None
 
-        records = self._crew.each(self._findings, window.shard_units, check)
-        self._records.append([record for record in records if record is not None])
+        metas = self._crew.each(self._findings, window.shard_units, check)
+        self._metas.append([meta for meta in metas if meta is not None])
 
     def _draft(self, window: Window, settings: PlanSettings, folds: Folds, *, first_shard: int) -> Window:
         """What the plan of these units must be: it has those clips that were not removed when it was made."""
@@ -147,7 +147,7 @@ class ShardsCheck:
 
     def _shard(
         self, findings: Findings, window: Window, settings: PlanSettings, unit: str, folds: Folds
-    ) -> Record | None:
+    ) -> RowsMeta | None:
         """One shard: record, tar and idx against plan and rows; its record, if it is one."""
         path, tar = f"{self._name}/emit/{unit}.parquet", shard_name(self._name, unit)
         clips = [self._removed.mask(folds.row(clip["unit"], clip["key"])) for clip in window.clips(unit)]
@@ -192,7 +192,7 @@ class ShardsCheck:
             return None
         members = [m for sample in samples for m in sample]
         self._tars.check(findings, f"{self._name}/{tar}", meta.tar, members, by=path)
-        return table, meta
+        return meta
 
     def _samples(self, clips: Sequence[Row], settings: PlanSettings) -> tuple[list[list[Expected]], list[int]]:
         """The members of each sample of a shard, and where samples start (and the last one ends)."""
@@ -219,39 +219,49 @@ class ShardsCheck:
         newest = 0
         covers: dict[int | None, int] = {None: 0}
         for path in self._findings.below(self._name):
-            if match := INDEX.match(path.removeprefix(f"{self._name}/")):
-                covers[int(match[1])] = int(match[1]) + 1
+            match = INDEX_NAME.match(path.removeprefix(f"{self._name}/"))
+            if match is not None and match["number"] is not None:
+                covers[int(match["number"])] = int(match["number"]) + 1
         for last, wanted in covers.items():
             path = final_path(self._name, "index.parquet", last)
             if not self._findings.claim(path, "the Dataset is not complete, or it was lost"):
                 continue
-            found = self._findings.table(path)
-            if found is None:
-                continue
-            num_windows = len(found[2].get("windows", {}))
-            if num_windows > len(self._windows) or wanted not in (0, num_windows):
-                self._findings.add(path, f"covers {num_windows} windows, and there are {len(self._windows)}")
-                continue
-            newest = max(newest, num_windows)
-            self._final(path, last, num_windows, found[1], found[2])
+            with self._findings.guard(path):
+                facts = decode_facts(read_end(self._findings.store, path, self._findings.objects[path]), path)
+                num_windows = len(facts.get("windows", {}))
+                if num_windows > len(self._windows) or wanted not in (0, num_windows):
+                    self._findings.add(
+                        path, f"covers {num_windows} windows, and is one of {wanted or len(self._windows)}"
+                    )
+                    continue
+                newest = max(newest, num_windows)
+                self._final(path, last, num_windows)
         if newest < len(self._windows):
             self._findings.add(
                 f"{self._name}/plan", f"has {len(self._windows)} windows, and the index covers {newest}: run again"
             )
 
-    def _final(self, path: str, last: int | None, num_windows: int, table: pa.Table, facts: dict[str, object]) -> None:
+    def _final(self, path: str, last: int | None, num_windows: int) -> None:
         windows = self._windows[:num_windows]
-        records = [record for window in self._records[:num_windows] for record in window]
-        if len(records) < sum(window.num_shards for window in windows):
+        metas = [meta for window in self._metas[:num_windows] for meta in window]
+        if len(metas) < sum(window.num_shards for window in windows):
             raise IncompleteError("cannot be checked, since records are missing or damaged")
-        if not index_table(self._columns, windows, records).equals(table):
-            self._findings.add(path, "does not hold the rows of the records")
-        if facts != index_facts(windows):
-            self._findings.add(path, "was made from other plans")
+        schema = index_table(self._columns, windows, []).schema
+        check_index(self._findings, path, schema, partial(self._rows, windows), index_facts(windows))
+        records = [(schema.empty_table(), meta) for meta in metas]  # what stands beside follows from the facts alone
         beside = beside_index(self._name, self._columns, windows, records, last=last)
         for other, data in beside.items():
             if self._findings.claim(other, f"it stands beside {path}") and self._findings.store.read(other) != data:
                 self._findings.add(other, "is not what the records give")
+
+    def _rows(self, windows: Sequence[Window]) -> Iterator[pa.Table]:
+        """What an index of these windows has of each record: read once more, some ahead."""
+
+        def rows(_: Findings, path: str) -> pa.Table:
+            return index_table(self._columns, windows, [decode_rows(self._findings.store.read(path), path)])
+
+        paths = [f"{self._name}/emit/{unit}.parquet" for window in windows for unit in window.shard_units]
+        return self._crew.each(self._findings, paths, rows, waiting=1)
 
 
 def _place(tar: str, member: Expected) -> MemberPlace:

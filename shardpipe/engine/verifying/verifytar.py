@@ -5,7 +5,6 @@ A tar passes once, in chunks: nothing of it is kept but the clip at hand where c
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,7 +90,7 @@ class TarCheck:
 
     def _look_for_removed(self, findings: Findings, path: str, chunks: Iterator[bytes]) -> None:
         """Of a tar that nothing names: whether it has removed clips, or had."""
-        with suppress(IntegrityError):  # then it belongs to nothing
+        try:
             for member, piece in stream_members(chunks):
                 key = member.name.partition(".")[0]
                 if findings.removed.has(key):
@@ -100,6 +99,8 @@ class TarCheck:
                     self.blanked.add(path)
                     if bytes(piece).strip(b"\0"):
                         findings.add(path, "is damaged: a clip that was taken out of it is not zeros")
+        except IntegrityError:  # then it belongs to nothing
+            self.blanked.discard(path)
 
     def _check_members(
         self,
