@@ -9,6 +9,7 @@ import pytest
 from support.agreement import check_clips, check_pass, check_train
 from support.fakes import Fickle
 from support.fickle import fickle_encoder
+from support.places import LOCAL_FIRST, ON_S3, Place
 from support.runs import make_config, named_tars, rows_of, run_inline, snapshot
 from support.whole_root import later_video, make_whole
 
@@ -46,7 +47,7 @@ def clean(videos: Path, later: Path, tmp_path_factory: pytest.TempPathFactory) -
 class Cleaner:
     """Runs `gc` and `doctor --fix` on a root, and keeps what they deleted."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path | str) -> None:
         self.store = RecordingStore(open_store(str(root)))
         self.count = 0
 
@@ -78,7 +79,9 @@ def plant(store: Store) -> None:
                 store.put_file(f"{name}/{tar_name(folder, unit, generation, sha256_hex(file.read_bytes()))}", file)
 
 
-def beside(root: Path, videos: Path, later: Path, clean: dict[str, bytes], now: Callable[[int, str, str], bool]) -> int:
+def beside(
+    root: Path | str, videos: Path, later: Path, clean: dict[str, bytes], now: Callable[[int, str, str], bool]
+) -> int:
     """A driver makes a whole root, and before those of its operations that `now` names all is planted and cleaned."""
     cleaner = Cleaner(root)
     count = 0
@@ -100,9 +103,12 @@ def beside(root: Path, videos: Path, later: Path, clean: dict[str, bytes], now: 
     return count
 
 
-def test_cleaning_beside_a_driver(videos: Path, later: Path, clean: dict[str, bytes], tmp_path: Path) -> None:
+@LOCAL_FIRST
+def test_cleaning_beside_a_driver(videos: Path, later: Path, clean: dict[str, bytes], place: Place) -> None:
     """Above all where a tar is there, and its rows are not yet."""
-    beside(tmp_path, videos, later, clean, lambda n, name, path: (name == "create" and "/rows/" in path) or n % 40 == 0)
+    beside(
+        place.root(), videos, later, clean, lambda n, name, path: (name == "create" and "/rows/" in path) or n % 40 == 0
+    )
 
 
 @pytest.mark.slow
@@ -186,7 +192,7 @@ def test_cleaning_beside_a_late_worker_of_a_removed_clip(
         remove_and_overtake(tmp_path / str(n), videos, n)
 
 
-def crash_and_clean(root: Path, videos: Path, later: Path, clean: dict[str, bytes], n: int) -> bool:
+def crash_and_clean(root: Path | str, videos: Path, later: Path, clean: dict[str, bytes], n: int) -> bool:
     """Whether the run has an n-th write after which it can die; cleaned and gone on with, the bucket is the clean one."""
     stores: list[CrashingStore] = []
     steps: list[int] = []
@@ -209,6 +215,11 @@ def crash_and_clean(root: Path, videos: Path, later: Path, clean: dict[str, byte
 @pytest.mark.parametrize("n", [7, 12, 31, 50])
 def test_a_crash_then_cleaning(videos: Path, later: Path, clean: dict[str, bytes], tmp_path: Path, n: int) -> None:
     assert crash_and_clean(tmp_path, videos, later, clean, n)
+
+
+@pytest.mark.parametrize("place", ON_S3, indirect=True)
+def test_a_crash_then_cleaning_on_s3(videos: Path, later: Path, clean: dict[str, bytes], place: Place) -> None:
+    assert crash_and_clean(place.root(), videos, later, clean, 31)
 
 
 @pytest.mark.slow

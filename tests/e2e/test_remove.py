@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from support.fakes import Blob, Scored, start_of
+from support.places import ON_S3, Place
 from support.removal import Media, base_samples, check_gone, check_rest, media_of
 from support.runs import make_config, rows_of, run_inline, snapshot
 
@@ -47,6 +48,9 @@ class Finished:
     @property
     def keys(self) -> tuple[str, ...]:
         return tuple(sorted(key for key in self.media["clips"].files if start_of(key) == 2000))
+
+    def at(self, place: Place) -> Config:
+        return make_config(place.root(snapshot(open_store(str(self.root)))), self.videos, PASSES)
 
     def copy(self, root: Path) -> Config:
         shutil.rmtree(root, ignore_errors=True)
@@ -110,16 +114,14 @@ def test_a_dry_run_tells_the_same_and_changes_nothing(finished: Finished, tmp_pa
     check_all(finished, config)
 
 
-def writes_of(finished: Finished, root: Path) -> int:
-    config = finished.copy(root)
+def writes_of(finished: Finished, config: Config) -> int:
     counting = CrashingStore(open_store(config.root), None, writes_only=True)
     remove_root(config.root, Wish(keys=finished.keys), store=counting)
     return counting.count
 
 
-def crash_and_finish(finished: Finished, root: Path, n: int, mode: CrashMode, *, run_first: bool) -> None:
+def crash_and_finish(finished: Finished, config: Config, n: int, mode: CrashMode, *, run_first: bool) -> None:
     """Remove, crash at the n-th write, go on; `run_first`: a run comes before the second `remove`."""
-    config = finished.copy(root)
     crashing = CrashingStore(open_store(config.root), n, mode, writes_only=True)
     with suppress(Crash, ShardpipeError):
         remove_root(config.root, Wish(keys=finished.keys), store=crashing)
@@ -138,10 +140,25 @@ def crash_and_finish(finished: Finished, root: Path, n: int, mode: CrashMode, *,
 
 
 def test_a_crash_at_some_writes_of_remove(finished: Finished, tmp_path: Path) -> None:
-    num_writes = writes_of(finished, tmp_path / "root")
+    root = tmp_path / "root"
+    num_writes = writes_of(finished, finished.copy(root))
     assert num_writes > 15
     for n in range(0, num_writes, 4):
-        crash_and_finish(finished, tmp_path / "root", n, MODES[n % 3], run_first=n % 8 == 0)
+        crash_and_finish(finished, finished.copy(root), n, MODES[n % 3], run_first=n % 8 == 0)
+
+
+@pytest.mark.parametrize("place", ON_S3, indirect=True)
+def test_a_crash_at_a_write_of_remove_on_s3(finished: Finished, place: Place) -> None:
+    at = 0.4 if place.kind == "ceph" else 0.7
+    num_writes = writes_of(finished, finished.at(place))
+    crash_and_finish(finished, finished.at(place), int(at * num_writes), "after", run_first=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ON_S3, indirect=True)
+def test_a_crash_at_every_write_of_remove_on_s3(finished: Finished, place: Place) -> None:
+    for n in range(writes_of(finished, finished.at(place))):
+        crash_and_finish(finished, finished.at(place), n, MODES[n % 3], run_first=n % 2 == 0)
 
 
 @pytest.mark.slow
@@ -150,13 +167,13 @@ def test_a_crash_at_some_writes_of_remove(finished: Finished, tmp_path: Path) ->
 def test_a_crash_at_every_write_of_remove(
     finished: Finished, tmp_path: Path, mode: CrashMode, *, run_first: bool
 ) -> None:
-    for n in range(writes_of(finished, tmp_path / "root")):
-        crash_and_finish(finished, tmp_path / "root", n, mode, run_first=run_first)
+    root = tmp_path / "root"
+    for n in range(writes_of(finished, finished.copy(root))):
+        crash_and_finish(finished, finished.copy(root), n, mode, run_first=run_first)
 
 
-def wake(finished: Finished, root: Path, n: int) -> None:
+def wake(finished: Finished, root: str, n: int) -> None:
     """A driver on a new root sleeps before its n-th operation, the clip is removed, and it wakes."""
-    shutil.rmtree(root, ignore_errors=True)
     config = make_config(root, finished.videos, PASSES)
 
     def remove(at: int, name: str, path: str) -> None:
@@ -210,7 +227,16 @@ def test_a_driver_that_was_asleep_cleans_what_it_puts(
     writes = [n for n in asleep(operations) if operations[n][0] in WRITES - {"replace"}]
     chosen = {*writes[::4], *asleep(operations)[::90]}
     for n in sorted(chosen):
-        wake(finished, tmp_path / "root", n)
+        wake(finished, str(tmp_path / f"{n}"), n)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ON_S3, indirect=True)
+def test_a_driver_that_was_asleep_on_s3_cleans_what_it_puts(
+    finished: Finished, operations: list[tuple[str, str]], place: Place
+) -> None:
+    for n in [n for n in asleep(operations) if operations[n][0] in WRITES - {"replace"}][::4]:
+        wake(finished, place.root(), n)
 
 
 @pytest.mark.slow
@@ -218,4 +244,4 @@ def test_a_driver_that_was_asleep_before_any_operation_cleans_what_it_puts(
     finished: Finished, operations: list[tuple[str, str]], tmp_path: Path
 ) -> None:
     for n in asleep(operations):
-        wake(finished, tmp_path / "root", n)
+        wake(finished, str(tmp_path / f"{n}"), n)

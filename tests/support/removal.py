@@ -1,6 +1,7 @@
 """What must hold after a takedown: no byte of the removed clips anywhere, all others there once, as they were."""
 
 import gc
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,16 @@ def check_rest(store: Store, before: Mapping[str, Media], keys: Iterable[str]) -
 
 def loaded(store: Store, name: str) -> dict[str, bytes]:
     """What webdataset reads from the shards of urls.txt: mp4 by key, each once; and the same by brace range and of all tars."""
-    folder = Path(store.url) / name
+    with tempfile.TemporaryDirectory() as fetched:
+        if store.local_path(name) is not None:
+            return _loaded(Path(store.url) / name)
+        for path in store.list(name):
+            (Path(fetched) / path).parent.mkdir(parents=True, exist_ok=True)
+            (Path(fetched) / path).write_bytes(store.read(path))
+        return _loaded(Path(fetched) / name)
+
+
+def _loaded(folder: Path) -> dict[str, bytes]:
     urls = [str(folder / line) for line in (folder / "urls.txt").read_text().split()]
     every = [str(path) for path in sorted((folder / "shards").glob("*.tar"))]
     assert set(urls) <= set(every)

@@ -35,7 +35,7 @@ def later_video(folder: Path) -> Path:
 
 
 def make_whole(
-    root: Path,
+    root: Path | str,
     videos: Path,
     later: Path,
     opened: Callable[[str], Store] = open_store,
