@@ -102,8 +102,13 @@ def test_what_a_probe_left_goes_once_it_is_old(store: Store, age_s: float, *, le
     for path in (PROBE, "_run/probe/rows/000000.json"):  # a pass may be called so
         bucket.replace(path, b"first")
         bucket.ages_s[path] = age_s
+    beat(bucket, driver("a", 1.0))
     mend(bucket)
     assert bool(bucket.begun) is left
+    assert (bucket.size(PROBE) is not None) is left
+    bucket.delete(beat_path("a"))
+    mend(bucket)
+    assert not bucket.begun, "a driver that starts now would begin it anew"
     assert (bucket.size(PROBE) is not None) is left
     assert bucket.size("_run/probe/rows/000000.json") is not None
 

@@ -1,7 +1,6 @@
 """Emit beside others: clips that are removed while shards are made, workers that die late, scratch that is short."""
 
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -24,6 +23,7 @@ from shardpipe.engine.upkeep.wish import Wish
 from shardpipe.engine.worker import JobList
 from shardpipe.executors.remove import remove_root
 from shardpipe.executors.run import emit_pass
+from shardpipe.storage import scratch as scratching
 from shardpipe.storage.crashing import HookedStore, RecordingStore
 from shardpipe.storage.dataset import Dataset
 from shardpipe.storage.growing import GrowingFile
@@ -166,17 +166,11 @@ def test_a_tar_that_was_given_up_and_is_gone_is_not_put(store: Store, tmp_path: 
     assert not Emitter(HookedStore(store, hook), "train").put_tar("000000", file)
 
 
-def _until_waiting(caplog: pytest.LogCaptureFixture) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while "bytes of scratch in" not in caplog.text:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def test_a_worker_that_waits_for_scratch_ends(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_worker_that_waits_for_scratch_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its thread would keep the process, until somebody else frees some."""
     url, settings = f"memory://{tmp_path.name}/root", ScratchSettings(tmp_path / "scratch", 100_000)
-    caplog.set_level("INFO")
+    waits = threading.Event()
+    monkeypatch.setattr(scratching.log, "info", lambda *_: waits.set())
     (job, *_) = _plan(open_store(url))
     holder = open_store(url, scratch=settings)
     held = holder.scratch(100_000)
@@ -184,7 +178,7 @@ def test_a_worker_that_waits_for_scratch_ends(tmp_path: Path, caplog: pytest.Log
     with ThreadPoolExecutor(1) as pool:
         built = pool.submit(emitter.build, job.name)
         try:
-            _until_waiting(caplog)
+            assert waits.wait(WAIT_S)
             emitter.stop()
             with pytest.raises(IncompleteError, match="not wanted any more"):
                 built.result(WAIT_S)

@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from support.counted_fs import Reads, counted
-from tenacity import wait_none
 
+from shardpipe.core import temporary
 from shardpipe.core.errors import ConfigError, IntegrityError, StoreError
-from shardpipe.storage import remote
 from shardpipe.storage.probe import known_honours
 from shardpipe.storage.store import Store, open_store
 
@@ -28,7 +27,7 @@ class RefusedError(Exception):
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Reads]:
-    monkeypatch.setattr(remote, "wait_random_exponential", lambda **_: wait_none())
+    monkeypatch.setattr(temporary, "LONGEST_PAUSE_S", 0.0)
     with counted({"/root/clips/rows/a": DATA}) as found:
         yield found
 

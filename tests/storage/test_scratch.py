@@ -248,14 +248,13 @@ def test_a_lock_stays_as_long_as_its_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wait_for_bytes_can_be_ended(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    scratch, stopped = Scratch(tmp_path, max_bytes=1000), threading.Event()
+def test_a_wait_for_bytes_can_be_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scratch, stopped, waits = Scratch(tmp_path, max_bytes=1000), threading.Event(), threading.Event()
     scratch.new(700)
-    caplog.set_level("INFO")
+    monkeypatch.setattr(scratching.log, "info", lambda *_: waits.set())
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(scratch.new, 400, stopped=stopped)
-        while "waiting for 400 bytes" not in caplog.text:
-            assert not waiting.done()
+        assert waits.wait(10)
         stopped.set()
         with pytest.raises(IncompleteError, match="not wanted any more"):
             waiting.result(10)

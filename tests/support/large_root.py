@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from support.packed_store import PackedStore, Packer
 from support.tiny_dataset import clip_row
 
@@ -25,6 +26,7 @@ from shardpipe.engine.sources.cutplan import PART_COLUMNS
 from shardpipe.storage.dataset import DatasetInfo
 from shardpipe.storage.rows import (
     CHECKSUM,
+    WRITER,
     RowsMeta,
     TarRef,
     arrow_schema,
@@ -63,7 +65,8 @@ class _Template:
         return _Template(data, text, frozenset(json.loads(text)))
 
     def filled(self, meta: RowsMeta) -> bytes:
-        facts = {name: value for name, value in asdict(meta).items() if name in self.names} | {"format": ROWS_FORMAT}
+        facts = {name: value for name, value in asdict(meta).items() if name in self.names}
+        facts |= {"format": ROWS_FORMAT, WRITER: pa.cpp_version}
         text = canonical_json({**facts, CHECKSUM: fingerprint(facts)})
         assert len(text) == len(self.text)
         assert self.data.count(self.text) == 1
