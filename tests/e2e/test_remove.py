@@ -143,8 +143,8 @@ def test_a_crash_at_some_writes_of_remove(finished: Finished, tmp_path: Path) ->
     root = tmp_path / "root"
     num_writes = writes_of(finished, finished.copy(root))
     assert num_writes > 15
-    for n in range(0, num_writes, 4):
-        crash_and_finish(finished, finished.copy(root), n, MODES[n % 3], run_first=n % 8 == 0)
+    for n in range(0, num_writes, 6):
+        crash_and_finish(finished, finished.copy(root), n, MODES[n % 3], run_first=n % 12 == 0)
 
 
 @pytest.mark.parametrize("place", ON_S3, indirect=True)
@@ -225,7 +225,7 @@ def test_a_driver_that_was_asleep_cleans_what_it_puts(
 ) -> None:
     """Around the writes of the clip's unit and shards, and here and there else."""
     writes = [n for n in asleep(operations) if operations[n][0] in WRITES - {"replace"}]
-    chosen = {*writes[::4], *asleep(operations)[::90]}
+    chosen = {*writes[::9], *asleep(operations)[::150]}
     for n in sorted(chosen):
         wake(finished, str(tmp_path / f"{n}"), n)
 

@@ -88,7 +88,7 @@ SPLITS = [
     *((name, "copy", 80.0) for name in NAMES),
     ("fast.mp4", "smart", 40.0),
     ("end.mp4", "encode", 80.0),
-    ("end.mp4", "adaptive", 20.0),
+    ("end.mp4", "copy", 20.0),
     ("a.mkv", "copy", 10.0),
 ]
 

@@ -62,8 +62,9 @@ def test_troubles_that_pass(each_root: S3Root, proxy: S3Proxy, video: bytes, tmp
     assert any(asked.fault == fault for asked in proxy.asked)
 
 
-def test_what_stays_wrong(each_root: S3Root, proxy: S3Proxy, tmp_path: Path) -> None:
+def test_what_stays_wrong(each_root: S3Root, proxy: S3Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Throttling fails the unit, and no row tells of it; what is forbidden is the video's error."""
+    monkeypatch.setattr(temporary, "TRIES", 2)
     proxy.fault("503", is_read)
     _, report = cut(tmp_path / "away", each_root.url)
     (message,) = report.failed_units.values()
