@@ -108,7 +108,8 @@ def _upload(upload: Upload, drivers: Sequence[Driver], objects: Mapping[str, int
     text = f"a multipart upload that was begun {upload.age_s:.0f} s ago and is not over"
     path = upload.path
     if PROBE.match(path):
-        is_ours, is_orphan = True, not drivers or upload.age_s > PROBE_S  # that of a driver that starts now is begun anew
+        # that of a driver that starts just now, which nobody knows yet, is begun anew
+        is_ours, is_orphan = True, not drivers or upload.age_s > PROBE_S
         text += ", of a probe"
     else:
         is_in_dataset = f"{path.split('/', maxsplit=1)[0]}/dataset.json" in objects
