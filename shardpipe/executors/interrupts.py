@@ -1,6 +1,8 @@
 """Ctrl-C and what else stops a run belong to the driver: workers never see them, and it ends once however often it is told."""
 
 import signal
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,10 +12,13 @@ from types import FrameType
 SAME_S = 1.0
 """A signal so soon after another is the same one: `timeout` sends each twice."""
 
+AGAIN_S = 0.05
+
 
 def stop_on_signals() -> None:
     """A scheduler's SIGTERM and a lost terminal end a command as cleanly as Ctrl-C; a second one ends it at once."""
     last_s = float("-inf")
+    others = sys.unraisablehook
 
     def stop(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001  a signal handler's arguments
         nonlocal last_s
@@ -21,6 +26,16 @@ def stop_on_signals() -> None:
             last_s = now_s
             raise KeyboardInterrupt
 
+    def again(dropped: "sys.UnraisableHookArgs") -> None:
+        """It came up in a callback of C code or in a `__del__`, which drop it: once more, a moment later."""
+        nonlocal last_s
+        if dropped.exc_type is not KeyboardInterrupt:
+            others(dropped)
+            return
+        last_s = float("-inf")
+        threading.Timer(AGAIN_S, signal.pthread_kill, (threading.main_thread().ident, signal.SIGTERM)).start()
+
+    sys.unraisablehook = again
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if (
             each is signal.SIGTERM or signal.getsignal(each) is not signal.SIG_IGN

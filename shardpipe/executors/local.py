@@ -7,8 +7,8 @@ Units go largest first, two to a worker at a time so that it never waits; one mo
 takes more clips than two units have. A worker whose engine is gone is replaced, and its units are none the worse for it; where
 that helps nobody, the run ends.
 
-A worker that is to end before its units do gets SIGTERM, upon which it aborts its uploads and clears its scratch; SIGKILL only
-where it is still there ABORT_S later. A second Ctrl-C waits for none.
+A worker that is to end before its units do gets SIGTERM, upon which it aborts its uploads and ends, whatever it is at; SIGKILL
+only where it is still there ABORT_S later. A second Ctrl-C waits for none.
 """
 
 import logging
@@ -26,7 +26,7 @@ from shardpipe.core.errors import UnitError
 from shardpipe.core.work import Outcome, Progress, UnitJob
 from shardpipe.engine.worker import Task
 from shardpipe.executors.interrupts import interrupts_held
-from shardpipe.executors.workerside import worker_main
+from shardpipe.executors.workerside import ABORT_S, SHELL_SIGNALS, worker_main
 from shardpipe.storage.scratch import ScratchSettings
 from shardpipe.storage.store import open_store
 
@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 TWICE = 2
 AHEAD = 2  # units that a worker has at a time
 STOP_S = 10.0  # how long a worker may take to end after the last unit
-ABORT_S = 8.0  # how long one may take to end before that
 TICK_S = 1.0
 
 
@@ -270,7 +269,8 @@ def _end(worker: _Held, why: str) -> None:
 
 
 def _death(code: int | None) -> str:
-    return f"died of {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended (exit {code})"
+    number = -code if code is not None and code < 0 else (code or 0) - SHELL_SIGNALS
+    return f"died of {signal.Signals(number).name}" if number in set(signal.Signals) else f"ended (exit {code})"
 
 
 def _was_at(worker: _Held) -> str:

@@ -11,9 +11,9 @@ import queue
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
-from types import FrameType
 from typing import Any, TextIO, cast
 
 from shardpipe.core.errors import ShardpipeError, told
@@ -21,8 +21,15 @@ from shardpipe.core.parent import die_with
 from shardpipe.core.secrets import Redacting
 from shardpipe.core.work import UnitJob
 from shardpipe.engine.worker import Task, Worker
+from shardpipe.storage.inflight import IN_FLIGHT
 from shardpipe.storage.scratch import ScratchSettings
 from shardpipe.storage.store import open_store
+
+ABORT_S = 8.0
+"""How long a worker may take to end before its last unit."""
+
+SHELL_SIGNALS = 128
+STOPPED_S = 1.0
 
 
 class _PipeWatch:
@@ -48,26 +55,38 @@ class _PipeWatch:
 
 
 class _Voice:
-    """What the worker says, until it is stopped: its SIGTERM raises KeyboardInterrupt, once, in whatever the worker is at, which
-    aborts its uploads and clears its scratch on the way out. What it was at then stays so for the executor.
+    """What the worker says, until it is stopped: then whoever has something to say stays with it, until the process ends.
+
+    A thread hears SIGTERM, whatever the worker is at (an exception could come up in a callback of C code, which drops it): it
+    aborts the uploads and ends the process. What the worker was at then stays so for the executor, which clears its scratch.
     """
 
     def __init__(self, conn: Connection) -> None:
         self._conn = conn
         self._lock = threading.Lock()
-        self.is_stopped = False
+        self._is_stopped = False
 
     def send(self, message: tuple[Any, ...]) -> None:
         """Say something."""
         with self._lock:
-            if not self.is_stopped:
-                self._conn.send(message)
+            while self._is_stopped:
+                time.sleep(STOPPED_S)
+            self._conn.send(message)
 
-    def stop(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002  a signal handler's arguments
-        """The handler."""
-        if not self.is_stopped:
-            self.is_stopped = True
-            raise KeyboardInterrupt
+    def stop_at_sigterm(self) -> None:
+        """From now on. Python's handler only writes to a pipe, at once, in C."""
+        heard, tell = os.pipe()
+        os.set_blocking(tell, False)
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        signal.set_wakeup_fd(tell, warn_on_full_buffer=False)
+        threading.Thread(target=self._stop, args=(heard,), daemon=True).start()
+
+    def _stop(self, heard: int) -> None:
+        while os.read(heard, 1)[0] != signal.SIGTERM:
+            pass  # another signal that a library handles
+        self._is_stopped = True
+        IN_FLIGHT.give_up(ABORT_S)
+        os._exit(SHELL_SIGNALS + signal.SIGTERM)
 
 
 class _PipeJobs:
@@ -110,14 +129,8 @@ def worker_main(  # noqa: PLR0917  multiprocessing passes them by position
     die_with(parent)
     sys.stderr = cast("TextIO", Redacting(sys.stderr))  # the log of whatever library
     voice = _Voice(conn)
-    signal.signal(signal.SIGTERM, voice.stop)
-    try:
-        _work(lambda: task.make(open_store(root, scratch=scratch), device, _PipeWatch(voice.send)), conn, voice)
-    except BaseException:
-        if not voice.is_stopped:
-            raise
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGTERM)
+    voice.stop_at_sigterm()
+    _work(lambda: task.make(open_store(root, scratch=scratch), device, _PipeWatch(voice.send)), conn, voice)
     logging.shutdown()
     os._exit(0)  # all is committed and told: no need to wait for libraries to take themselves down
 

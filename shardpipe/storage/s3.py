@@ -7,7 +7,6 @@ large files    parts in parallel, then one completion; whatever goes wrong, Ctrl
 
 import asyncio
 import os
-import threading
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from email.utils import parsedate_to_datetime
@@ -20,6 +19,7 @@ from shardpipe.core.temporary import TRIES, patience
 from shardpipe.storage.backend import Head, TransientError, TriedError
 from shardpipe.storage.growing import GrowingFile
 from shardpipe.storage.heap import keep_freed_memory
+from shardpipe.storage.inflight import IN_FLIGHT
 from shardpipe.storage.s3errors import NoUploadError, is_code, s3_errors
 from shardpipe.storage.store import Entry, Honours, Upload
 
@@ -33,8 +33,6 @@ PART_BYTES = 16 << 20
 PARTS_AT_ONCE = 4
 MAX_PARTS = 10_000
 ABORT_TRIES = 5
-ABORT_S = 30.0
-"""So long Ctrl-C waits for the abort of an upload."""
 
 
 class S3Backend:
@@ -240,23 +238,7 @@ class S3Backend:
         return self._run(_tried(call))
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Do it in the thread of s3fs. What interrupts us interrupts it too: it would go on and commit otherwise."""
-        ended = threading.Event()
-
-        async def told() -> T:
-            try:
-                return await work
-            finally:
-                ended.set()
-
-        future = asyncio.run_coroutine_threadsafe(told(), self._fs.loop)
-        try:
-            return future.result()
-        except BaseException:
-            if not future.done():
-                future.cancel()
-                ended.wait(ABORT_S)
-            raise
+        return IN_FLIGHT.run(work, self._fs.loop)
 
 
 async def _tried(call: Any, *, tries: int = TRIES) -> Any:  # noqa: ANN401

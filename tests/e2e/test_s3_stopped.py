@@ -80,3 +80,22 @@ def test_a_signal_that_comes_twice_at_once_is_one(tmp_path: Path) -> None:
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout) == (0, "cleared up\n")
+
+
+def test_a_signal_that_c_code_drops_comes_again() -> None:
+    """PyAV's callbacks and `__del__` can raise nothing."""
+    code = """if True:
+        import os, signal, time
+        from shardpipe.executors.interrupts import stop_on_signals
+        class Dropping:
+            def __del__(self):
+                os.kill(os.getpid(), signal.SIGINT)
+        stop_on_signals()
+        try:
+            Dropping()
+            time.sleep(20)
+        except KeyboardInterrupt:
+            print("stopped")
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "stopped\n", "")

@@ -1,18 +1,23 @@
-"""A task whose workers fall asleep at each clip, and leave word when they are stopped in an orderly way."""
+"""A task whose workers fall asleep in a request of each clip, and leave word when it is aborted."""
 
+import asyncio
 import signal
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fsspec.asyn import get_loop
+
 from shardpipe.core.work import Outcome, Phase, UnitJob, WorkerNeeds
 from shardpipe.engine.worker import UnitWorker, Watch, Worker
+from shardpipe.storage.inflight import IN_FLIGHT
 from shardpipe.storage.store import Store
+
+ABORT_S = 0.2
 
 
 @dataclass(frozen=True)
 class SleepingTask:
-    """folder: where a worker leaves `asleep` (its process is in there) and `cleared`. is_deaf: it hears no signal, as in C code."""
+    """folder: where a worker leaves `asleep` and `cleared`. is_deaf: it hears no signal at all; else it does in C code too."""
 
     folder: str
     is_deaf: bool = False
@@ -34,12 +39,17 @@ class _Sleeper(UnitWorker):
         if job.poisoned:
             return Outcome(job.name, num_seen=1, num_failed=1)
         if self._task.is_deaf:
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # no handler runs in this thread, as in C code
         self.watch.begin(job.name, "sleep", ["key"], self._task.timeout_s)
+        IN_FLIGHT.run(self._sleep(), get_loop())
+        self.watch.end(1)
+        return Outcome(job.name)
+
+    async def _sleep(self) -> None:
         try:
             (Path(self._task.folder) / "asleep").touch()
-            time.sleep(100)
+            await asyncio.sleep(100)
         finally:
+            await asyncio.sleep(ABORT_S)
             (Path(self._task.folder) / "cleared").touch()
-            self.watch.end(1)
-        return Outcome(job.name)
