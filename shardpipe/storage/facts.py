@@ -154,7 +154,7 @@ def summary_path(folder: str) -> str:
 def encode_summary(found: Sequence[Found], earlier: Iterable[pa.RecordBatch] = ()) -> bytes:
     """A summary: of these objects, and what an earlier one has. Its first line is the sha256 of all that follows."""
     sink = io.BytesIO()
-    with pq.ParquetWriter(sink, SCHEMA, compression="zstd", store_schema=False) as writer:
+    with pq.ParquetWriter(sink, SCHEMA, compression="zstd", use_dictionary=False, store_schema=False) as writer:
         for batch in earlier:
             writer.write_batch(batch)
         for start in range(0, len(found), BATCH):

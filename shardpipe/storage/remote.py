@@ -23,8 +23,8 @@ from shardpipe.storage.scratch import Scratch, ScratchSettings, remove_leftovers
 from shardpipe.storage.store import RUN, TEMP, Entry, Honours, Upload, check_path, check_prefix, check_replaceable
 
 T = TypeVar("T")
-CONNECTIONS = 128
-"""So many requests one process has in flight at most: with 20 ms each, 6400 a second, which is what it can take in."""
+CONNECTIONS = 160
+"""So many requests one process has in flight at most: with 20 ms each, 8000 a second, which is what it can take in; more are slower."""
 
 
 class RemoteStore:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from shardpipe.core.columns import Columns, ColumnType, Scalar, check_value
 from shardpipe.core.errors import IntegrityError, StageError
-from shardpipe.core.fingerprint import canonical_json, fingerprint
+from shardpipe.core.fingerprint import canonical_json, fingerprint, sha256_hex
 
 METADATA_KEY = b"shardpipe"
 PARQUET = b"PAR1"
@@ -270,7 +270,7 @@ def parse_facts(text: bytes | None, where: str, *, keep_writer: bool = False) ->
         raise IntegrityError(f"{where} was not written by shardpipe: its metadata is missing")
     try:
         facts: dict[str, Any] = json.loads(text)
-        is_whole = facts.pop(CHECKSUM) == fingerprint(facts)  # pages have checksums of their own, the footer has none
+        is_whole = _is_whole(text, facts.pop(CHECKSUM), facts)  # pages have checksums of their own, the footer has none
         found = facts.pop("format")
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise damaged(where, f"its metadata: {error}") from error
@@ -281,6 +281,12 @@ def parse_facts(text: bytes | None, where: str, *, keep_writer: bool = False) ->
     if found != FORMAT:
         raise IntegrityError(f"{where} has another format than {FORMAT}: use the shardpipe version that wrote it")
     return facts
+
+
+def _is_whole(text: bytes, checksum: str, facts: Mapping[str, Any]) -> bool:
+    """Whether the checksum is that of the rest; without encoding it anew where the text is canonical, as all that we write is."""
+    rest = text.replace(f'"{CHECKSUM}":"{checksum}",'.encode(), b"", 1)
+    return sha256_hex(rest) == checksum or fingerprint(facts) == checksum
 
 
 def _rows_meta(facts: dict[str, Any], where: str) -> RowsMeta:
