@@ -63,8 +63,13 @@ class Ledger:
     def listed(self, unit: str, layers: Sequence[Layer]) -> bool:
         """Whether these layers have rows of a unit, of all its slices; they may be stale."""
         for layer in layers:
-            done, names = self.done(layer), self.slices(layer, unit)
-            if names is None or any(name not in done for name in names):
+            done = self.done(layer)
+            if not layer.is_sliced:
+                is_there = unit in done
+            else:
+                names = self.slices(layer, unit)
+                is_there = names is not None and all(name in done for name in names)
+            if not is_there:
                 return False
         return True
 

@@ -152,6 +152,8 @@ def run_config(
 
 def _run_all(run: _Run, prepared: Prepared, only: str | None, add_sources: str | None, added: Listing | None) -> None:
     run.known.asks = True
+    names = [CLIPS, *(each.config.name for each in prepared.passes)] if only is None else [only]
+    run.known.list_all(f"{name}/rows" for name in names)
     if run.config.cut is not None and only in (None, CLIPS):
         _run_cut(run, prepared, add_sources, added)
     elif not cut_todo(run.known).jobs:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from support.fakes import CALLS
-from support.places import LOCAL_FIRST, ON_ALL, ON_S3, LocalPlace, MemoryPlace, Place
+from support.places import KINDS, LOCAL_FIRST, ON_ALL, ON_S3, LocalPlace, MemoryPlace, Place
 from support.runs import make_config, run_inline, snapshot
 from support.whole_run import PASSES, TRAIN, CommitCrash, is_commit, whole_config
 
@@ -25,7 +25,12 @@ from shardpipe.storage.commit import RowsLog
 from shardpipe.storage.crashing import Crash, CrashingStore, CrashMode, Operation, RecordingStore
 from shardpipe.storage.store import Store, open_store
 
-MODES: tuple[CrashMode, ...] = ("before", "after", "torn reply")
+EVERYWHERE = [
+    *(("local", mode) for mode in ("before", "after", "torn reply")),
+    *(pytest.param(kind, mode, marks=pytest.mark.s3) for kind in KINDS for mode in ("after", "torn reply")),
+]
+"""A crash before an operation leaves what one after the last left: on servers, which take minutes, once."""
+
 PARTS = {"cut": [], "rows": PASSES, "emit": [*PASSES, TRAIN]}
 SAMPLED: dict[tuple[str, str], tuple[float, CrashMode]] = {
     ("moto", "cut"): (0.9, "after"),
@@ -143,9 +148,8 @@ def test_a_crash_at_some_write(parts: dict[str, Part], place: Place, cut_calls: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("place", ["local", *ON_S3], indirect=True)
+@pytest.mark.parametrize(("place", "mode"), EVERYWHERE, indirect=["place"])
 @pytest.mark.parametrize("name", PARTS)
-@pytest.mark.parametrize("mode", MODES)
 def test_a_crash_at_every_operation(
     parts: dict[str, Part], place: Place, cut_calls: list[str], name: str, mode: CrashMode
 ) -> None:
