@@ -153,7 +153,7 @@ def test_a_crash_at_some_write(parts: dict[str, Part], place: Place, cut_calls: 
 @pytest.mark.parametrize(("place", "mode", "step"), EVERYWHERE, indirect=["place"])
 @pytest.mark.parametrize("name", PARTS)
 def test_a_crash_at_every_operation(
-    parts: dict[str, Part], place: Place, cut_calls: list[str], name: str, mode: CrashMode, step: int
+    parts: dict[str, Part], place: Place, cut_calls: list[str], name: str, mode: CrashMode, *, step: int
 ) -> None:
     part = parts[name]
     for n in range(0, len(part.record(place)), step):
