@@ -35,7 +35,7 @@ def read_mutations(videos: Path, first: int, last: int, timeout: int) -> Counter
     """Read them in one child; how often each reader gave frames or an error. Fails with the mutation that broke it."""
     child = subprocess.run(
         [sys.executable, str(Path(garbage.__file__)), str(videos), str(first), str(last)],
-        env={**os.environ, "PYTHONFAULTHANDLER": "1"},
+        env={**os.environ, "PYTHONFAULTHANDLER": "1", "PYTHONPATH": ":".join(sys.path)},
         capture_output=True,
         text=True,
         check=False,

@@ -149,10 +149,12 @@ def test_the_traps_are_real(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["concat:{0}|{0}", "file:{0}", "subfile,,start,0,end,0,,:{0}", "cache:{0}", "crypto:{0}"]
 )
-def test_names_are_paths_never_protocols(name: str) -> None:
-    with watching(BIKES) as watch:
+def test_names_are_paths_never_protocols(name: str, tmp_path: Path) -> None:
+    canary = tmp_path / "canary.mp4"
+    canary.write_bytes(BIKES.read_bytes())
+    with watching(canary) as watch:
         with pytest.raises(MediaError, match="cannot open"):
-            probe(name.format(BIKES))
+            probe(name.format(canary))
         assert not watch.opened()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+from support.peak import peak_kb
 
 MEMORY = 4 << 30  # address space, most of it libraries
 SECONDS = 30  # for one mutation, on a busy machine
@@ -159,12 +160,6 @@ def read_all(data: bytes) -> dict[str, Any]:
 def open_files() -> int:
     """How many descriptors this process holds."""
     return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def peak_kb() -> int:
-    """The most memory that this process ever held. (`ru_maxrss` begins with what its parent held: it survives exec.)"""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")))
 
 
 def main() -> None:

@@ -1,7 +1,6 @@
 """What a command on a large root takes, measured in a process of its own: JSON on stdout."""
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Generator, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from support.large_root import large_config, large_store
+from support.peak import peak_kb
 from support.slow_store import SlowStore
 
 from shardpipe.core.work import Outcome, Progress, UnitJob
@@ -53,9 +53,8 @@ def measure(command: str, store: SlowStore) -> dict[str, Any]:
     began_s, cpu_s = time.monotonic(), time.process_time()
     told = do(command, store)
     took = {"wall_s": time.monotonic() - began_s, "cpu_s": time.process_time() - cpu_s}
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     reads = max((num for path, num in store.reads.items() if "/rows/" in path), default=0)
-    return {"told": told, **took, "peak_mb": peak_mb, "reads": reads, "requests": dict(store.requests)}
+    return {"told": told, **took, "peak_mb": peak_kb() / 1024, "reads": reads, "requests": dict(store.requests)}
 
 
 if __name__ == "__main__":
