@@ -70,17 +70,22 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Cut:
 
 
 @contextmanager
-def killed(server: ChildServer, *after: int, away_s: float = 2.0) -> Iterator[None]:
-    """`kill -9` of the server each time that it has had so many requests; it is back, at the same port, after `away_s`."""
+def killed(server: ChildServer, *after: int, away_s: float = 2.0, is_apart: bool = False) -> Iterator[None]:
+    """`kill -9` of the server each time that it has had so many requests; it is back, at the same port, after `away_s`.
+
+    is_apart: no clip is in flight at each of its deaths: those that were at one have their answers before the next.
+    """
     ended = threading.Event()
     struck = []
 
     def strike() -> None:
+        hit: set[str] = set()
         for num in after:
-            while len(server.requests()) < num and not ended.is_set():
+            while (len(server.requests()) < num or hit & server.unanswered()) and not ended.is_set():
                 time.sleep(0.05)
             struck.append(not ended.is_set())
             server.kill()
+            hit = server.unanswered() if is_apart else set()
             time.sleep(away_s)
             server.start()
 
@@ -101,7 +106,7 @@ def with_faults(
     root = copy_of(cut.root, folder / "root")
     with ChildServer(folder, Plan(rates=rates, seed=1, delay_s=0.05, retry_after="1")) as server:
         caption = captioning(server.url, num_in_flight=8, timeout_s=2.0, **stage)
-        with killed(server, *kills):
+        with killed(server, *kills, is_apart=not rates):
             store = cut.run(root, {"name": "text", "stages": [caption]})
         rows = check_pairing(store, "text", server.requests())
         assert sum(entry["fault"] != "" for entry in server.requests()) >= 0.5 * sum(rates.values()) * len(rows)

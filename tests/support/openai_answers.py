@@ -56,6 +56,8 @@ class Handler(BaseHTTPRequestHandler):
             if body.get("media_io_kwargs") is not None and not here.plan.trusts_media:
                 self._fail("400", "Per-request media_io_kwargs are disabled by default because they can change much.")
             else:
+                if not fault:
+                    here.note_answer(user)
                 self._answer(body, prompt, text, fault)
         finally:
             with here.lock:

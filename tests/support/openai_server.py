@@ -100,6 +100,11 @@ class Server(ThreadingHTTPServer):
         with self.lock, self.log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
+    def note_answer(self, user: str) -> None:
+        """Write down that a request of this user is about to get a whole answer."""
+        with self.lock, answers_of(self.log).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(user) + "\n")
+
     def next_number(self) -> int:
         with self.lock:
             self.number += 1
@@ -204,14 +209,27 @@ class ChildServer:
     def requests(self) -> list[dict[str, Any]]:
         return read_log(self.log)
 
+    def unanswered(self) -> set[str]:
+        """The users who have asked, and have no whole answer."""
+        return {str(entry["user"]) for entry in self.requests()} - set(read_lines(answers_of(self.log)))
+
 
 def read_log(log: Path) -> list[dict[str, Any]]:
     """The requests so far, in the order in which they came: number, user, prompt, seen (numbers or colours), fault, text, body."""
-    if not log.exists():
+    return sorted(read_lines(log), key=lambda entry: int(entry["number"]))
+
+
+def answers_of(log: Path) -> Path:
+    """The users who got a whole answer, in a file beside the log."""
+    return log.with_suffix(".answers.jsonl")
+
+
+def read_lines(path: Path) -> list[Any]:
+    """What the whole lines of a file hold; nothing where it is not there."""
+    if not path.exists():
         return []
-    lines = log.read_text(encoding="utf-8").splitlines(keepends=True)
-    whole = [json.loads(line) for line in lines if line.endswith("\n")]  # the last one may be half written
-    return sorted(whole, key=lambda entry: int(entry["number"]))
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]  # the last one may be half written
 
 
 def free_port() -> int:
