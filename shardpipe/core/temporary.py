@@ -19,6 +19,7 @@ TRIES = 8
 LONGEST_PAUSE_S = 20.0
 
 STATUS = frozenset({408, 409, 423, 425, 429})
+ANSWERS = range(100, 600)
 SERVER_FAULT = 500
 NOT_IMPLEMENTED = 501
 CODES = frozenset(
@@ -121,8 +122,8 @@ def _status(error: BaseException) -> int | None:
     if isinstance(response, dict):
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         return status if isinstance(status, int) else None
-    status = getattr(error, "status", None)  # aiohttp's
-    return status if isinstance(status, int) else None
+    said = (getattr(error, name, None) for name in ("status", "status_code", "code"))  # aiohttp's, Azure's, gcsfs's
+    return next((each for each in said if isinstance(each, int) and each in ANSWERS), None)
 
 
 def _code(error: BaseException) -> str:

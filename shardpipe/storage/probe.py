@@ -1,5 +1,5 @@
 """What a store honours, found out by a few requests under `_run/probe/`: AWS does all of it, Ceph 16 ignores the condition on
-completions, some servers ignore every condition and answer 200.
+completions, some servers ignore every condition and answer 200, and most other file systems have none.
 
     _run/store.json    {"conditional_put": true, ...}   what the last run found, for `status`
 """
@@ -12,34 +12,56 @@ from uuid import uuid4
 
 from shardpipe.core.errors import ConfigError, ShardpipeError, StoreError
 from shardpipe.core.fingerprint import canonical_json
-from shardpipe.storage.backend import Backend, TransientError
+from shardpipe.storage.backend import Backend, Head, TransientError
 from shardpipe.storage.store import RUN, Honours, Store
 
 if TYPE_CHECKING:
     from shardpipe.storage.s3 import S3Backend  # half a second of imports, for those who only read
 
 PROBES = f"{RUN}/probe"
+LATE_S = 60.0
+"""Half of what a heartbeat may be old."""
+
 FOUND = f"{RUN}/store.json"
 
 
 def probe(backend: Backend, root: str, *, url: str) -> Honours:
-    """What the backend keeps to at this root; ConfigError where nothing can be written there, or conditions are refused."""
+    """What the backend keeps to at this root; ConfigError where nothing can be written there, conditions are refused, or drivers
+    cannot be told apart by the times of objects.
+    """
     if backend.honours is not None:
         return backend.honours
-    s3 = cast("S3Backend", backend)
     folder = f"{root}/{PROBES}/{uuid4().hex}"
     one, two = f"{folder}/put", f"{folder}/complete"
     try:
-        put = _second_is_refused(backend, one, backend.create)
-        complete = _second_is_refused(backend, two, s3.complete_if_absent)
-        shown = {key for key, _ in backend.list(f"{folder}/")} == {one, two}
+        put = _second_is_refused(backend, one, backend.create) and backend.can_create
+        complete, written = False, {one}
+        if backend.protocol == "s3":
+            complete, written = (
+                _second_is_refused(backend, two, cast("S3Backend", backend).complete_if_absent),
+                {one, two},
+            )
+        shown = {key for key, _ in backend.list(f"{folder}/")} == written
+        head = backend.head(one)
     except TransientError:
         raise
-    except StoreError as error:
+    except (StoreError, FileNotFoundError) as error:
         raise ConfigError(f"nothing can be written in {url}: {error}") from error
     finally:
         _forget(backend, one, two)
+    _check_clock(head, url)
     return Honours(put, complete, shown)
+
+
+def _check_clock(head: Head | None, url: str) -> None:
+    """By their age heartbeats are those of the living."""
+    if head is None or head.age_s is None:
+        raise ConfigError(f"{url} cannot be a root that is written: the store tells not when an object was written")
+    if head.age_s > LATE_S:
+        raise ConfigError(
+            f"the clock of this machine is {head.age_s:.0f} s ahead of {url}, so that living drivers would count as dead: "
+            "set both by NTP"
+        )
 
 
 def _second_is_refused(backend: Backend, key: str, write: Callable[[str, bytes], None]) -> bool:

@@ -1,4 +1,4 @@
-"""A store on an fsspec file system. It writes where an object can be created only if absent: S3 and memory.
+"""A store on an fsspec file system.
 
 Each request that fails for a while is made again, with growing random pauses. fsspec's own writers are kept out: a body
 that raises inside `with fs.open(url, "wb")` leaves a truncated object.
@@ -25,6 +25,9 @@ from shardpipe.storage.store import RUN, TEMP, Entry, Honours, Upload, check_pat
 T = TypeVar("T")
 CONNECTIONS = 160
 """So many requests one process has in flight at most: with 20 ms each, 8000 a second, which is what it can take in; more are slower."""
+
+READ_ONLY = frozenset({"http", "https"})
+"""fsspec would send a POST. Others that cannot be written say so themselves."""
 
 
 class RemoteStore:
@@ -230,28 +233,25 @@ class RemoteStore:
 
 
 def open_remote(url: str, *, read_only: bool, scratch: ScratchSettings | None = None) -> RemoteStore:
-    """The store at an fsspec URL; ConfigError for an unknown scheme, or one that cannot be written safely."""
+    """The store at an fsspec URL; ConfigError for an unknown scheme, or one that is only read."""
     scheme, separator, rest = url.partition("://")
     url = f"{scheme}{separator}{rest.rstrip('/')}"
     try:
         fs, root = fsspec.core.url_to_fs(url, **_options(scheme))
     except (ValueError, ImportError) as error:
         raise ConfigError(f"root {url} cannot be opened: {error}") from error
-    backend = _backend(fs)
-    if not backend.can_create and not read_only:
-        raise ConfigError(
-            f"cannot write to {url}: {backend.protocol} cannot create an object only if it is absent, which commits need; "
-            "supported are local folders, s3:// and memory://"
-        )
-    return RemoteStore(backend, root.rstrip("/"), url=url, read_only=read_only, scratch=scratch)
+    if scheme in READ_ONLY and not read_only:
+        raise ConfigError(f"cannot write to {url}: {scheme} is read only; copy what is there to a folder or a bucket")
+    root = root.rstrip("/")
+    return RemoteStore(_backend(fs, root), root, url=url, read_only=read_only, scratch=scratch)
 
 
-def _backend(fs: Any) -> Backend:  # noqa: ANN401  fsspec is untyped
+def _backend(fs: Any, root: str) -> Backend:  # noqa: ANN401  fsspec is untyped
     if protocol_of(fs) == "s3":
         from shardpipe.storage.s3 import S3Backend  # noqa: PLC0415  half a second of imports
 
         return S3Backend(fs)
-    return AnyBackend(fs)
+    return AnyBackend(fs, root)
 
 
 def _options(scheme: str) -> dict[str, Any]:

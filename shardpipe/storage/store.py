@@ -123,9 +123,8 @@ class Store(Protocol):
 def open_store(url: str, *, read_only: bool = False, scratch: ScratchSettings | None = None) -> Store:
     """The store at a local folder or any fsspec URL. Nothing is made before the first write. scratch: where it builds files.
 
-    Opening for writing removes what dead processes left in the scratch folder, and raises ConfigError where the file
-    system cannot create an object only if it is absent, or the url carries a secret. A read-only store refuses writes with
-    StoreError.
+    Opening for writing removes what dead processes left in the scratch folder, and raises ConfigError for a url that is
+    only read. One that carries a secret is a ConfigError too. A read-only store refuses writes with StoreError.
     """
     from shardpipe.storage.local import LocalStore  # noqa: PLC0415  they import this module
     from shardpipe.storage.remote import open_remote  # noqa: PLC0415

@@ -1,4 +1,6 @@
-"""A store that ignores conditions (If-None-Match): one driver is as safe as ever, a second one is refused, damage is found."""
+"""A store that ignores conditions (If-None-Match), or has none: one driver is as safe as ever, a second one is refused, damage is
+found.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -10,7 +12,6 @@ from support.fakes import Fickle
 from support.places import ON_S3, LocalPlace, Place, S3Place, place_of
 from support.runs import make_config, run_inline, snapshot
 from support.s3_fixtures import MakeProxy, MakeRoot
-from support.s3_proxy import S3Proxy
 from support.whole_run import CommitCrash, is_commit, whole_config
 
 from shardpipe.config.models import Config
@@ -27,19 +28,19 @@ FICKLE: list[Mapping[str, Any]] = [
     {"name": "score", "stages": [Fickle()]},
     {"name": "train", "from": "score", "keep": ["start_s < 2"], "emit": "shards"},
 ]
-SOMETIMES = {"moto": (0.1, 0.8), "ceph": (0.45,)}
+SOMETIMES = {"moto": (0.1, 0.8), "ceph": (0.45,), "plain": (0.1, 0.2, 0.3, 0.5, 0.6, 0.7, 0.9)}
 
 
-@pytest.fixture(params=ON_S3)
+@pytest.fixture(params=[*ON_S3, "plain"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, s3_root: MakeRoot) -> Place:
     return place_of(request.param, tmp_path, s3_root)
 
 
 @pytest.fixture
-def proxy(place: S3Place, s3_proxy: MakeProxy) -> S3Proxy:
-    proxy = s3_proxy(place.s3.server)
-    proxy.strip_conditions()
-    return proxy
+def without_conditions(place: Place, s3_proxy: MakeProxy) -> None:
+    """No condition reaches the store."""
+    if isinstance(place, S3Place):
+        s3_proxy(place.s3.server).strip_conditions()
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def bury(store: Store) -> None:
         store.delete(path)
 
 
-def crash_and_finish(place: S3Place, videos: Path, clean: dict[str, bytes], n: int) -> None:
+def crash_and_finish(place: Place, videos: Path, clean: dict[str, bytes], n: int) -> None:
     store = open_store(place.root())
     config = whole_config(store.url, videos)
     with suppress(Crash, ShardpipeError):
@@ -66,22 +67,22 @@ def crash_and_finish(place: S3Place, videos: Path, clean: dict[str, bytes], n: i
     assert snapshot(store) == clean
 
 
-@pytest.mark.usefixtures("proxy")
-def test_one_driver_crashes_at_some_writes(place: S3Place, videos: Path, clean: tuple[dict[str, bytes], int]) -> None:
+@pytest.mark.usefixtures("without_conditions")
+def test_one_driver_crashes_at_some_writes(place: Place, videos: Path, clean: tuple[dict[str, bytes], int]) -> None:
     for where in SOMETIMES[place.kind]:
         crash_and_finish(place, videos, clean[0], int(where * clean[1]))
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("proxy")
-def test_one_driver_crashes_at_every_write(place: S3Place, videos: Path, clean: tuple[dict[str, bytes], int]) -> None:
+@pytest.mark.usefixtures("without_conditions")
+def test_one_driver_crashes_at_every_write(place: Place, videos: Path, clean: tuple[dict[str, bytes], int]) -> None:
     for n in range(clean[1]):
         crash_and_finish(place, videos, clean[0], n)
 
 
-@pytest.mark.usefixtures("proxy")
+@pytest.mark.usefixtures("without_conditions")
 @pytest.mark.parametrize("name", ["WORLD_SIZE", "SLURM_ARRAY_TASK_COUNT", "OMPI_COMM_WORLD_SIZE"])
-def test_a_world_of_two_is_refused(place: S3Place, videos: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_a_world_of_two_is_refused(place: Place, videos: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "2")
     config = make_config(place.root(), videos)
     with pytest.raises(ConfigError, match=rf"ignores conditional writes.*a world of 2 \({name}\) is refused"):
@@ -97,8 +98,8 @@ def test_a_world_of_two_is_refused(place: S3Place, videos: Path, monkeypatch: py
     assert status(open_store(config.root)).honours == Honours(conditional_put=False, conditional_complete=False)
 
 
-@pytest.mark.usefixtures("proxy")
-def test_a_second_driver_is_refused(place: S3Place, videos: Path) -> None:
+@pytest.mark.usefixtures("without_conditions")
+def test_a_second_driver_is_refused(place: Place, videos: Path) -> None:
     config = make_config(place.root(), videos)
     refused: list[str] = []
 
@@ -134,8 +135,8 @@ def run_between(store: RemoteStore, key: str, config: Config, monkeypatch: pytes
     return done
 
 
-@pytest.mark.usefixtures("proxy")
-def test_the_damage_of_two_drivers_is_found(place: S3Place, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("without_conditions")
+def test_the_damage_of_two_drivers_is_found(place: Place, videos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = make_config(place.root(), videos, FICKLE)
     store = open_store(config.root)
     assert isinstance(store, RemoteStore)
@@ -148,8 +149,9 @@ def test_the_damage_of_two_drivers_is_found(place: S3Place, videos: Path, monkey
     assert any("score/rows/000000.parquet" in str(problem) for problem in problems), problems
 
 
+@pytest.mark.parametrize("place", ON_S3, indirect=True)
 def test_where_conditions_are_honoured_no_damage_is_done(
-    place: S3Place, videos: Path, monkeypatch: pytest.MonkeyPatch
+    place: Place, videos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = make_config(place.root(), videos, FICKLE)
     store = open_store(config.root)

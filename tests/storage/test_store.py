@@ -1,4 +1,6 @@
-"""What every store promises, on a local disk, in memory, on moto and on Ceph; what is S3's alone is in test_s3.py."""
+"""What every store promises, on a local disk, in memory, on moto, on Ceph and by fsspec's plain calls; what is S3's alone is in
+test_s3.py.
+"""
 
 import threading
 import time
@@ -13,9 +15,15 @@ from support.s3_fixtures import EACH_KIND, MakeRoot
 from shardpipe.core.errors import ConfigError, IntegrityError, StoreError
 from shardpipe.storage.store import Store, open_store
 
+CONDITIONAL = ["local", "memory", *EACH_KIND]
+"""Where an object can be created only if it is absent."""
 
-@pytest.fixture(params=["local", "memory", *EACH_KIND])
+
+@pytest.fixture(params=[*CONDITIONAL, "plain"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, s3_root: MakeRoot) -> Iterator[Store]:
+    if request.param == "plain":
+        yield open_store(f"local://{tmp_path}/root")
+        return
     if request.param != "memory":
         yield open_store(str(tmp_path / "root") if request.param == "local" else s3_root(request.param).url)
         return
@@ -41,6 +49,7 @@ def test_create_returns_what_is_there(store: Store) -> None:
     assert store.create("clips/empty", b"no") == b""
 
 
+@pytest.mark.parametrize("store", CONDITIONAL, indirect=True)
 def test_create_of_many_threads_has_one_winner(store: Store) -> None:
     for n in range(10):
         start, got = threading.Barrier(8), []
@@ -217,9 +226,7 @@ def test_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         open_store("nosuch://a/b")
 
 
-def test_writing_needs_create_if_absent(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"abc")
-    url = f"local://{tmp_path}"
-    with pytest.raises(ConfigError, match=r"supported are local folders, s3:// and memory://"):
-        open_store(url)
-    assert open_store(url, read_only=True).read("a") == b"abc"
+def test_what_is_only_read_is_no_root_to_write() -> None:
+    with pytest.raises(ConfigError, match=r"cannot write to https://.*: https is read only"):
+        open_store("https://example.com/root")
+    assert open_store("https://example.com/root", read_only=True).url == "https://example.com/root"

@@ -1,4 +1,6 @@
-"""Places where the roots of a test lie: a local disk, memory, a bucket of a real S3 server. What a test does is the same on all."""
+"""Places where the roots of a test lie: a local disk, memory, a bucket of a real S3 server, a file system without conditions. What a
+test does is the same on all.
+"""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +14,7 @@ from support.s3_servers import KINDS, S3Root
 
 from shardpipe.storage.store import open_store
 
-PlaceKind = Literal["local", "memory", "moto", "ceph"]
+PlaceKind = Literal["local", "memory", "moto", "ceph", "plain"]
 ON_S3 = [pytest.param(kind, marks=pytest.mark.s3) for kind in KINDS]
 SLOWLY_ON_S3 = [pytest.param(kind, marks=[pytest.mark.s3, pytest.mark.slow]) for kind in KINDS]
 ON_ALL = pytest.mark.parametrize("place", ["local", "memory", *ON_S3], indirect=True)
@@ -61,6 +63,19 @@ class MemoryPlace:
         return url
 
 
+class PlainPlace:
+    """Roots on `local://`, which is reached by fsspec's plain calls, as any file system is of which nothing more is known."""
+
+    kind: PlaceKind = "plain"
+
+    def __init__(self, folder: Path) -> None:
+        self._inner = LocalPlace(folder)
+
+    def root(self, objects: Mapping[str, bytes] | None = None) -> str:
+        """See Place."""
+        return f"local://{self._inner.root(objects)}"
+
+
 class S3Place:
     """Roots in a bucket: folders beside that one. `s3` is the bucket, seen past shardpipe."""
 
@@ -85,6 +100,8 @@ def place_of(kind: PlaceKind, folder: Path, s3_root: MakeRoot) -> Place:
     """The place of this kind; a server that it needs becomes that of the environment."""
     if kind == "local":
         return LocalPlace(folder)
+    if kind == "plain":
+        return PlainPlace(folder)
     return MemoryPlace() if kind == "memory" else S3Place(s3_root(kind))
 
 

@@ -105,7 +105,7 @@ def _uploads(store: Store) -> tuple[Sequence[Upload], Sequence[Finding]]:
 
 
 def _upload(upload: Upload, drivers: Sequence[Driver], objects: Mapping[str, int]) -> Finding:
-    text = f"a multipart upload that was begun {upload.age_s:.0f} s ago and is not over"
+    text = f"an upload that was begun {upload.age_s:.0f} s ago and is not over"
     path = upload.path
     if PROBE.match(path):
         # that of a driver that starts just now, which nobody knows yet, is begun anew
@@ -114,7 +114,7 @@ def _upload(upload: Upload, drivers: Sequence[Driver], objects: Mapping[str, int
     else:
         is_in_dataset = f"{path.split('/', maxsplit=1)[0]}/dataset.json" in objects
         is_tar = bool(SHARD.match(path) or (UNIT_TAR.match(path) and TarName.parse(path)))
-        is_ours = is_tar or (is_in_dataset and bool(OURS.match(path)))
+        is_ours = is_tar or path.startswith(f"{RUN}/") or (is_in_dataset and bool(OURS.match(path)))
         is_orphan = all(driver.started_s_ago + MARGIN_S < upload.age_s < KNOWN_S for driver in drivers)
     if not is_ours:
         return Finding("upload", path, f"{text}; it is not shardpipe's", upload=upload)
