@@ -27,7 +27,9 @@ CONNECTIONS = 160
 """So many requests one process has in flight at most: with 20 ms each, 8000 a second, which is what it can take in; more are slower."""
 
 READ_ONLY = frozenset({"http", "https"})
-"""fsspec would send a POST. Others that cannot be written say so themselves."""
+"""fsspec would send a POST. So are chains (`simplecache::s3://...`), whose caches are stale; others that cannot be written say so
+themselves.
+"""
 
 
 class RemoteStore:
@@ -240,7 +242,7 @@ def open_remote(url: str, *, read_only: bool, scratch: ScratchSettings | None = 
         fs, root = fsspec.core.url_to_fs(url, **_options(scheme))
     except (ValueError, ImportError) as error:
         raise ConfigError(f"root {url} cannot be opened: {error}") from error
-    if scheme in READ_ONLY and not read_only:
+    if not read_only and (scheme in READ_ONLY or "::" in url):
         raise ConfigError(f"cannot write to {url}: {scheme} is read only; copy what is there to a folder or a bucket")
     root = root.rstrip("/")
     return RemoteStore(_backend(fs, root), root, url=url, read_only=read_only, scratch=scratch)

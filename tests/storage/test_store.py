@@ -226,7 +226,8 @@ def test_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         open_store("nosuch://a/b")
 
 
-def test_what_is_only_read_is_no_root_to_write() -> None:
-    with pytest.raises(ConfigError, match=r"cannot write to https://.*: https is read only"):
-        open_store("https://example.com/root")
-    assert open_store("https://example.com/root", read_only=True).url == "https://example.com/root"
+@pytest.mark.parametrize("url", ["https://example.com/root", "simplecache::memory://root"])
+def test_what_is_only_read_is_no_root_to_write(url: str) -> None:
+    with pytest.raises(ConfigError, match=rf"cannot write to {url}: .* is read only"):
+        open_store(url)
+    assert open_store(url, read_only=True).url == url
