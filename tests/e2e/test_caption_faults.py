@@ -100,11 +100,11 @@ def killed(server: ChildServer, *after: int, away_s: float = 2.0, is_apart: bool
 
 
 def with_faults(
-    cut: Cut, folder: Path, rates: dict[str, float], *kills: int, **stage: Any
+    cut: Cut, folder: Path, rates: dict[str, float], *kills: int, delay_s: float = 0.05, **stage: Any
 ) -> dict[str, dict[str, Any]]:
     """Caption all clips by a server that fails at these rates, and is killed; the rows, in which every text is at its own clip."""
     root = copy_of(cut.root, folder / "root")
-    with ChildServer(folder, Plan(rates=rates, seed=1, delay_s=0.05, retry_after="1")) as server:
+    with ChildServer(folder, Plan(rates=rates, seed=1, delay_s=delay_s, retry_after="1")) as server:
         caption = captioning(server.url, num_in_flight=8, timeout_s=2.0, **stage)
         with killed(server, *kills, is_apart=not rates):
             store = cut.run(root, {"name": "text", "stages": [caption]})
@@ -144,8 +144,11 @@ def test_a_server_that_dies_and_fails_in_all_ways_on_many_clips(large: Cut, tmp_
 
 @pytest.mark.slow
 def test_a_server_that_dies_costs_no_clip(large: Cut, tmp_path: Path) -> None:
-    """Not a try either: whoever was in flight when it died had one; who found it dead waits."""
-    assert_captioned(with_faults(large, tmp_path, {}, 20, 90, 170, retries=2))
+    """Not a try either: whoever was in flight when it died had one; who found it dead waits.
+
+    Answers take so long that many clips are left when those that a death hit have theirs.
+    """
+    assert_captioned(with_faults(large, tmp_path, {}, 20, 90, 170, delay_s=0.3, retries=2))
 
 
 def test_clips_without_an_answer_have_their_error(small: Cut, tmp_path: Path) -> None:
