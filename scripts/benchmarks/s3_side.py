@@ -39,7 +39,7 @@ Client = Any  # botocore makes its clients as it goes
 CLIP_BYTES = 2 << 20
 UNIT_CLIPS = 64
 CONNECTIONS = 64
-GETS, GET_BYTES = 8, 8 << 20
+GETS, GET_BYTES = 4, 16 << 20
 PARTS, PART_BYTES = 4, 16 << 20
 HELD_BYTES = 128 << 20
 """So much of cat_ranges is asked for at once: it holds all that it gives."""
@@ -121,6 +121,7 @@ def get_ours(root: str) -> dict[str, float]:
     """Emit's reads, checked."""
     store, shards = MeteredStore(open_store(root)), planned(root)
 
+    store.size("nothing")
     with Took() as took:
         for rows in shards:
             with ShardMedia(store, rows, ("mp4",)) as media:

@@ -19,8 +19,8 @@ from shardpipe.core.errors import IntegrityError, StoreError
 from shardpipe.storage.ranges import MAX_BYTES, join_ranges
 from shardpipe.storage.store import Store
 
-AHEAD_BYTES = 32 << 20
-"""Four large reads are in flight then; twice as much was no faster, and costs fresh memory."""
+AHEAD_BYTES = 48 << 20
+"""Three large reads are in flight then; more were no faster, and cost fresh memory."""
 
 REQUESTS = 16
 """So many at a time: at 30 ms each, more than the CPU of one process can deal with."""
