@@ -122,7 +122,10 @@ def _status(error: BaseException) -> int | None:
     if isinstance(response, dict):
         status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         return status if isinstance(status, int) else None
-    said = (getattr(error, name, None) for name in ("status", "status_code", "code"))  # aiohttp's, Azure's, gcsfs's
+    names = ["status", "status_code"]  # aiohttp's, Azure's
+    if type(error).__module__.startswith("gcsfs."):
+        names.append("code")  # of what aiohttp raises for a broken body it is 400, which no server said
+    said = (getattr(error, name, None) for name in names)
     return next((each for each in said if isinstance(each, int) and each in ANSWERS), None)
 
 

@@ -165,6 +165,7 @@ def test_what_a_killed_writer_left_is_unseen_and_goes(
 class RefusedByConditionError(Exception):
     """As gcsfs's of a condition that does not hold."""
 
+    __module__ = "gcsfs.retry"
     code = 412
 
 

@@ -1,6 +1,8 @@
 """What S3's refusals mean: the same for the root as for sources."""
 
+import aiohttp
 import pytest
+from aiohttp.http_exceptions import ContentLengthError, TransferEncodingError
 from botocore.exceptions import ClientError
 
 from shardpipe.core.errors import StoreError
@@ -45,3 +47,11 @@ def test_what_does_not(status: int, code: str) -> None:
 
 def test_an_upload_that_is_gone_can_be_made_again() -> None:
     assert meaning(404, "NoSuchUpload") is NoUploadError
+
+
+@pytest.mark.parametrize("cause", [ContentLengthError("too short"), TransferEncodingError("too short")])
+def test_a_body_that_is_cut_short_passes(cause: Exception) -> None:
+    """aiohttp gives its errors of a broken body the code 400, but no server said that."""
+    error = aiohttp.ClientPayloadError("Response payload is not completed")
+    error.__cause__ = cause
+    assert is_temporary(error)
