@@ -51,7 +51,7 @@ def test_an_upload_that_is_gone_can_be_made_again() -> None:
 
 @pytest.mark.parametrize("cause", [ContentLengthError("too short"), TransferEncodingError("too short")])
 def test_a_body_that_is_cut_short_passes(cause: Exception) -> None:
-    """aiohttp gives its errors of a broken body the code 400, but no server said that."""
+    """The errors that aiohttp has for a broken body carry the code 400, but no server said that."""
     error = aiohttp.ClientPayloadError("Response payload is not completed")
     error.__cause__ = cause
     assert is_temporary(error)
