@@ -113,7 +113,7 @@ class AnyBackend:
             self.put(key, path.read_bytes())
 
     def _put(self, key: str, write: Callable[[str], object]) -> None:
-        """Have it written at once where nobody sees a part of it, else under a name of its own, and moved."""
+        """Have it written at once where nobody sees a part of it (where there are conditions), else under a name of its own, and moved."""
         with _errors():
             if self.can_create:
                 write(key)
@@ -125,7 +125,7 @@ class AnyBackend:
                 write(temp)
                 self._fs.mv(temp, key)
             except BaseException:
-                with suppress(Exception):
+                with suppress(Exception):  # what went wrong first is raised; `doctor` finds what stays
                     self._fs.rm_file(temp)
                 raise
 

@@ -5,6 +5,7 @@ completions, some servers ignore every condition and answer 200, and most other 
 """
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, cast
@@ -33,6 +34,7 @@ def probe(backend: Backend, root: str, *, url: str) -> Honours:
         return backend.honours
     folder = f"{root}/{PROBES}/{uuid4().hex}"
     one, two = f"{folder}/put", f"{folder}/complete"
+    began_s = time.monotonic()
     try:
         put = _second_is_refused(backend, one, backend.create) and backend.can_create
         complete, written = False, {one}
@@ -49,17 +51,19 @@ def probe(backend: Backend, root: str, *, url: str) -> Honours:
         raise ConfigError(f"nothing can be written in {url}: {error}") from error
     finally:
         _forget(backend, one, two)
-    _check_clock(head, url)
+    _check_clock(head, time.monotonic() - began_s, url=url)
     return Honours(put, complete, shown)
 
 
-def _check_clock(head: Head | None, url: str) -> None:
-    """By their age heartbeats are those of the living."""
-    if head is None or head.age_s is None:
+def _check_clock(head: Head | None, took_s: float, *, url: str) -> None:
+    """By their age heartbeats are those of the living. head: of an object that was written within the last `took_s`."""
+    if head is None:
+        raise TransientError("what the probe wrote is gone")
+    if head.age_s is None:
         raise ConfigError(f"{url} cannot be a root that is written: the store tells not when an object was written")
-    if head.age_s > LATE_S:
+    if (ahead_s := head.age_s - took_s) > LATE_S:
         raise ConfigError(
-            f"the clock of this machine is {head.age_s:.0f} s ahead of {url}, so that living drivers would count as dead: "
+            f"the clock of this machine is {ahead_s:.0f} s ahead of {url}, so that living drivers would count as dead: "
             "set both by NTP"
         )
 

@@ -1,7 +1,7 @@
 """A store on an fsspec file system.
 
-Each request that fails for a while is made again, with growing random pauses. fsspec's own writers are kept out: a body
-that raises inside `with fs.open(url, "wb")` leaves a truncated object.
+Each request that fails for a while is made again, with growing random pauses. Nothing is written by `with fs.open(url, "wb")`:
+a body that raises inside leaves a truncated object.
 """
 
 import threading
