@@ -12,35 +12,18 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.processes import KILLED_RUN, MarkedRun, marked_run, num_objects, temp_files
-from support.runs import render_videos, snapshot
+from support.processes import MarkedRun, killed_config, marked_run, num_objects, temp_files
+from support.runs import snapshot
 
-from shardpipe.config.load import load_config
-from shardpipe.executors.run import run_config
 from shardpipe.storage.store import open_store
 
 VICTIMS = ("group", "worker", "decoder")
 
 
-@pytest.fixture(scope="module")
-def many_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return render_videos(tmp_path_factory.mktemp("many"), seconds=(3, 2, 2, 2))
-
-
-def write_config(folder: Path, videos: Path, *, workers: int = 1, executor: str = "local") -> tuple[str, Path]:
+def write_config(folder: Path, videos: Path, *, workers: int = 1) -> tuple[str, Path]:
     """A config file in `folder`, and the root that it names."""
-    folder.mkdir(exist_ok=True)
-    path, root = folder / "run.yaml", folder / "root"
-    path.write_text(KILLED_RUN.format(root=root, videos=videos, workers=workers, executor=executor), encoding="utf-8")
-    return str(path), root
-
-
-@pytest.fixture(scope="module")
-def clean(many_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The bucket of a run that nobody disturbed, all in this process."""
-    config, root = write_config(tmp_path_factory.mktemp("clean"), many_videos, executor="inline")
-    assert not run_config(load_config(config, [])).pending
-    return snapshot(open_store(str(root)))
+    root = folder / "root"
+    return killed_config(folder, str(root), videos, workers=workers), root
 
 
 def finish(config: str, root: Path) -> None:
@@ -71,12 +54,12 @@ def strike(run: MarkedRun, root: Path, victim: str, *, chance: random.Random, nu
         time.sleep(0.02)
 
 
-def kill_one(folder: Path, videos: Path, clean: dict[str, bytes], seed: int, *, workers: int = 1) -> None:
+def kill_one(folder: Path, videos: Path, clean_run: dict[str, bytes], seed: int, *, workers: int = 1) -> None:
     chance = random.Random(seed)
     victim = VICTIMS[seed % len(VICTIMS)]
     config, root = write_config(folder, videos, workers=workers)
     with marked_run("run", config) as run:
-        strike(run, root, victim, chance=chance, num_clean=len(clean))
+        strike(run, root, victim, chance=chance, num_clean=len(clean_run))
         code, _, err = run.wait()
         run.assert_gone()
         if victim != "group":
@@ -84,18 +67,18 @@ def kill_one(folder: Path, videos: Path, clean: dict[str, bytes], seed: int, *, 
     if victim == "group":
         finish(config, root)
     assert temp_files(root) == []
-    assert snapshot(open_store(str(root))) == clean
+    assert snapshot(open_store(str(root))) == clean_run
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_kill_9(tmp_path: Path, many_videos: Path, clean: dict[str, bytes], seed: int) -> None:
-    kill_one(tmp_path, many_videos, clean, seed)
+def test_kill_9(tmp_path: Path, many_videos: Path, clean_run: dict[str, bytes], seed: int) -> None:
+    kill_one(tmp_path, many_videos, clean_run, seed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3, 53))
-def test_kill_9_fifty_times(tmp_path: Path, many_videos: Path, clean: dict[str, bytes], seed: int) -> None:
-    kill_one(tmp_path, many_videos, clean, seed, workers=2)
+def test_kill_9_fifty_times(tmp_path: Path, many_videos: Path, clean_run: dict[str, bytes], seed: int) -> None:
+    kill_one(tmp_path, many_videos, clean_run, seed, workers=2)
 
 
 def test_kill_9_of_the_run_alone(tmp_path: Path, many_videos: Path) -> None:
@@ -117,7 +100,7 @@ def test_kill_9_of_the_run_alone(tmp_path: Path, many_videos: Path) -> None:
         pytest.param(signal.SIGHUP, marks=pytest.mark.slow),
     ],
 )
-def test_ctrl_c(tmp_path: Path, many_videos: Path, clean: dict[str, bytes], number: signal.Signals) -> None:
+def test_ctrl_c(tmp_path: Path, many_videos: Path, clean_run: dict[str, bytes], number: signal.Signals) -> None:
     """Ctrl-C (to the whole group, as a terminal does), a scheduler's SIGTERM, a lost terminal: a clean end that says how to go on."""
     config, root = write_config(tmp_path, many_videos)
     with marked_run("run", config) as run:
@@ -135,4 +118,4 @@ def test_ctrl_c(tmp_path: Path, many_videos: Path, clean: dict[str, bytes], numb
     assert out == ""
     assert temp_files(root) == []
     finish(config, root)
-    assert snapshot(open_store(str(root))) == clean
+    assert snapshot(open_store(str(root))) == clean_run

@@ -8,46 +8,24 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.places import LocalPlace, PlainPlace
-from support.processes import KILLED_RUN, marked_run, num_objects
-from support.runs import render_videos, snapshot, without_orphans
+from support.places import PlainPlace
+from support.processes import killed_config, marked_run, num_objects
+from support.runs import snapshot, without_orphans
 
 from shardpipe.cli.app import run_app
-from shardpipe.config.load import load_config
 from shardpipe.engine.verifying.verify import verify
-from shardpipe.executors.run import run_config
 from shardpipe.storage.drivers import all_drivers
 from shardpipe.storage.store import TEMP, open_store
 
 
-@pytest.fixture(scope="module")
-def many_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return render_videos(tmp_path_factory.mktemp("many"), seconds=(3, 2, 2, 2))
-
-
-def write_config(folder: Path, root: str, videos: Path, *, executor: str = "local") -> str:
-    path = folder / "run.yaml"
-    path.write_text(KILLED_RUN.format(workers=2, root=root, videos=videos, executor=executor), encoding="utf-8")
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def clean(many_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The bucket of a run that nobody disturbed, on a local disk, all in this process."""
-    folder = tmp_path_factory.mktemp("clean")
-    root = LocalPlace(folder).root()
-    assert not run_config(load_config(write_config(folder, root, many_videos, executor="inline"), [])).pending
-    return snapshot(open_store(root))
-
-
-def kill_one(folder: Path, videos: Path, clean: dict[str, bytes], seed: int) -> None:
+def kill_one(folder: Path, videos: Path, clean_run: dict[str, bytes], seed: int) -> None:
     """`kill -9` of all of a run at a random moment; run again; `doctor --fix`."""
     chance = random.Random(seed)
     root = PlainPlace(folder).root()
     files = Path(root.removeprefix("local://"))
-    config = write_config(folder, root, videos)
+    config = killed_config(folder, root, videos)
     with marked_run("run", config) as run:
-        wanted = chance.randrange(len(clean))
+        wanted = chance.randrange(len(clean_run))
         while run.process.poll() is None and num_objects(files) < wanted:
             time.sleep(0.01)
         time.sleep(chance.random() * 0.2)
@@ -59,30 +37,30 @@ def kill_one(folder: Path, videos: Path, clean: dict[str, bytes], seed: int) -> 
         code, _, err = again.wait()
         assert code == 0, err
     store = open_store(root)
-    assert without_orphans(store) == clean
+    assert without_orphans(store) == clean_run
     run_app(["doctor", root, "--fix"])
     assert run_app(["doctor", root]) == 0, "nothing is left to mend"
-    assert snapshot(store) == clean
+    assert snapshot(store) == clean_run
     assert list((files / TEMP).iterdir()) == []
     assert verify(root).problems == ()
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_kill_9(tmp_path: Path, many_videos: Path, clean: dict[str, bytes], seed: int) -> None:
-    kill_one(tmp_path, many_videos, clean, seed)
+def test_kill_9(tmp_path: Path, many_videos: Path, clean_run: dict[str, bytes], seed: int) -> None:
+    kill_one(tmp_path, many_videos, clean_run, seed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3, 23))
-def test_kill_9_twenty_times(tmp_path: Path, many_videos: Path, clean: dict[str, bytes], seed: int) -> None:
-    kill_one(tmp_path, many_videos, clean, seed)
+def test_kill_9_twenty_times(tmp_path: Path, many_videos: Path, clean_run: dict[str, bytes], seed: int) -> None:
+    kill_one(tmp_path, many_videos, clean_run, seed)
 
 
-def test_commands_on_such_a_root(tmp_path: Path, many_videos: Path, clean: dict[str, bytes]) -> None:
+def test_commands_on_such_a_root(tmp_path: Path, many_videos: Path, clean_run: dict[str, bytes]) -> None:
     """What is removed there is gone from all objects, and a copy of the rest is whole."""
     root, copied = PlainPlace(tmp_path).root(), PlainPlace(tmp_path).root()
-    assert run_app(["run", write_config(tmp_path, root, many_videos, executor="inline")]) == 0
-    assert snapshot(open_store(root)) == clean
+    assert run_app(["run", killed_config(tmp_path, root, many_videos, executor="inline")]) == 0
+    assert snapshot(open_store(root)) == clean_run
     assert all_drivers(open_store(root)) == []
     (url,) = {url for url in map(str, many_videos.glob("*.mp4")) if url.endswith("v1.mp4")}
     assert run_app(["remove", root, "--source", url]) == 0

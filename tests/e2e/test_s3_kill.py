@@ -9,14 +9,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.places import LocalPlace, S3Place
-from support.processes import KILLED_RUN, PATH, MarkedRun, marked_run
-from support.runs import render_videos, snapshot, without_orphans
+from support.places import S3Place
+from support.processes import PATH, MarkedRun, killed_config, marked_run
+from support.runs import snapshot, without_orphans
 from support.s3_servers import S3Root
 
 from shardpipe.cli.app import run_app
-from shardpipe.config.load import load_config
-from shardpipe.executors.run import run_config
 from shardpipe.storage.store import open_store
 
 IN_PARTS = """\
@@ -28,26 +26,6 @@ s3.S3Backend.__init__.__kwdefaults__["part_bytes"] = 1
 
 VICTIMS = ("group", "worker", "group", "decoder", "run")
 pytestmark = pytest.mark.s3
-
-
-@pytest.fixture(scope="module")
-def many_videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return render_videos(tmp_path_factory.mktemp("many"), seconds=(3, 2, 2, 2))
-
-
-def write_config(folder: Path, root: str, videos: Path, *, executor: str = "local") -> str:
-    path = folder / "run.yaml"
-    path.write_text(KILLED_RUN.format(workers=2, root=root, videos=videos, executor=executor), encoding="utf-8")
-    return str(path)
-
-
-@pytest.fixture(scope="module")
-def clean(many_videos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The bucket of a run that nobody disturbed, on a local disk, all in this process."""
-    folder = tmp_path_factory.mktemp("clean")
-    root = LocalPlace(folder).root()
-    assert not run_config(load_config(write_config(folder, root, many_videos, executor="inline"), [])).pending
-    return snapshot(open_store(root))
 
 
 def committed(seen: S3Root) -> list[str]:
@@ -74,15 +52,15 @@ def strike(run: MarkedRun, seen: S3Root, victim: str, *, chance: random.Random, 
         time.sleep(0.02)
 
 
-def kill_one(folder: Path, place: S3Place, videos: Path, clean: dict[str, bytes], seed: int) -> None:
+def kill_one(folder: Path, place: S3Place, videos: Path, clean_run: dict[str, bytes], seed: int) -> None:
     chance = random.Random(seed)
     victim = VICTIMS[seed % len(VICTIMS)]
     root = place.root()
-    config = write_config(folder, root, videos)
+    config = killed_config(folder, root, videos)
     (folder / "sitecustomize.py").write_text(IN_PARTS, encoding="utf-8")
     env = {"PYTHONPATH": f"{folder}{os.pathsep}{PATH}"}
     with marked_run("run", config, env=env) as run:
-        strike(run, place.seen(root), victim, chance=chance, num_clean=len(clean))
+        strike(run, place.seen(root), victim, chance=chance, num_clean=len(clean_run))
         code, _, err = run.wait()
         run.assert_gone()
         if victim in ("worker", "decoder"):
@@ -92,23 +70,23 @@ def kill_one(folder: Path, place: S3Place, videos: Path, clean: dict[str, bytes]
         assert code == 0, err
         again.assert_gone()
     store = open_store(root)
-    assert without_orphans(store) == clean
+    assert without_orphans(store) == clean_run
     run_app(["doctor", root, "--fix"])
     assert run_app(["doctor", root]) == 0, "nothing is left to mend"
-    assert snapshot(store) == clean
+    assert snapshot(store) == clean_run
     assert place.seen(root).uploads() == {}
 
 
 @pytest.mark.parametrize("place", ["ceph"], indirect=True)
 @pytest.mark.parametrize("seed", [0, 1])
-def test_kill_9(tmp_path: Path, place: S3Place, many_videos: Path, clean: dict[str, bytes], seed: int) -> None:
-    kill_one(tmp_path, place, many_videos, clean, seed)
+def test_kill_9(tmp_path: Path, place: S3Place, many_videos: Path, clean_run: dict[str, bytes], seed: int) -> None:
+    kill_one(tmp_path, place, many_videos, clean_run, seed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("place", ["ceph"], indirect=True)
 @pytest.mark.parametrize("seed", range(2, 100))
 def test_kill_9_a_hundred_times(
-    tmp_path: Path, place: S3Place, many_videos: Path, clean: dict[str, bytes], seed: int
+    tmp_path: Path, place: S3Place, many_videos: Path, clean_run: dict[str, bytes], seed: int
 ) -> None:
-    kill_one(tmp_path, place, many_videos, clean, seed)
+    kill_one(tmp_path, place, many_videos, clean_run, seed)

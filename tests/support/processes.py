@@ -25,6 +25,15 @@ execute: {{type: {executor}, workers: {workers}, decoders: 1}}
 """
 """The config of a run that is killed: cut, rows and shards, of many small objects."""
 
+
+def killed_config(folder: Path, root: str, videos: Path, *, workers: int = 2, executor: str = "local") -> str:
+    """The file of such a config in `folder`."""
+    folder.mkdir(exist_ok=True)
+    path = folder / "run.yaml"
+    path.write_text(KILLED_RUN.format(workers=workers, root=root, videos=videos, executor=executor), encoding="utf-8")
+    return str(path)
+
+
 MARK = "SHARDPIPE_TEST_RUN"
 TESTS = Path(__file__).parents[1]
 PATH = f"{TESTS}{os.pathsep}{TESTS.parent}"
